@@ -1,0 +1,95 @@
+"""Probability arrays in, answers out: the arithmetic between a model's outputs and what a person reads.
+
+Pure NumPy, shared by `mien predict` and `mien evaluate`, so that both give the same answer for the same face.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.inference.metadata import Calibration, NominalCalibration, OrdinalCalibration
+from mien.labels import Task
+from mien.types import Answer, NominalAnswer, OrdinalAnswer
+
+Probabilities = NDArray[np.floating]
+
+
+def distribution_mean(distribution: Probabilities, lowest: int) -> NDArray[np.float64]:
+    """Expected level of each row (n x K, rows sum to 1); n values in the task's units.
+
+    >>> distribution_mean(np.array([[0.5, 0.0, 0.5]]), lowest=10)
+    array([11.])
+    """
+    levels = lowest + np.arange(distribution.shape[1])
+    return distribution.astype(np.float64) @ levels
+
+
+def distribution_quantile(distribution: Probabilities, lowest: int, quantile: float) -> NDArray[np.float64]:
+    """The level below which ``quantile`` of each row's mass lies, each level's mass spread over +-0.5.
+
+    >>> distribution_quantile(np.array([[0.5, 0.0, 0.5]]), 10, 0.25)
+    array([10.])
+    """
+    cumulative = np.cumsum(distribution.astype(np.float64), axis=1)
+    cumulative /= cumulative[:, -1:]
+    index = np.minimum((cumulative < quantile).sum(axis=1), distribution.shape[1] - 1)
+    rows = np.arange(len(distribution))
+    before = np.where(index > 0, cumulative[rows, np.maximum(index - 1, 0)], 0.0)
+    mass = cumulative[rows, index] - before
+    share = np.divide(quantile - before, mass, out=np.full(len(rows), 0.5), where=mass > 0)
+    return np.asarray(
+        np.clip(lowest + index - 0.5 + share, lowest, lowest + distribution.shape[1] - 1), dtype=np.float64
+    )
+
+
+def ordinal_point(distribution: Probabilities, task: Task, calibration: OrdinalCalibration) -> NDArray[np.float64]:
+    """The answered level of each row, n values in the task's units."""
+    if calibration.point == "mean":
+        return distribution_mean(distribution, task.lowest)
+    return distribution_quantile(distribution, task.lowest, 0.5)
+
+
+def ordinal_interval(
+    distribution: Probabilities, task: Task, calibration: OrdinalCalibration
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lower and upper end of each row's conformal interval, inside the task's range and around its point."""
+    point = ordinal_point(distribution, task, calibration)
+    low = distribution_quantile(distribution, task.lowest, calibration.low_quantile) - calibration.offset
+    high = distribution_quantile(distribution, task.lowest, calibration.high_quantile) + calibration.offset
+    low, high = np.minimum(low, point), np.maximum(high, point)
+    return np.clip(low, task.lowest, task.highest), np.clip(high, task.lowest, task.highest)
+
+
+def apply_temperature(probabilities: Probabilities, temperature: float) -> NDArray[np.float64]:
+    """Temperature scaling (Guo et al. 2017) of softmax outputs: softmax(log p / T), row by row.
+
+    >>> apply_temperature(np.array([[0.8, 0.2]]), 2.0).round(4)
+    array([[0.6667, 0.3333]])
+    """
+    logits = np.log(np.clip(probabilities.astype(np.float64), 1e-12, None)) / temperature
+    scaled = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(scaled / scaled.sum(axis=1, keepdims=True), dtype=np.float64)
+
+
+def answer_faces(task: Task, calibration: Calibration, output: Probabilities) -> list[Answer]:
+    """One answer per row of a task's output (n x levels or n x classes), rounded for reading."""
+    if isinstance(calibration, OrdinalCalibration):
+        points = ordinal_point(output, task, calibration)
+        lows, highs = ordinal_interval(output, task, calibration)
+        return [
+            OrdinalAnswer(value=round(float(p), 2), low=round(float(lo), 2), high=round(float(hi), 2))
+            for p, lo, hi in zip(points, lows, highs, strict=True)
+        ]
+    return [_nominal_answer(task, calibration, row) for row in apply_temperature(output, calibration.temperature)]
+
+
+def _nominal_answer(task: Task, calibration: NominalCalibration, row: NDArray[np.float64]) -> NominalAnswer:
+    best = int(row.argmax())
+    probabilities = {name: round(float(p), 6) for name, p in zip(task.classes, row, strict=True)}
+    sure = float(row[best]) >= calibration.abstain_below
+    return NominalAnswer(
+        label=task.classes[best] if sure else None,
+        probability=probabilities[task.classes[best]],
+        probabilities=probabilities,
+    )

@@ -1,0 +1,155 @@
+"""The versioned JSON inside every bundle: tasks, preprocessing, calibration, licences, metrics, card.
+
+In: the text under `METADATA_KEY` of an ONNX file. Out: a checked `BundleMetadata`. Export writes what prediction reads
+with the same classes, so the two cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from mien.errors import MienError
+from mien.labels import Task, task_from_json
+from mien.vision.align import CROP_RECIPE
+
+METADATA_KEY = "mien"
+FORMAT_VERSION = 1
+#: Name of the graph's only input: uint8, N x 3 x size x size, RGB.
+INPUT_NAME = "crops"
+
+
+class BundleError(MienError):
+    """The file is not a bundle that this version can run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NominalCalibration:
+    """``temperature`` divides the logits; below ``abstain_below`` (a probability) no label is answered."""
+
+    temperature: float = 1.0
+    abstain_below: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrdinalCalibration:
+    """``point``: which point of the distribution is answered. The interval is the distribution's quantiles
+    ``low_quantile`` and ``high_quantile`` widened by ``offset`` levels on both sides, which on held-out faces
+    covered the stated ``coverage`` (conformalised quantile regression, Romano et al. 2019)."""
+
+    point: Literal["mean", "median"] = "median"
+    coverage: float = 0.9
+    low_quantile: float = 0.05
+    high_quantile: float = 0.95
+    offset: float = 0.0
+
+
+Calibration = NominalCalibration | OrdinalCalibration
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleMetadata:
+    """What a bundle says of itself. ``metrics``, ``licences`` and ``training`` are plain JSON for people and reports."""
+
+    name: str
+    size: int
+    tasks: tuple[Task, ...]
+    calibration: Mapping[str, Calibration]
+    licences: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    card: str = ""
+    crop: str = CROP_RECIPE
+
+    def to_text(self) -> str:
+        """The JSON text that `read_metadata` reads back."""
+        return json.dumps(
+            {
+                "format": "mien-bundle",
+                "version": FORMAT_VERSION,
+                "name": self.name,
+                "preprocessing": {
+                    "crop": self.crop,
+                    "size": self.size,
+                    "layout": "NCHW",
+                    "dtype": "uint8",
+                    "colour": "RGB",
+                },
+                "tasks": [task.to_json() for task in self.tasks],
+                "calibration": {name: asdict(value) for name, value in self.calibration.items()},
+                "licences": dict(self.licences),
+                "training": dict(self.training),
+                "metrics": dict(self.metrics),
+                "card": self.card,
+            },
+            ensure_ascii=False,
+            allow_nan=False,
+        )
+
+
+def read_metadata(text: str) -> BundleMetadata:
+    """Read and check a bundle's JSON; raises `BundleError` with what was expected and what was got."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"The bundle's metadata is not JSON: {str(error)[:100]}.") from error
+    if not isinstance(value, dict) or value.get("format") != "mien-bundle":
+        raise BundleError('The file is no mien bundle: its metadata lacks "format": "mien-bundle".')
+    if value.get("version") != FORMAT_VERSION:
+        raise BundleError(f"The bundle has format version {value.get('version')!r}; this mien reads {FORMAT_VERSION}.")
+    try:
+        return _metadata_from_json(value)
+    except MienError as error:
+        raise BundleError(f"The bundle's metadata is wrong: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(f"The bundle's metadata is incomplete or of a wrong type: {error!r}.") from error
+
+
+def _metadata_from_json(value: dict[str, Any]) -> BundleMetadata:
+    preprocessing = value["preprocessing"]
+    expected = {"crop": CROP_RECIPE, "layout": "NCHW", "dtype": "uint8", "colour": "RGB"}
+    for key, wanted in expected.items():
+        if preprocessing[key] != wanted:
+            raise BundleError(f"preprocessing {key} must be {wanted!r}, got {preprocessing[key]!r}.")
+    size = preprocessing["size"]
+    if isinstance(size, bool) or not isinstance(size, int) or not 16 <= size <= 1024:
+        raise BundleError(f"the crop size must be a whole number from 16 to 1024, got {size!r}.")
+    tasks = tuple(task_from_json(task) for task in value["tasks"])
+    if not tasks or len({task.name for task in tasks}) != len(tasks):
+        raise BundleError("tasks must be one or more, each named once.")
+    return BundleMetadata(
+        name=_text(value, "name"),
+        size=size,
+        tasks=tasks,
+        calibration={task.name: _calibration(task, value["calibration"][task.name]) for task in tasks},
+        licences=dict(value["licences"]),
+        training=dict(value["training"]),
+        metrics=dict(value["metrics"]),
+        card=_text(value, "card"),
+    )
+
+
+def _text(value: dict[str, Any], key: str) -> str:
+    if not isinstance(value[key], str):
+        raise BundleError(f"{key} must be text, got {type(value[key]).__name__}.")
+    return str(value[key])
+
+
+def _calibration(task: Task, value: dict[str, Any]) -> Calibration:
+    numbers = [number for key, number in value.items() if key != "point"]
+    if not all(isinstance(number, (int, float)) and math.isfinite(number) for number in numbers):
+        raise BundleError(f"the calibration of {task.name!r} must be finite numbers, got {value!r}.")
+    if task.kind == "nominal":
+        nominal = NominalCalibration(**value)
+        if not (nominal.temperature > 0 and 0 <= nominal.abstain_below <= 1):
+            raise BundleError(f"{task.name!r} needs a temperature > 0 and abstain_below in [0, 1], got {value!r}.")
+        return nominal
+    ordinal = OrdinalCalibration(**value)
+    if ordinal.point not in ("mean", "median") or not (
+        0 <= ordinal.low_quantile < ordinal.high_quantile <= 1 and 0 < ordinal.coverage < 1
+    ):
+        raise BundleError(f"{task.name!r} needs a point, a coverage and ordered quantiles in [0, 1], got {value!r}.")
+    return ordinal

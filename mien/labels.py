@@ -1,0 +1,180 @@
+"""Tasks, class names and their order, and the maps between the label systems of the data sets.
+
+In: names and codes as each data set writes them. Out: `Task` objects and canonical labels.
+This is the one place where "0 = male" is written.
+
+UTKFace codes: Zhang, Song, Qi, "Age Progression/Regression by Conditional Adversarial Autoencoder" (2017).
+FairFace's seven races and nine age groups: Karkkainen, Joo, "FairFace" (2021).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from mien.errors import UsageError
+
+Kind = Literal["ordinal", "nominal"]
+
+#: Names that a declared task may not take: the manifest uses them for something else.
+RESERVED_COLUMNS = frozenset(
+    "name path member source source_split sha256 identity group split crop_kind status model box score".split()
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One attribute to estimate.
+
+    An ordinal task has the integer levels ``lowest .. highest`` (both included); a nominal one has ``classes``.
+
+    >>> AGE.levels[:3], AGE.n_outputs
+    ((0, 1, 2), 117)
+    """
+
+    name: str
+    kind: Kind
+    classes: tuple[str, ...] = ()
+    lowest: int = 0
+    highest: int = 0
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", self.name) or self.name in RESERVED_COLUMNS:
+            raise UsageError(
+                f"A task's name must be lower-case letters, digits and _ and not reserved, got {self.name!r}."
+            )
+        if self.kind == "nominal":
+            if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes) or not all(self.classes):
+                raise UsageError(
+                    f"Nominal task {self.name!r} needs two or more distinct class names, got {self.classes}."
+                )
+        elif self.kind == "ordinal":
+            if not self.lowest < self.highest:
+                raise UsageError(
+                    f"Ordinal task {self.name!r} needs lowest < highest, got {self.lowest}-{self.highest}."
+                )
+            if self.highest - self.lowest >= 1000:
+                raise UsageError(
+                    f"Ordinal task {self.name!r} has more than 1,000 levels: {self.lowest}-{self.highest}."
+                )
+        else:
+            raise UsageError(f"Task {self.name!r} must be ordinal or nominal, got {self.kind!r}.")
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The levels of an ordinal task, in order; empty for a nominal one."""
+        return tuple(range(self.lowest, self.highest + 1)) if self.kind == "ordinal" else ()
+
+    @property
+    def n_outputs(self) -> int:
+        """Length of the task's probability vector: levels or classes."""
+        return len(self.levels) or len(self.classes)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The manifest columns that hold this task's labels."""
+        return (f"{self.name}_low", f"{self.name}_high") if self.kind == "ordinal" else (self.name,)
+
+    def to_json(self) -> dict[str, object]:
+        """A JSON object that `task_from_json` reads back."""
+        if self.kind == "nominal":
+            return {"name": self.name, "kind": self.kind, "classes": list(self.classes)}
+        return {"name": self.name, "kind": self.kind, "lowest": self.lowest, "highest": self.highest}
+
+
+def task_from_json(value: object) -> Task:
+    """Read a task from its JSON object; raises `UsageError` when it is not one."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
+        raise UsageError(f"A task must be an object with a name and a kind, got {value!r}.")
+    kind, classes = value.get("kind"), value.get("classes", ())
+    lowest, highest = value.get("lowest", 0), value.get("highest", 0)
+    if kind not in ("ordinal", "nominal"):
+        raise UsageError(f"Task {value['name']!r} must be ordinal or nominal, got {kind!r}.")
+    if not isinstance(classes, (list, tuple)) or not all(isinstance(name, str) for name in classes):
+        raise UsageError(f"The classes of task {value['name']!r} must be a list of names, got {classes!r}.")
+    if any(isinstance(level, bool) or not isinstance(level, int) for level in (lowest, highest)):
+        raise UsageError(f"The levels of task {value['name']!r} must be whole numbers, got {lowest!r} and {highest!r}.")
+    return Task(name=value["name"], kind=kind, classes=tuple(classes), lowest=lowest, highest=highest)
+
+
+def parse_task(text: str) -> Task:
+    """Read a task as a user declares it: ``glasses=nominal:no,yes`` or ``smile=ordinal:0-4``.
+
+    >>> parse_task("smile=ordinal:0-4").levels
+    (0, 1, 2, 3, 4)
+    """
+    match = re.fullmatch(r"\s*(\w+)\s*=\s*(nominal|ordinal)\s*:\s*(.+?)\s*", text)
+    if match is None:
+        raise UsageError(f"A task is declared as NAME=nominal:a,b or NAME=ordinal:LOW-HIGH, got {text!r}.")
+    name, kind, rest = match.groups()
+    if kind == "nominal":
+        return Task(name=name, kind="nominal", classes=tuple(part.strip() for part in rest.split(",")))
+    bounds = re.fullmatch(r"(-?\d+)\s*-\s*(-?\d+)", rest)
+    if bounds is None:
+        raise UsageError(f"Ordinal task {name!r} needs its lowest and highest level as LOW-HIGH, got {rest!r}.")
+    return Task(name=name, kind="ordinal", lowest=int(bounds[1]), highest=int(bounds[2]))
+
+
+AGE = Task(name="age", kind="ordinal", lowest=0, highest=116)
+GENDER = Task(name="gender", kind="nominal", classes=("male", "female"))
+ETHNICITY = Task(name="ethnicity", kind="nominal", classes=("white", "black", "asian", "indian", "other"))
+RACE7 = Task(
+    name="race7",
+    kind="nominal",
+    classes=(
+        "white",
+        "black",
+        "latino_hispanic",
+        "east_asian",
+        "southeast_asian",
+        "indian",
+        "middle_eastern",
+    ),
+)
+
+#: The tasks that mien knows without a declaration.
+KNOWN_TASKS: Mapping[str, Task] = MappingProxyType({task.name: task for task in (AGE, GENDER, ETHNICITY, RACE7)})
+
+#: The declared taxonomy from FairFace's seven races to UTKFace's five classes.
+ETHNICITY_OF_RACE7: Mapping[str, str] = MappingProxyType(
+    {
+        "white": "white",
+        "black": "black",
+        "east_asian": "asian",
+        "southeast_asian": "asian",
+        "indian": "indian",
+        "latino_hispanic": "other",
+        "middle_eastern": "other",
+    }
+)
+
+#: Age bands of reports: (lowest, highest) in years, both included.
+AGE_BANDS: tuple[tuple[int, int], ...] = (
+    (0, 2),
+    (3, 9),
+    (10, 19),
+    (20, 29),
+    (30, 39),
+    (40, 49),
+    (50, 59),
+    (60, 69),
+    (70, 116),
+)
+
+
+def age_band_name(band: tuple[int, int]) -> str:
+    """The printed name of an age band: ``20-29``, or ``70+`` for the open one."""
+    return f"{band[0]}+" if band[1] >= AGE.highest else f"{band[0]}-{band[1]}"
+
+
+def select_tasks(tasks: Iterable[Task], names: Iterable[str]) -> tuple[Task, ...]:
+    """The tasks of these names, in the order of `tasks`; an unknown name is an error that lists the known ones."""
+    known = {task.name: task for task in tasks}
+    wanted = list(names)
+    unknown = [name for name in wanted if name not in known]
+    if unknown or not wanted:
+        raise UsageError(f"Unknown task {', '.join(unknown) or '(none named)'}; known here: {', '.join(known)}.")
+    return tuple(task for name, task in known.items() if name in wanted)

@@ -1,0 +1,91 @@
+"""An image and its five landmarks in, a square upright crop out: the one crop recipe of mien.
+
+The landmarks are moved by a least-squares similarity (Umeyama 1991; no shear, no mirror) onto a fixed template whose
+eyes lie 37 % of the side apart, so that the crop reaches from the hairline to below the chin: the frame that UTKFace and
+FairFace themselves keep. Pixels beyond the image repeat its edge.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.vision.decode import RGBImage
+from mien.vision.detect import FaceDetector
+
+#: Written into every bundle; change it with the template.
+CROP_RECIPE = "five-landmarks-37"
+
+#: Where the landmarks land, as fractions of the crop's side (x, y), in the order of `Detection.landmarks`.
+TEMPLATE = np.array([[0.315, 0.31], [0.685, 0.31], [0.5, 0.508], [0.346, 0.68], [0.654, 0.68]], dtype=np.float64)
+
+
+def similarity_transform(source: NDArray[np.floating], target: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The 2 x 3 matrix of the rotation, scale and shift that moves ``source`` (n x 2) closest to ``target`` (n x 2).
+
+    With complex numbers z = x + iy the fit is one division: minimise sum |a z + b - w|^2.
+
+    >>> similarity_transform(np.array([[0., 0], [1, 0]]), np.array([[0., 0], [0, 2]])).round(6)
+    array([[ 0., -2.,  0.],
+           [ 2.,  0.,  0.]])
+    """
+    z = source[:, 0].astype(np.float64) + 1j * source[:, 1].astype(np.float64)
+    w = target[:, 0].astype(np.float64) + 1j * target[:, 1].astype(np.float64)
+    centred = z - z.mean()
+    power = float(np.sum(np.abs(centred) ** 2))
+    a = np.sum(np.conj(centred) * (w - w.mean())) / power if power > 0 else 1.0 + 0j
+    b = w.mean() - a * z.mean()
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
+
+
+def align_face(image: RGBImage, landmarks: NDArray[np.floating], size: int) -> RGBImage:
+    """The face as an upright crop: uint8, size x size x 3, RGB.
+
+    Args:
+        image: uint8, H x W x 3, RGB.
+        landmarks: 5 x 2 pixels (x, y) in the order of `Detection.landmarks`.
+        size: side of the crop in pixels.
+    """
+    matrix = similarity_transform(landmarks, TEMPLATE * size)
+    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    if scale < 0.5:  # Shrinking by more than two needs averaging first, or the warp would skip pixels.
+        image, matrix = _shrink_first(image, matrix, scale)
+    # warpAffine counts pixel centres, the template counts edges: shift by half a pixel on both sides.
+    matrix[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
+    crop = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(crop, dtype=np.uint8)
+
+
+def _shrink_first(image: RGBImage, matrix: NDArray[np.float64], scale: float) -> tuple[RGBImage, NDArray[np.float64]]:
+    """Area-average the image to about twice the crop's resolution and adapt the matrix."""
+    height, width = image.shape[:2]
+    size = max(round(width * scale * 1.5), 1), max(round(height * scale * 1.5), 1)
+    small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    adapted = matrix.copy()
+    adapted[:, 0] *= width / size[0]
+    adapted[:, 1] *= height / size[1]
+    return small, adapted
+
+
+def whole_crop(image: RGBImage, size: int) -> RGBImage:
+    """The image itself as a crop, padded to a square by its edge pixels: uint8, size x size x 3, RGB."""
+    height, width = image.shape[:2]
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    if height != width:
+        image = np.asarray(
+            cv2.copyMakeBorder(image, top, side - height - top, left, side - width - left, cv2.BORDER_REPLICATE),
+            np.uint8,
+        )
+    interpolation = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (size, size), interpolation=interpolation), dtype=np.uint8)
+
+
+def crop_ready_made(image: RGBImage, detector: FaceDetector, size: int) -> tuple[RGBImage, str]:
+    """The aligned crop of an image that is one face already, and ``"aligned"``; where no face is found, the whole
+    image and ``"whole"``. `mien prepare` and `mien predict --crops` both call this."""
+    face = detector.detect_main(image)
+    if face is None:
+        return whole_crop(image, size), "whole"
+    return align_face(image, face.landmarks, size), "aligned"

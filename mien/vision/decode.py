@@ -1,0 +1,154 @@
+"""Any file or bytes in, an upright RGB image out, or one sentence saying why not.
+
+One decoder (Pillow, a fixed list of formats) for training and prediction; OpenCV reads what Pillow cannot
+scale (16-bit colour TIFF and PNG). The header's size is checked before any pixel is decoded.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    ImageOps,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from mien.errors import MienError
+
+#: Formats that are tried. Others that Pillow knows start outside programs (EPS) or are no photographs.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF")
+
+#: Importing a plugin registers its format; naming them here keeps the import from being taken for unused.
+PLUGINS = (
+    JpegImagePlugin,
+    PngImagePlugin,
+    WebPImagePlugin,
+    BmpImagePlugin,
+    TiffImagePlugin,
+    GifImagePlugin,
+    PpmImagePlugin,
+    Jpeg2KImagePlugin,
+    AvifImagePlugin,
+)
+
+#: Larger images are refused unless the caller says otherwise (pixels).
+MAX_PIXELS = 100_000_000
+#: Larger files are refused without being read (bytes).
+MAX_BYTES = 512 * 1024 * 1024
+
+RGBImage = NDArray[np.uint8]
+
+
+class UnreadableImageError(MienError):
+    """The bytes are not an image that can be decoded."""
+
+
+class ImageTooLargeError(MienError):
+    """The image has more pixels, or the file more bytes, than the limit."""
+
+
+def decode_image(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS) -> RGBImage:
+    """Decode one image: EXIF-upright, uint8, H x W x 3, RGB, values 0-255.
+
+    Transparency is laid over white; 16-bit greys and colours keep their high byte; CMYK and palettes are converted;
+    of an animation the first frame is taken.
+
+    Raises:
+        UnreadableImageError: missing, empty, truncated, or no image at all.
+        ImageTooLargeError: more than ``max_pixels`` pixels or ``MAX_BYTES`` bytes.
+    """
+    data = source if isinstance(source, bytes) else read_regular_file(source)
+    if not data:
+        raise UnreadableImageError("The file is empty (0 bytes).")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                width, height = image.size
+                if width * height > max_pixels:
+                    raise ImageTooLargeError(f"The image has {width} x {height} pixels; the limit is {max_pixels:,}.")
+                return _to_upright_rgb(image, data)
+        except Image.DecompressionBombError as error:
+            raise ImageTooLargeError(f"The image is too large to decode: {error}.") from error
+        except MienError:
+            raise
+        # Decoders raise nearly anything on hostile bytes; every such failure means "not decodable", and says so.
+        except Exception as error:
+            reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+            if isinstance(error, Image.UnidentifiedImageError):
+                reason = "not an image in a known format"
+            raise UnreadableImageError(f"The image cannot be decoded: {reason}.") from error
+
+
+def read_regular_file(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a regular file; a folder, device or pipe is refused so that nothing hangs."""
+    try:
+        # O_NONBLOCK: opening a pipe that nobody writes to returns at once instead of waiting.
+        descriptor = os.open(os.fspath(path), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(descriptor, "rb") as file:
+            info = os.fstat(file.fileno())
+            if not stat.S_ISREG(info.st_mode):
+                raise UnreadableImageError("Not a regular file.")
+            if info.st_size > MAX_BYTES:
+                raise ImageTooLargeError(f"The file has {info.st_size:,} bytes; the limit is {MAX_BYTES:,}.")
+            return file.read()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UnreadableImageError(f"The file cannot be read: {reason}.") from error
+
+
+def _to_upright_rgb(image: ImageFile.ImageFile, data: bytes) -> RGBImage:
+    """Load the first frame and convert it; see `decode_image`."""
+    if image.mode in ("I", "I;16", "I;16B", "I;16L", "I;16N", "F"):
+        return _upright_from_deep_grey(image)
+    if image.format == "TIFF" and _is_deep_colour_tiff(image):
+        return _decode_with_opencv(data)
+    image.load()
+    upright = ImageOps.exif_transpose(image)
+    if upright.has_transparency_data:
+        rgba = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)
+    return np.array(upright.convert("RGB"), dtype=np.uint8)
+
+
+def _upright_from_deep_grey(image: ImageFile.ImageFile) -> RGBImage:
+    """16-bit grey: the high byte. 32-bit integers and floats have no declared range, so they are refused."""
+    if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
+        raise UnreadableImageError(f"Pixels of mode {image.mode!r} have no declared range; expected 8 or 16 bits.")
+    image.load()
+    deep = np.array(ImageOps.exif_transpose(image)).astype(np.int64)
+    return np.repeat((np.clip(deep, 0, 65535) >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
+
+
+def _is_deep_colour_tiff(image: ImageFile.ImageFile) -> bool:
+    bits = getattr(image, "tag_v2", {}).get(258, (8,))
+    return max(np.atleast_1d(bits)) > 8
+
+
+def _decode_with_opencv(data: bytes) -> RGBImage:
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if decoded is None:
+        raise UnreadableImageError("The image cannot be decoded: unsupported bit depth.")
+    return np.ascontiguousarray(decoded[:, :, ::-1])
+
+
+def as_path_text(path: str | os.PathLike[str]) -> str:
+    """The path as text that always encodes to UTF-8 (undecodable bytes become backslash escapes)."""
+    return os.fsencode(Path(path)).decode("utf-8", "backslashreplace")

@@ -1,0 +1,17 @@
+"""Fixtures shared by all tests: the sample data's folder, where this machine has it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def sample_data() -> Path:
+    """The folder `sample/` of the real data (MIEN_TEST_DATA, default ../shared/data); skips where it is absent."""
+    root = Path(os.environ.get("MIEN_TEST_DATA", REPOSITORY.parent / "shared" / "data")) / "sample"
+    if not root.is_dir():
+        pytest.skip(f"the sample data is not at {root} (set MIEN_TEST_DATA)")
+    return root
