@@ -17,13 +17,14 @@ import pytest
 import typer.main
 
 from mien.cli.main import app
+from mien.inference.bundle import DEFAULT_BUNDLE
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^( *)```(bash|sh|shell|console)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 SEPARATORS = {"|", "||", "&&", ";", "&"}
 ASKS_ABOUT_ITSELF = {"doctor", "--version", "--help"}
-MODEL = ROOT / "mien" / "assets" / "first-model.onnx"
+needs_model = pytest.mark.skipif(not DEFAULT_BUNDLE.is_file(), reason="this checkout holds no bundled model")
 
 
 def command_lines(text: str) -> list[str]:
@@ -97,6 +98,7 @@ LINES = documented()
 RUNNABLE = [(page, line) for page, line in LINES if can_be_run(line)]
 
 
+@needs_model
 def test_the_front_page_shows_how_to_predict() -> None:
     assert any(page == "README.md" and line.startswith("mien predict examples/") for page, line in LINES)
 
@@ -116,7 +118,7 @@ def test_documented_make_targets_and_benchmarks_exist(page: str, line: str) -> N
         assert (ROOT / (module.replace(".", "/") + ".py")).is_file(), f"{page}: {line}"
 
 
-@pytest.mark.skipif(not MODEL.is_file(), reason="this checkout holds no bundled model")
+@needs_model
 @pytest.mark.parametrize(("page", "line"), RUNNABLE)
 def test_documented_commands_on_the_example_run(page: str, line: str, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "examples", tmp_path / "examples")

