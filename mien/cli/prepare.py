@@ -1,0 +1,95 @@
+"""`mien prepare`: data sets in, a prepared folder out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from mien.errors import MissingExtraError
+from mien.labels import parse_task
+from mien.progress import console
+
+if TYPE_CHECKING:
+    from mien.data.dataset import PreparedDataset
+
+
+def prepare(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="utkface:DIR, pixels:FILE.csv, fairface:DIR, adience:DIR or manifest:FILE.(csv|parquet); several mix.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.", show_default=False)],
+    split: Annotated[
+        str, typer.Option(help="80/10/10 (train/val/test), 80/20 (train/test), kfold:K, or source: the official one.")
+    ] = "80/10/10",
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    crop_size: Annotated[int, typer.Option(help="Side of the cached crops in pixels.")] = 128,
+    near_duplicates: Annotated[
+        float, typer.Option(help="Cosine of the 48x48 grey images from which two are one photo.")
+    ] = 0.997,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="Declare a task of a manifest: NAME=nominal:a,b or NAME=ordinal:LOW-HIGH; may be repeated."),
+    ] = None,
+    keep_duplicates: Annotated[
+        bool, typer.Option("--keep-duplicates", help="Keep copies (always on the same side of a split).")
+    ] = False,
+    workers: Annotated[int, typer.Option(help="Threads that decode and crop; 0: one a processor.", min=0, max=256)] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace the prepared data in a non-empty --out.")] = False,
+) -> None:
+    """Audit labelled faces and cache their crops: validate, find copies, split, crop.
+
+    Every row read ends in manifest.parquet or, with its reason, in quarantine.csv.
+
+    Example: [bold]mien prepare utkface:data/utkface --out runs/data-utkface[/]
+    """
+    try:
+        from mien.data.prepare import PrepareOptions
+        from mien.data.prepare import prepare as run
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(str(error.name), "train", "mien prepare") from error
+    data = run(
+        PrepareOptions(
+            sources=tuple(sources),
+            out=out,
+            split=split,
+            seed=seed,
+            crop_size=crop_size,
+            near_threshold=near_duplicates,
+            declared=tuple(parse_task(text) for text in task or ()),
+            keep_duplicates=keep_duplicates,
+            workers=workers or min(os.cpu_count() or 1, 16),
+            force=force,
+        )
+    )
+    _print_summary(data)
+
+
+def _print_summary(data: PreparedDataset) -> None:
+    info = data.info
+    table = Table(title=f"{data.folder}", title_justify="left", show_header=True, header_style="bold")
+    table.add_column()
+    table.add_column("rows", justify="right")
+    table.add_column()
+    for source in info["sources"]:
+        table.add_row(f"read from {source['name']}", f"{source['read']:,}", source["licence"])
+    for reason, count in info["quarantined"].items():
+        table.add_row(f"quarantined: {reason}", f"{count:,}", "")
+    table.add_row("kept", f"{info['rows']:,}", f"in {info['groups']:,} groups", style="bold")
+    for name, count in info["splits"].items():
+        table.add_row(f"split {name}", f"{count:,}", f"{count / info['rows']:.1%}")
+    for kind, count in info["crop_kinds"].items():
+        table.add_row(f"crops {kind}", f"{count:,}", "no face found: the whole image" if kind == "whole" else "")
+    copies = info["duplicates"]
+    table.add_row("label conflicts", f"{copies['conflicting_groups']:,}", "groups of copies, see label_conflicts.csv")
+    console.print(table)
+    total = sum(info["quarantined"].values())
+    console.print(f"{info['read']:,} read = {info['rows']:,} kept + {total:,} quarantined.")

@@ -1,0 +1,145 @@
+"""A prepared folder in, rows, crops and label arrays out: what training and evaluation read. Needs no torch.
+
+``manifest.parquet`` and ``crops.npy`` go together: row i of one is row i of the other.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mien.data.splits import SplitPlan, assign_splits, strata_of
+from mien.errors import MienError, UsageError
+from mien.labels import Task, task_from_json
+
+FORMAT_VERSION = 1
+MANIFEST_NAME, CROPS_NAME, INFO_NAME = "manifest.parquet", "crops.npy", "dataset.json"
+#: Share of the training groups that validates where the data has no validation split of its own.
+CARVED_SHARE = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedDataset:
+    """A prepared folder. ``crops``: uint8, N x S x S x 3, RGB, on disk until read; ``manifest``: N rows;
+    ``split_of``: each row's split as `rows` understands it (folds already turned into train, val and test)."""
+
+    folder: Path
+    manifest: pd.DataFrame
+    crops: np.memmap[Any, np.dtype[np.uint8]]
+    tasks: tuple[Task, ...]
+    info: dict[str, Any]
+    split_of: NDArray[np.str_]
+
+    def rows(self, split: str) -> NDArray[np.int64]:
+        """Row numbers of a split in ascending order, int64; an unknown or empty split is a `UsageError`."""
+        found = np.flatnonzero(self.split_of == split)
+        if not len(found):
+            known = ", ".join(sorted(set(self.split_of.tolist())))
+            hint = "; give a fold to train on" if known.startswith("fold") else ""
+            raise UsageError(f"The data in {self.folder} has no split {split!r}; it has {known}{hint}.")
+        return found.astype(np.int64)
+
+    def ordinal_labels(self, task: Task) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Lowest and highest level of each row's label, float32, N values each; NaN where not labelled."""
+        low, high = (self._column(task, name).astype("Float64") for name in task.columns)
+        return low.to_numpy(np.float32, na_value=np.nan), high.to_numpy(np.float32, na_value=np.nan)
+
+    def nominal_labels(self, task: Task) -> NDArray[np.int64]:
+        """Each row's class number in the task's order, int64, N values; -1 where not labelled."""
+        numbers = {name: number for number, name in enumerate(task.classes)}
+        values = self._column(task, task.name).astype(object).tolist()
+        unknown = sorted({value for value in values if isinstance(value, str) and value not in numbers})
+        if unknown:
+            raise MienError(f"The manifest has classes of {task.name!r} that the task lacks: {', '.join(unknown[:5])}.")
+        return np.array([numbers.get(value, -1) if isinstance(value, str) else -1 for value in values], np.int64)
+
+    def _column(self, task: Task, name: str) -> pd.Series[Any]:
+        if name not in self.manifest.columns:
+            raise UsageError(f"The data in {self.folder} has no labels for the task {task.name!r}.")
+        return self.manifest[name]
+
+
+def open_dataset(folder: Path, *, fold: int | None = None) -> PreparedDataset:
+    """Open what `mien prepare` wrote; the crops stay on disk until they are read.
+
+    With ``fold`` = i of K-fold data, fold i tests, fold i + 1 (cyclic) validates and the others train. Where there is a
+    training but no validation split, a seeded, stratified tenth of the training groups validates.
+
+    Raises:
+        MienError: the folder, or a file of it, is absent, damaged, or does not go with the others.
+        UsageError: ``fold`` does not go with the data's splits.
+    """
+    info = _read_info(folder)
+    try:
+        manifest = pd.read_parquet(folder / MANIFEST_NAME)
+    except (OSError, ValueError) as error:
+        raise MienError(f"Cannot read {folder / MANIFEST_NAME}: {str(error).splitlines()[0]}.") from error
+    crops = _open_crops(folder / CROPS_NAME)
+    if not len(manifest) == len(crops) == info.get("rows"):
+        raise MienError(
+            f"The files of {folder} do not go together: {len(manifest)} manifest rows, {len(crops)} crops, "
+            f"{info.get('rows')} rows in {INFO_NAME}. Run mien prepare again."
+        )
+    tasks = tuple(task_from_json(task) for task in info["tasks"])
+    needed = {"name", "path", "source", "group", "split", *(column for task in tasks for column in task.columns)}
+    absent = sorted(needed - set(manifest.columns))
+    if absent:
+        raise MienError(f"{folder / MANIFEST_NAME} lacks the columns {', '.join(absent)}.")
+    return PreparedDataset(
+        folder=folder,
+        manifest=manifest,
+        crops=crops,
+        tasks=tasks,
+        info=info,
+        split_of=_effective_splits(manifest, tasks, int(info.get("seed", 0)), fold),
+    )
+
+
+def _read_info(folder: Path) -> dict[str, Any]:
+    path = folder / INFO_NAME
+    if not path.is_file():
+        raise MienError(
+            f"{folder} holds no prepared data ({INFO_NAME} is missing): run mien prepare SOURCE --out {folder}."
+        )
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise MienError(f"Cannot read {path}: {error}.") from error
+    if not isinstance(info, dict) or info.get("version") != FORMAT_VERSION or not isinstance(info.get("tasks"), list):
+        version = info.get("version") if isinstance(info, dict) else None
+        raise MienError(f"{path} must have format version {FORMAT_VERSION} and tasks, got version {version!r}.")
+    return info
+
+
+def _open_crops(path: Path) -> np.memmap[Any, np.dtype[np.uint8]]:
+    try:
+        crops = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise MienError(f"Cannot read {path}: {str(error).splitlines()[0]}.") from error
+    if not isinstance(crops, np.memmap) or crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[3] != 3:
+        raise MienError(f"{path} must hold uint8 crops, N x S x S x 3.")
+    return crops
+
+
+def _effective_splits(manifest: pd.DataFrame, tasks: tuple[Task, ...], seed: int, fold: int | None) -> NDArray[np.str_]:
+    splits = np.array(manifest["split"].astype(str).tolist(), dtype="U16")
+    folds = sorted({name for name in splits.tolist() if re.fullmatch(r"fold\d+", name)}, key=lambda name: int(name[4:]))
+    if fold is not None:
+        if not 0 <= fold < len(folds):
+            known = f"folds 0 to {len(folds) - 1}" if folds else "no folds"
+            raise UsageError(f"Fold {fold} was asked for; the data has {known}.")
+        roles = {folds[fold]: "test", folds[(fold + 1) % len(folds)]: "val"}
+        return np.array([roles.get(name, "train") for name in splits.tolist()], dtype="U16")
+    if "val" not in splits and "train" in splits:
+        rows = np.flatnonzero(splits == "train")
+        plan = SplitPlan(text="carved", names=("val", "train"), shares=(CARVED_SHARE, 1 - CARVED_SHARE))
+        strata = strata_of(manifest.iloc[rows], tasks)
+        splits[rows] = assign_splits(strata, manifest["group"].iloc[rows].tolist(), plan, seed)
+    return splits

@@ -1,0 +1,135 @@
+"""Rows in, pixels out: each image decoded once, its face cropped, its grey thumbnail and hash taken.
+
+Threads share the work (decoding and detection release Python's lock); results come back in row order, so that the
+outcome does not depend on the threads. Crops go straight to a file: memory does not grow with the number of faces,
+but for 2,304 bytes of thumbnail each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mien.data.rows import Rejection, text_array
+from mien.data.values import RowError
+from mien.progress import track
+from mien.vision.align import crop_ready_made
+from mien.vision.decode import ImageTooLargeError, RGBImage, UnreadableImageError, as_path_text, decode_image
+from mien.vision.detect import FaceDetector
+
+#: Side of the grey thumbnails that duplicates are searched on.
+THUMBNAIL_SIDE = 48
+
+Given = TypeVar("Given")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Face:
+    """What the pixels of one row give. ``crop``: uint8, S x S x 3, RGB; ``thumbnail``: uint8, 2,304 greys;
+    ``sha256``: of the decoded RGB pixels and their shape, so that only the content counts, not the file."""
+
+    crop: RGBImage
+    crop_kind: str
+    sha256: str
+    thumbnail: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceTable:
+    """``rows``: the decodable rows, with sha256 and crop_kind; ``thumbnails``: uint8, n x 2,304."""
+
+    rows: pd.DataFrame
+    thumbnails: NDArray[np.uint8]
+    rejected: tuple[Rejection, ...]
+
+
+def read_faces(
+    rows: pd.DataFrame, images: NDArray[np.uint8] | None, crops: BinaryIO, *, crop_size: int, workers: int, label: str
+) -> FaceTable:
+    """Decode every row and append its crop to the open file ``crops`` (raw bytes, crop_size² x 3 a face)."""
+    local = threading.local()
+    paths: list[str] = rows["path"].tolist()
+
+    def work(index: int) -> Face | RowError:
+        if not hasattr(local, "detector"):
+            local.detector = FaceDetector()
+        try:
+            image = _decode(Path(paths[index])) if images is None else _grey_to_rgb(images[index])
+        except RowError as error:
+            return error
+        return read_face(image, local.detector, crop_size)
+
+    kept, hashes, kinds, thumbnails, rejected = [], [], [], [], []
+    results = ordered_map(work, range(len(rows)), workers)
+    for index, face in enumerate(track(results, f"Reading {label}", total=len(rows))):
+        if isinstance(face, RowError):
+            rejected.append(_rejection(rows.iloc[index], face))
+            continue
+        kept.append(index)
+        hashes.append(face.sha256)
+        kinds.append(face.crop_kind)
+        thumbnails.append(face.thumbnail)
+        crops.write(face.crop.tobytes())
+    table = rows.iloc[kept].reset_index(drop=True)
+    table["sha256"] = text_array(hashes)
+    table["crop_kind"] = text_array(kinds)
+    stacked = np.stack(thumbnails) if thumbnails else np.zeros((0, THUMBNAIL_SIDE**2), np.uint8)
+    return FaceTable(rows=table, thumbnails=stacked, rejected=tuple(rejected))
+
+
+def read_face(image: RGBImage, detector: FaceDetector, crop_size: int) -> Face:
+    """Crop, hash and thumbnail of one decoded image (uint8, H x W x 3, RGB)."""
+    digest = hashlib.sha256(f"{image.shape[0]}x{image.shape[1]}:".encode())
+    digest.update(np.ascontiguousarray(image).data)
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
+    crop, kind = crop_ready_made(image, detector, crop_size)
+    return Face(crop=crop, crop_kind=kind, sha256=digest.hexdigest(), thumbnail=np.asarray(small, np.uint8).ravel())
+
+
+def ordered_map(work: Callable[[Given], Result], items: Iterable[Given], workers: int) -> Iterator[Result]:
+    """Results of ``work`` in the items' order; at most a few items a thread are under way at once."""
+    pending: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for item in items:
+            pending.append(pool.submit(work, item))
+            if len(pending) >= 8 * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _decode(path: Path) -> RGBImage:
+    try:
+        if not path.exists():
+            raise RowError("missing_file", "expected an image file there, found none")
+        return decode_image(path)
+    except ImageTooLargeError as error:
+        raise RowError("too_large", str(error)) from error
+    except (UnreadableImageError, OSError, ValueError) as error:
+        raise RowError("unreadable", str(error)) from error
+
+
+def _grey_to_rgb(grey: NDArray[np.uint8]) -> RGBImage:
+    return np.ascontiguousarray(np.repeat(grey[:, :, None], 3, axis=2))
+
+
+def _rejection(row: pd.Series, error: RowError) -> Rejection:
+    line = None if pd.isna(row["line"]) else int(row["line"])
+    path = as_path_text(row["path"])
+    return Rejection(name=str(row["name"]), path=path, line=line, reason=error.reason, detail=error.detail)

@@ -1,0 +1,162 @@
+"""A prepared data set in, two pictures out: what is in it (dataset.png) and which pairs lie at the threshold for copies
+(duplicates.png)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from mien.data.dataset import PreparedDataset
+from mien.data.duplicates import Pairs
+from mien.files import atomic_path
+from mien.labels import AGE, Task
+
+_INK, _PALE, _SECOND = "#2f4b7c", "#a8b8d8", "#d45087"
+_PAIRS_A_SIDE, _PAIR_COLUMNS = 24, 6
+_SAMPLE_COLUMNS, _SAMPLE_ROWS = 20, 4
+
+
+def draw_dataset(path: Path, data: PreparedDataset) -> None:
+    """One page: ages, class counts, gender by ethnicity, split sizes, and sample crops."""
+    figure = Figure(figsize=(16, 12.5), layout="constrained")
+    sources = ", ".join(f"{source['name']} ({source['kept']:,})" for source in data.info["sources"])
+    figure.suptitle(f"{data.info['rows']:,} faces from {sources}", fontsize=15, fontweight="bold")
+    halves: Any = figure.subfigures(2, 1, height_ratios=(7.6, 4.6))
+    upper, lower = halves
+    panels: list[tuple[str, Task | None]] = [("ordinal", task) for task in data.tasks if task.kind == "ordinal"]
+    panels += [("nominal", task) for task in data.tasks if task.kind == "nominal"]
+    panels += [("table", None)] if {"gender", "ethnicity"} <= {task.name for task in data.tasks} else []
+    panels += [("splits", None)]
+    columns = min(3, len(panels))
+    axes = upper.subplots(-(-len(panels) // columns), columns, squeeze=False).ravel()
+    for axis, (kind, task) in zip(axes, panels, strict=False):
+        if kind == "ordinal" and task is not None:
+            _draw_levels(axis, data, task)
+        elif task is not None:
+            counts = data.manifest[task.name].value_counts()
+            _draw_bars(axis, task.name, {name: int(counts.get(name, 0)) for name in task.classes}, data.info["rows"])
+        elif kind == "table":
+            _draw_table(axis, data)
+        else:
+            _draw_bars(axis, f"split ({data.info['arguments']['split']})", data.info["splits"], data.info["rows"])
+    for axis in axes[len(panels) :]:
+        axis.axis("off")
+    _draw_samples(lower.subplots(), data)
+    _save(figure, path)
+
+
+def _draw_levels(axis: Any, data: PreparedDataset, task: Task) -> None:
+    """Exact labels as a histogram; interval labels as pale bars over their span, their height the count per level."""
+    low, high = data.ordinal_labels(task)
+    exact = low[low == high]
+    width = 1 if task.n_outputs <= 30 else 5 if task.name != AGE.name else 2
+    bins = np.arange(task.lowest, task.highest + width + 1, width) - 0.5
+    if len(exact):
+        axis.hist(exact, bins=bins, color=_INK, label=f"exact ({len(exact):,})")
+    spans = Counter(zip(low[low < high].tolist(), high[low < high].tolist(), strict=True))
+    for index, ((start, end), count) in enumerate(spans.items()):
+        label = f"intervals ({sum(spans.values()):,})" if index == 0 else None
+        height = count * width / (end - start + 1)
+        axis.bar(start - 0.5, height, end - start + 1, align="edge", color=_SECOND, alpha=0.35, ec=_SECOND, label=label)
+    missing = int(np.isnan(low).sum())
+    axis.set_title(f"{task.name}" + (f"   ({missing:,} not labelled)" if missing else ""), loc="left")
+    axis.set_ylabel(f"faces per {width} levels" if width > 1 else "faces")
+    axis.legend(frameon=False)
+    _plain(axis)
+
+
+def _draw_bars(axis: Any, title: str, counts: dict[str, int], total: int) -> None:
+    names = list(counts)
+    bars = axis.barh(names, list(counts.values()), color=_INK)
+    axis.bar_label(bars, [f" {count:,}  ({count / max(total, 1):.1%})" for count in counts.values()], fontsize=9)
+    missing = total - sum(counts.values())
+    axis.set_title(title + (f"   ({missing:,} not labelled)" if missing else ""), loc="left")
+    axis.invert_yaxis()
+    axis.set_xlim(0, max(1, *counts.values()) * 1.35)
+    _plain(axis)
+
+
+def _draw_table(axis: Any, data: PreparedDataset) -> None:
+    tasks = {task.name: task for task in data.tasks}
+    genders, ethnicities = tasks["gender"].classes, tasks["ethnicity"].classes
+    table = np.zeros((len(genders), len(ethnicities)), int)
+    rows, columns = data.nominal_labels(tasks["gender"]), data.nominal_labels(tasks["ethnicity"])
+    both = (rows >= 0) & (columns >= 0)
+    np.add.at(table, (rows[both], columns[both]), 1)
+    axis.imshow(table, cmap="Blues", vmin=0, vmax=max(1, table.max() * 1.3), aspect="auto")
+    for (row, column), count in np.ndenumerate(table):
+        colour = "white" if count > 0.75 * table.max() else "black"
+        axis.text(column, row, f"{count:,}", ha="center", va="center", color=colour)
+    axis.set_xticks(range(len(ethnicities)), ethnicities)
+    axis.set_yticks(range(len(genders)), genders)
+    axis.set_title("gender x ethnicity", loc="left")
+
+
+def _draw_samples(axis: Any, data: PreparedDataset) -> None:
+    """A seeded sample of crops as one strip of tiles, ordered by age where there is one."""
+    rng = np.random.default_rng(data.info["seed"])
+    n = min(_SAMPLE_COLUMNS * _SAMPLE_ROWS, len(data.crops))
+    chosen = np.sort(rng.choice(len(data.crops), n, replace=False))
+    if AGE in data.tasks:
+        low, high = data.ordinal_labels(AGE)
+        chosen = chosen[np.argsort(np.nan_to_num((low + high)[chosen], nan=1e9), kind="stable")]
+    size = data.crops.shape[1]
+    canvas = np.full((_SAMPLE_ROWS * size, _SAMPLE_COLUMNS * size, 3), 255, np.uint8)
+    for place, row in enumerate(chosen):
+        top, left = divmod(place, _SAMPLE_COLUMNS)
+        canvas[top * size : (top + 1) * size, left * size : (left + 1) * size] = data.crops[row]
+    axis.imshow(canvas)
+    order = "youngest first" if AGE in data.tasks else "in order"
+    axis.set_title(f"{n} crops drawn at random, {order}", loc="left")
+    axis.axis("off")
+
+
+def draw_duplicates(
+    path: Path, rows: pd.DataFrame, pairs: Pairs, crops: NDArray[np.uint8], tasks: tuple[Task, ...], threshold: float
+) -> None:
+    """A contact sheet of the pairs just under and just over the threshold, with their cosine and both labels."""
+    under, over = pairs.where(pairs.cosine < threshold), pairs.above(threshold)
+    under_order = np.argsort(-under.cosine, kind="stable")[:_PAIRS_A_SIDE][::-1]
+    over_order = np.argsort(over.cosine, kind="stable")[:_PAIRS_A_SIDE]
+    figure = Figure(figsize=(16, 15), layout="constrained")
+    figure.suptitle(f"Pairs nearest the near-duplicate threshold of {threshold:g}", fontsize=15, fontweight="bold")
+    parts: Any = figure.subfigures(2, 1)
+    titles = ("just over the threshold: taken as one photo", "just under it: kept as two faces")
+    for part, title, side, order in zip(parts, titles, (over, under), (over_order, under_order), strict=True):
+        part.suptitle(f"{title} ({len(order)} of {len(side):,} pairs found)", fontsize=12)
+        axes = part.subplots(_PAIRS_A_SIDE // _PAIR_COLUMNS, _PAIR_COLUMNS).ravel()
+        for axis in axes:
+            axis.axis("off")
+        for axis, place in zip(axes, order, strict=False):
+            first, second = side.first[place], side.second[place]
+            axis.imshow(np.hstack([crops[first], crops[second]]))
+            labels = f"{_label(rows, first, tasks)}  |  {_label(rows, second, tasks)}"
+            axis.set_title(f"{side.cosine[place]:.5f}\n{labels}", fontsize=8)
+    _save(figure, path)
+
+
+def _label(rows: pd.DataFrame, row: int, tasks: tuple[Task, ...]) -> str:
+    """A row's labels in few letters: ``25 female asian``."""
+    words = []
+    for task in tasks:
+        values: list[Any] = [rows[column].iat[row] for column in task.columns]
+        if task.name != "race7" and not any(pd.isna(value) for value in values):
+            words.append("-".join(dict.fromkeys(str(value) for value in values)))
+    return " ".join(words) or "no label"
+
+
+def _plain(axis: Any) -> None:
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    FigureCanvasAgg(figure)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=90, facecolor="white")

@@ -1,0 +1,111 @@
+"""Data sets in, rows in one shape out. A source is one function ``read(root, tasks) -> SourceRows``.
+
+To add one: write the function in a file of its own, add it to `SOURCES`; the contract tests then run over it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from mien.data.rows import SourceRows
+from mien.data.sources import adience, fairface, manifest, pixels, utkface
+from mien.errors import MienError, UsageError
+from mien.labels import Task
+
+ReadSource = Callable[[Path, Sequence[Task]], SourceRows]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """``is_file``: the argument is a file (else a folder). ``licence`` and ``citation`` travel into dataset.json."""
+
+    read: ReadSource
+    is_file: bool
+    licence: str
+    citation: str
+
+
+_UTKFACE_LICENCE = "UTKFace: non-commercial research only"
+_UTKFACE_CITATION = (
+    "Zhang, Song, Qi: Age Progression/Regression by Conditional Adversarial Autoencoder. CVPR 2017 (UTKFace)."
+)
+
+SOURCES: Mapping[str, Source] = MappingProxyType(
+    {
+        "utkface": Source(read=utkface.read, is_file=False, licence=_UTKFACE_LICENCE, citation=_UTKFACE_CITATION),
+        "pixels": Source(read=pixels.read, is_file=True, licence=_UTKFACE_LICENCE, citation=_UTKFACE_CITATION),
+        "fairface": Source(
+            read=fairface.read,
+            is_file=False,
+            licence="FairFace: CC BY 4.0",
+            citation="Karkkainen, Joo: FairFace: Face Attribute Dataset for Balanced Race, Gender, and Age. WACV 2021.",
+        ),
+        "adience": Source(
+            read=adience.read,
+            is_file=False,
+            licence="Adience: research only",
+            citation="Eidinger, Enbar, Hassner: Age and Gender Estimation of Unfiltered Faces. IEEE TIFS 2014.",
+        ),
+        "manifest": Source(
+            read=manifest.read,
+            is_file=True,
+            licence="as the owner of the images states",
+            citation="the user's own images",
+        ),
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceArgument:
+    """One SOURCE of the command line: ``label`` is its name in the manifest (``fairface``, then ``fairface-2``)."""
+
+    scheme: str
+    root: Path
+    label: str
+
+    @property
+    def source(self) -> Source:
+        return SOURCES[self.scheme]
+
+
+def parse_sources(texts: Sequence[str]) -> tuple[SourceArgument, ...]:
+    """Read SOURCE arguments such as ``utkface:data/utkface``; raises `UsageError` naming what was expected."""
+    if not texts:
+        raise UsageError(f"Expected one or more sources such as utkface:DIR; known: {_known()}.")
+    seen: Counter[str] = Counter()
+    arguments = []
+    for text in texts:
+        scheme, colon, place = text.partition(":")
+        if not colon or scheme not in SOURCES or not place:
+            raise UsageError(f"Expected a source as NAME:PATH with one of {_known()}, got {text!r}.")
+        root, wanted = Path(place).expanduser(), "file" if SOURCES[scheme].is_file else "folder"
+        if not (root.is_file() if SOURCES[scheme].is_file else root.is_dir()):
+            raise UsageError(f"The source {scheme} expects an existing {wanted}, got {place!r}.")
+        seen[scheme] += 1
+        label = scheme if seen[scheme] == 1 else f"{scheme}-{seen[scheme]}"
+        arguments.append(SourceArgument(scheme=scheme, root=root.resolve(), label=label))
+    return tuple(arguments)
+
+
+def read_source(argument: SourceArgument, tasks: Sequence[Task]) -> SourceRows:
+    """Read one source; a source without one usable row is a `MienError` naming the reasons."""
+    found = argument.source.read(argument.root, tasks)
+    if not len(found.rows):
+        raise nothing_usable(argument, Counter(row.reason for row in found.rejected), found.n_read)
+    return found
+
+
+def nothing_usable(argument: SourceArgument, reasons: Mapping[str, int], n_read: int) -> MienError:
+    """The error for a source with no usable row."""
+    shown = ", ".join(f"{count} {reason}" for reason, count in Counter(reasons).most_common(5))
+    why = f"all {n_read:,} rows are unusable ({shown})" if n_read else "no image or row was found there"
+    return MienError(f"Nothing usable in {argument.scheme}:{argument.root}: {why}.")
+
+
+def _known() -> str:
+    return ", ".join(f"{name}:{'FILE' if source.is_file else 'DIR'}" for name, source in SOURCES.items())

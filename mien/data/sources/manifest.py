@@ -1,0 +1,94 @@
+"""A table of the user's own in (CSV or Parquet), rows out.
+
+Columns: ``path`` (relative to the table's folder, or absolute) and any of age (or age_low and age_high), gender,
+ethnicity, race7, every declared task by its name, identity, group and split. Empty cells are not labelled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from mien.data.rows import Label, SourceBuilder, SourceRows
+from mien.data.sources.table import Row, read_rows
+from mien.data.values import MISSING, RowError, parse_class, parse_level
+from mien.errors import MienError, UsageError
+from mien.labels import Task
+
+
+def read(root: Path, tasks: Sequence[Task]) -> SourceRows:
+    """Rows of the table ``root``; raises `MienError` where it has no column of any task."""
+    builder = SourceBuilder()
+    rows = _parquet_rows(root) if root.suffix.lower() in (".parquet", ".pq") else read_rows(root, ("path",))
+    for row in rows:
+        name = row.cells.get("path", "").strip()
+        try:
+            if row.error is not None:
+                raise row.error
+            if not name:
+                raise RowError("missing_field", "expected an image's path, got none")
+            labels = {task.name: _label(row.cells, task) for task in tasks}
+            if not any(labels.values()):
+                raise RowError("no_label", f"expected a label for one of {', '.join(labels)}, got none")
+            builder.keep(
+                name,
+                root.parent / name,
+                labels,
+                line=row.line,
+                source_split=_text(row.cells, "split"),
+                identity=_text(row.cells, "identity"),
+                group=_text(row.cells, "group"),
+            )
+        except RowError as error:
+            place = root.parent / name if name else root
+            builder.reject(name or f"row-{row.line}", place, error.reason, error.detail, line=row.line)
+    return builder.result(tasks)
+
+
+def _label(cells: Mapping[str, str], task: Task) -> Label:
+    """The row's label for one task; an interval may be written in one column or in ``_low`` and ``_high``."""
+    if task.kind == "nominal":
+        return parse_class(cells.get(task.name, ""), task)
+    if task.name in cells:
+        return parse_level(cells[task.name], task)
+    low, high = (parse_level(cells.get(column, ""), task) for column in task.columns)
+    if (low is None) != (high is None):
+        raise RowError(f"bad_{task.name}", f"expected both {' and '.join(task.columns)} or neither, got one")
+    if low is None or high is None:
+        return None
+    if low[0] > high[1]:
+        raise RowError(f"bad_{task.name}", f"expected {task.columns[0]} <= {task.columns[1]}, got {low[0]} > {high[1]}")
+    return low[0], high[1]
+
+
+def _text(cells: Mapping[str, str], column: str) -> str | None:
+    cell = cells.get(column, "").strip()
+    return None if cell.lower() in MISSING else cell
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    """Rows of a Parquet table as text cells; ``line`` counts rows from 1."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            names = [name.strip().lower() for name in file.schema_arrow.names]
+            if "path" not in names or len(set(names)) != len(names):
+                raise UsageError(f"{path} must have a column path and name no column twice, got {', '.join(names)}.")
+            line = 0
+            for batch in file.iter_batches(batch_size=4096):
+                for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                    line += 1
+                    yield Row(line=line, cells={name: _cell(value) for name, value in zip(names, cells, strict=True)})
+    except (OSError, pa.ArrowException) as error:
+        raise MienError(f"Cannot read {path} as Parquet: {str(error).splitlines()[0]}.") from error
+
+
+def _cell(value: object) -> str:
+    """A Parquet cell as a label file would write it: empty for null and NaN, ``25`` for 25.0."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,56 @@
+"""A folder of UTKFace images in, rows out: the labels stand in the file names, ``AGE_GENDER_RACE_DATE*.jpg``.
+
+Zhang, Song, Qi (2017). Sub-folders (``part1`` ...) are searched too. Names that lack a field are rejected, not guessed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mien.data.rows import Label, SourceBuilder, SourceRows, image_name
+from mien.data.values import RowError, parse_code, parse_level
+from mien.labels import AGE, ETHNICITY, GENDER, Task
+
+#: File endings that count as images (lower case); other files are no rows.
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+
+
+def read(root: Path, tasks: Sequence[Task]) -> SourceRows:
+    """Rows of all image files under ``root``, in the order of their names."""
+    builder = SourceBuilder()
+    for path in sorted(image_files(root), key=os.fspath):
+        name = image_name(path, root)
+        try:
+            builder.keep(name, path, labels_of_name(path.name))
+        except RowError as error:
+            builder.reject(name, path, error.reason, error.detail)
+    return builder.result(tasks)
+
+
+def image_files(root: Path) -> Iterator[Path]:
+    """Files under ``root`` with the ending of an image, in no order."""
+    for folder, _, names in os.walk(root):
+        for name in names:
+            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122 (100,000 Paths would be slow)
+                yield Path(folder, name)
+
+
+def labels_of_name(name: str) -> dict[str, Label]:
+    """Age, gender and ethnicity of a file name; raises `RowError`.
+
+    >>> labels_of_name("25_1_3_20170116.jpg.chip.jpg")
+    {'age': (25, 25), 'gender': 'female', 'ethnicity': 'indian'}
+    """
+    fields = name.split("_", 3)
+    if len(fields) < 4 or not all(field.strip() for field in fields[:3]):
+        raise RowError("missing_field", "expected a name AGE_GENDER_RACE_DATE with all four fields")
+    age = parse_level(fields[0], AGE)
+    if age is None:
+        raise RowError("bad_age", f"expected a whole number, got {fields[0]!r}")
+    return {
+        AGE.name: age,
+        GENDER.name: parse_code(fields[1], GENDER),
+        ETHNICITY.name: parse_code(fields[2], ETHNICITY),
+    }

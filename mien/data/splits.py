@@ -1,0 +1,182 @@
+"""Labels and groups in, one split name a row out: seeded, stratified, and never a group on both sides.
+
+The idea: every stratum (say, women labelled Black aged 20-29) owes each split its share of rows. Groups of several rows
+are dealt first, largest first, to the split that their strata owe most; then single rows are dealt stratum by stratum,
+and what rounding leaves of one stratum is carried to the next. So the sizes are exact, and a stratum too small to
+divide is balanced together with its neighbours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mien.errors import MienError, UsageError
+from mien.labels import AGE, AGE_BANDS, Task
+
+_NAMES = {2: ("train", "test"), 3: ("train", "val", "test")}
+#: Of a group that stands in several official splits, the rows in the split named first here are kept.
+_HELD_OUT_FIRST = ("test", "val", "train")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitPlan:
+    """``names`` and ``shares`` (summing to 1) of the splits; both empty where the sources' own splits are used."""
+
+    text: str
+    names: tuple[str, ...]
+    shares: tuple[float, ...]
+
+
+def parse_split(text: str) -> SplitPlan:
+    """Read ``80/10/10``, ``80/20``, ``kfold:5`` or ``source``.
+
+    >>> parse_split("80/20").names
+    ('train', 'test')
+    """
+    if text == "source":
+        return SplitPlan(text=text, names=(), shares=())
+    if match := re.fullmatch(r"kfold:([0-9]{1,3})", text):
+        folds = int(match[1])
+        if not 3 <= folds <= 50:
+            raise UsageError(f"kfold needs 3 to 50 folds (one tests, one validates, the rest trains), got {folds}.")
+        return SplitPlan(text=text, names=tuple(f"fold{i}" for i in range(folds)), shares=(1 / folds,) * folds)
+    if re.fullmatch(r"[0-9]{1,2}(/[0-9]{1,2}){1,2}", text):
+        parts = [int(part) for part in text.split("/")]
+        if sum(parts) == 100 and min(parts) > 0:
+            return SplitPlan(text=text, names=_NAMES[len(parts)], shares=tuple(part / 100 for part in parts))
+    raise UsageError(f"Expected a split such as 80/10/10, 80/20 (summing to 100), kfold:5 or source, got {text!r}.")
+
+
+def assign_splits(strata: Sequence[object], groups: Sequence[object], plan: SplitPlan, seed: int) -> list[str]:
+    """One split name a row, for equally long ``strata`` and ``groups``.
+
+    Raises:
+        MienError: fewer groups than splits.
+
+    >>> plan = parse_split("80/20")
+    >>> sorted(assign_splits("aaaaabbbbb", range(10), plan, seed=0)).count("test")
+    2
+    """
+    group_of, n_groups = _numbers(groups)
+    stratum_of, n_strata = _numbers(strata, ordered=True)
+    if n_groups < len(plan.names):
+        raise MienError(f"The data has {n_groups} independent groups, too few for {len(plan.names)} splits.")
+    rng = np.random.default_rng(seed)
+    members = np.split(np.argsort(group_of, kind="stable"), np.cumsum(np.bincount(group_of))[:-1])
+    owed = np.outer(np.bincount(stratum_of, minlength=n_strata), plan.shares)
+    choice = np.full(n_groups, -1)
+    order = rng.permutation(n_groups)
+    sizes = np.array([len(rows) for rows in members])
+    _deal_large(order[sizes[order] > 1], members, stratum_of, owed, choice)
+    singles = order[sizes[order] == 1]
+    _deal_singles(singles, stratum_of[[members[group][0] for group in singles]], owed, choice)
+    _fill_empty(choice, sizes, len(plan.names))
+    return [plan.names[choice[group]] for group in group_of]
+
+
+def _numbers(keys: Sequence[object], *, ordered: bool = False) -> tuple[NDArray[np.int64], int]:
+    """Keys as numbers from 0: by first appearance, or in sorted order."""
+    codes, unique = pd.factorize(pd.Series(list(keys), dtype=object), sort=ordered)
+    return codes.astype(np.int64), len(unique)
+
+
+def _deal_large(
+    groups: NDArray[np.int64],
+    members: list[NDArray[np.int64]],
+    stratum_of: NDArray[np.int64],
+    owed: NDArray[np.float64],
+    choice: NDArray[np.int64],
+) -> None:
+    """Deal groups of several rows, largest first; ``owed`` (strata x splits) and ``choice`` change in place."""
+    for group in sorted(groups, key=lambda group: -len(members[group])):
+        strata = stratum_of[members[group]]
+        # What the group's own strata are owed decides; what the whole split is owed breaks near-ties.
+        claim = owed[strata].mean(axis=0) + 1e-3 * owed.sum(axis=0)
+        choice[group] = int(claim.argmax())
+        np.subtract.at(owed[:, choice[group]], strata, 1.0)
+
+
+def _deal_singles(
+    groups: NDArray[np.int64], strata: NDArray[np.int64], owed: NDArray[np.float64], choice: NDArray[np.int64]
+) -> None:
+    """Deal single rows stratum by stratum, carrying the remainder on."""
+    by_stratum = np.argsort(strata, kind="stable")
+    bounds = np.searchsorted(strata[by_stratum], np.arange(len(owed) + 1))
+    carried = np.zeros(owed.shape[1])
+    for stratum in range(len(owed)):
+        remaining = (carried + owed[stratum]).tolist()
+        for group in groups[by_stratum[bounds[stratum] : bounds[stratum + 1]]]:
+            choice[group] = best = remaining.index(max(remaining))
+            remaining[best] -= 1.0
+        carried = np.array(remaining)
+
+
+def _fill_empty(choice: NDArray[np.int64], sizes: NDArray[np.int64], n_splits: int) -> None:
+    """A few large groups may leave a split without a row: give it the smallest group of the fullest split."""
+    for split in range(n_splits):
+        if not (choice == split).any():
+            counts = np.bincount(choice, minlength=n_splits)
+            candidates = np.flatnonzero(choice == np.where(counts > 1, counts, 0).argmax())
+            choice[candidates[sizes[candidates].argmin()]] = split
+
+
+def strata_of(rows: pd.DataFrame, tasks: Sequence[Task]) -> list[tuple[str, ...]]:
+    """Each row's stratum: gender, ethnicity, age band, then every other task; not labelled counts as a class."""
+    first = ("gender", "ethnicity", "age")
+    ordered = sorted(tasks, key=lambda task: first.index(task.name) if task.name in first else len(first))
+    columns = [_stratum_column(rows, task) for task in ordered]
+    return list(zip(*columns, strict=True)) if columns else [()] * len(rows)
+
+
+def _stratum_column(rows: pd.DataFrame, task: Task) -> list[str]:
+    if task.kind == "nominal":
+        return [str(value) for value in rows[task.name].fillna("").tolist()]
+    low, high = (rows[column].astype("Float64") for column in task.columns)
+    middles = ((low + high) / 2).tolist()
+    if task.name != AGE.name:
+        return ["" if pd.isna(middle) else f"{middle:08.1f}" for middle in middles]
+    return ["" if pd.isna(middle) else _band_of(middle) for middle in middles]
+
+
+def _band_of(age: float) -> str:
+    return f"{sum(age >= low for low, _ in AGE_BANDS):02d}"
+
+
+def official_splits(rows: pd.DataFrame) -> list[str]:
+    """The sources' own splits: ``fold_3`` becomes ``fold3``; train, val and test stay.
+
+    Raises:
+        UsageError: rows without an official split, or a mixture of folds and named splits.
+    """
+    lacking = rows.loc[rows["source_split"].isna(), "source"]
+    if len(lacking):
+        raise UsageError(
+            f"--split source needs an official split for every row; {len(lacking):,} rows of "
+            f"{', '.join(sorted(lacking.unique()))} have none."
+        )
+    names = [re.sub(r"^fold[_ ]?(\d+)$", r"fold\1", str(name).strip().lower()) for name in rows["source_split"]]
+    folds = {name for name in names if re.fullmatch(r"fold\d+", name)}
+    others = set(names) - folds
+    if others - set(_HELD_OUT_FIRST) or (folds and others):
+        shown = ", ".join(sorted(set(names))[:8])
+        raise UsageError(f"--split source expects train, val, test, or fold_0, fold_1 ... throughout; got {shown}.")
+    return names
+
+
+def leaking_rows(splits: Sequence[str], groups: Sequence[object]) -> NDArray[np.int64]:
+    """Rows to set aside so that no group stands in two official splits: those in the split further from the test.
+
+    >>> leaking_rows(["train", "test", "train"], [7, 7, 8])
+    array([0])
+    """
+    folds = sorted(set(splits) - set(_HELD_OUT_FIRST))
+    rank = {name: place for place, name in enumerate((*_HELD_OUT_FIRST, *folds))}
+    places = pd.Series([rank[name] for name in splits])
+    best = places.groupby(pd.Series(list(groups), dtype=object)).transform("min")
+    return np.flatnonzero((places > best).to_numpy())

@@ -1,0 +1,153 @@
+"""The files of a prepared folder: tables, crops and dataset.json, each written whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mien import __version__
+from mien.data.dataset import CROPS_NAME, FORMAT_VERSION, INFO_NAME, MANIFEST_NAME
+from mien.data.rows import Rejection, text_array
+from mien.files import atomic_path, write_text
+from mien.labels import KNOWN_TASKS, Task
+from mien.vision.align import CROP_RECIPE
+from mien.vision.decode import as_path_text
+
+if TYPE_CHECKING:
+    from mien.data.copies import MergedCopies
+    from mien.data.prepare import Copies, Gathered, PrepareOptions
+
+QUARANTINE_NAME, CONFLICTS_NAME = "quarantine.csv", "label_conflicts.csv"
+_CHUNK = 512
+
+
+def path_text(path: str | os.PathLike[str]) -> str:
+    """A path as the tables show it."""
+    return as_path_text(path)
+
+
+def write_tables(
+    out: Path, kept: pd.DataFrame, rejected: Sequence[tuple[str, Rejection]], conflicts: pd.DataFrame
+) -> None:
+    """manifest.parquet, quarantine.csv and label_conflicts.csv."""
+    with atomic_path(out / MANIFEST_NAME) as path:
+        manifest_of(kept).to_parquet(path, index=False)
+    fields = ("source", "name", "path", "line", "reason", "detail")
+    with atomic_path(out / QUARANTINE_NAME) as path, _text(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(fields)
+        for source, row in rejected:
+            writer.writerow([source, row.name, row.path, "" if row.line is None else row.line, row.reason, row.detail])
+    with atomic_path(out / CONFLICTS_NAME) as path, _text(path) as file:
+        conflicts.assign(path=[path_text(place) for place in conflicts["path"]]).to_csv(file, index=False)
+
+
+def _text(path: Path) -> Any:
+    return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+
+
+def manifest_of(kept: pd.DataFrame) -> pd.DataFrame:
+    """The manifest's columns in their order; paths as text."""
+    known = [column for task in KNOWN_TASKS.values() for column in task.columns]
+    head = ["name", "path", "source", "source_split", "sha256", *known]
+    tail = ["identity", "group", "split", "crop_kind"]
+    declared = [column for column in kept.columns if column not in {*head, *tail, "line", "row"}]
+    table = kept[[*head, *declared, *tail]]
+    return table.assign(path=text_array([path_text(path) for path in kept["path"]]))
+
+
+def raw_crops(raw: Path, n: int, size: int) -> NDArray[np.uint8]:
+    """The crops of all decoded rows, uint8, n x size x size x 3, on disk."""
+    return np.memmap(raw, np.uint8, "r", shape=(n, size, size, 3))
+
+
+def write_crops(out: Path, crops: NDArray[np.uint8], rows: NDArray[np.int64]) -> None:
+    """crops.npy with the given rows of ``crops``, a few at a time."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(rows), *crops.shape[1:])}
+    with atomic_path(out / CROPS_NAME) as path, path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, len(rows), _CHUNK):
+            file.write(np.ascontiguousarray(crops[rows[start : start + _CHUNK]]).data)
+
+
+def write_info(out: Path, info: dict[str, Any]) -> None:
+    """dataset.json."""
+    write_text(out / INFO_NAME, json.dumps(info, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+
+
+def describe(
+    options: PrepareOptions,
+    tasks: Sequence[Task],
+    kept: pd.DataFrame,
+    rejected: Sequence[tuple[str, Rejection]],
+    gathered: Gathered,
+    copies: Copies,
+    merged: MergedCopies,
+) -> dict[str, Any]:
+    """The content of dataset.json: how the data came to be, and its counts."""
+    reasons = Counter(row.reason for _, row in rejected)
+    extra = copies.content != np.arange(len(copies.content))
+    return {
+        "format": "mien-dataset",
+        "version": FORMAT_VERSION,
+        "mien": __version__,
+        "seed": options.seed,
+        "rows": len(kept),
+        "arguments": {
+            "sources": list(options.sources),
+            "split": options.split,
+            "crop_size": options.crop_size,
+            "near_duplicates": options.near_threshold,
+            "keep_duplicates": options.keep_duplicates,
+        },
+        "tasks": [task.to_json() for task in tasks],
+        "sources": [_source(argument, kept, gathered, rejected) for argument in options.arguments],
+        "read": sum(gathered.n_read.values()),
+        "quarantined": dict(reasons.most_common()),
+        "splits": _split_sizes(kept),
+        "duplicates": {
+            "threshold": options.near_threshold,
+            "exact_copies": int(extra.sum()),
+            "exact_groups": len(np.unique(copies.content[extra])),
+            "copies": int((copies.copy_of != np.arange(len(copies.copy_of))).sum()),
+            "near_pairs": len(copies.pairs.above(options.near_threshold)),
+            "suspect_pairs": len(copies.suspects),
+            "conflicting_groups": merged.n_groups,
+        },
+        "groups": int(kept["group"].nunique()),
+        "crop": {"size": options.crop_size, "recipe": CROP_RECIPE},
+        "crop_kinds": {str(kind): int(count) for kind, count in kept["crop_kind"].value_counts().items()},
+        "manifest_sha256": hashlib.sha256((options.out / MANIFEST_NAME).read_bytes()).hexdigest(),
+    }
+
+
+def _split_sizes(kept: pd.DataFrame) -> dict[str, int]:
+    """Rows by split: train, val, test, or the folds in their order."""
+    counts = Counter(kept["split"].tolist())
+    usual = {name: place for place, name in enumerate(("train", "val", "test"))}
+    return {name: counts[name] for name in sorted(counts, key=lambda name: (usual.get(name, 9), len(name), name))}
+
+
+def _source(
+    argument: Any, kept: pd.DataFrame, gathered: Gathered, rejected: Sequence[tuple[str, Rejection]]
+) -> dict[str, Any]:
+    return {
+        "name": argument.label,
+        "scheme": argument.scheme,
+        "path": path_text(argument.root),
+        "licence": argument.source.licence,
+        "citation": argument.source.citation,
+        "read": gathered.n_read[argument.label],
+        "kept": int((kept["source"] == argument.label).sum()),
+        "quarantined": dict(Counter(row.reason for source, row in rejected if source == argument.label).most_common()),
+    }
