@@ -14,7 +14,8 @@ PHOTO := examples/eileen_collins.jpg
 FACES ?=
 
 # Wheels only, so that no compiler is ever needed. grad-cam is published as a source archive alone; it is pure Python.
-WHEELS := --only-binary :all: --no-binary grad-cam
+WHEELS := --only-binary :all:
+PURE_SOURCE := --no-binary grad-cam
 SOURCES := $(shell find mien -type f -not -name '*.py[co]' 2>/dev/null)
 
 .PHONY: demo test lint bench clean
@@ -46,7 +47,7 @@ test: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml
 	$(call make_venv,$(VENV))
-	$(VENV)/bin/python -m pip install $(WHEELS) --editable '.[train,serve,scale,dev]'
+	$(VENV)/bin/python -m pip install $(WHEELS) $(PURE_SOURCE) --editable '.[train,serve,scale,dev]'
 	@touch $@
 
 lint: $(VENV)/.installed
