@@ -1,0 +1,106 @@
+"""`mien evaluate`: a model and prepared data in, or a predictions table; a report folder with every figure out."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from mien.errors import UsageError
+from mien.progress import console
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mien.evaluation.table import Predictions
+
+
+def evaluate(
+    model: Annotated[
+        Path, typer.Argument(metavar="RUN|MODEL.onnx|PREDICTIONS.parquet", help="What to evaluate.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the report; its files are replaced.", show_default=False)],
+    data: Annotated[
+        Path | None, typer.Option(help="Prepared data (mien prepare); not for a predictions table.", show_default=False)
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split to evaluate on.")] = "test",
+    fold: Annotated[int | None, typer.Option(help="Test fold of k-fold data.", show_default=False)] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the resampling and of the faces shown.")] = 0,
+    resamples: Annotated[int, typer.Option(help="Bootstrap resamples of each interval; 0 for none.")] = 1000,
+    limit: Annotated[
+        int | None, typer.Option(help="Evaluate a random sample of so many faces.", show_default=False)
+    ] = None,
+) -> None:
+    """Measure a model on a split: metrics.json, report.html, predictions.parquet and figures, with 95 % intervals.
+
+    Examples:
+
+        mien evaluate model.onnx --data data --split test --out report
+
+        mien evaluate docs/results/first-model/predictions.parquet --out report
+    """
+    from mien.evaluation.bootstrap import Sampling
+    from mien.evaluation.gallery import galleries
+    from mien.evaluation.report import write_report
+    from mien.evaluation.summary import evaluate_table
+    from mien.evaluation.table import read_predictions
+
+    sampling = Sampling(resamples=resamples, seed=seed)
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out must be a folder, got the file {out}.")
+    crops = None
+    if model.suffix.lower() == ".parquet":
+        if data is not None:
+            raise UsageError("A predictions table is evaluated without --data.")
+        predictions = read_predictions(model)
+    else:
+        predictions, crops = _predict(model, data, split, fold, limit, seed)
+    metrics = evaluate_table(predictions, sampling, shlex.join(["mien", *sys.argv[1:]]))
+    grids = galleries(predictions, crops, seed) if crops is not None else ()
+    page = write_report(out, predictions, metrics, grids)
+    console.print(summary_table(metrics))
+    console.print(f"Report: {page}", markup=False)
+
+
+def _predict(
+    model: Path, data: Path | None, split: str, fold: int | None, limit: int | None, seed: int
+) -> tuple[Predictions, NDArray[np.uint8]]:
+    """The predictions table of a model, and the crops of its rows."""
+    from mien.data.dataset import open_dataset
+    from mien.evaluation.model import open_model
+    from mien.evaluation.predictions import build_predictions, choose_rows, trained_on
+
+    if data is None:
+        raise UsageError("To evaluate a model, say on which prepared data: --data FOLDER.")
+    opened = open_model(model)
+    dataset = open_dataset(data, fold=fold)
+    trained = opened.training.get("fold")
+    if trained is not None and trained != fold and trained_on(opened, dataset):
+        if fold is not None:
+            raise UsageError(
+                f"The model was trained with --fold {trained}: fold {fold} holds faces that it learned from."
+            )
+        dataset = open_dataset(data, fold=trained)
+    rows = choose_rows(dataset, split, limit, seed)
+    return build_predictions(opened, dataset, rows, split), dataset.crops[rows]
+
+
+def summary_table(metrics: dict[str, Any]) -> Table:
+    """The headline figures as a table for the terminal."""
+    from mien.evaluation import wording
+
+    table = Table(title=f"{metrics['model'] or 'predictions'} on {metrics['n']:,} faces ({metrics['split']})")
+    for name in ("attribute", "figure"):
+        table.add_column(name)
+    for name in ("value", "95 % interval", "n"):
+        table.add_column(name, justify="right")
+    for task, name, figure in wording.headline(metrics):
+        style = "bold" if name == metrics["tasks"][task]["main"] else ""
+        value, interval = wording.format_number(name, figure["value"]), wording.format_interval(name, figure)
+        table.add_row(task, wording.figure_title(name), value, interval, f"{figure['n']:,}", style=style)
+    return table

@@ -1,0 +1,93 @@
+"""A run folder or a bundle in, one shape of model out: crops in, probabilities per task out.
+
+Evaluation knows models only in this shape, so that a torch run and its ONNX bundle go through the same lines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.errors import UsageError
+from mien.inference.metadata import Calibration, NominalCalibration, OrdinalCalibration
+from mien.labels import Task
+
+#: uint8 N x 3 x size x size crops in; per task float32 N x levels or N x classes, rows sum to 1.
+Predict = Callable[[NDArray[np.uint8]], Mapping[str, NDArray[np.float32]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatedModel:
+    """What is evaluated: ``size`` is the side of its crops in pixels, ``sha256`` that of its file where it has one."""
+
+    name: str
+    size: int
+    tasks: tuple[Task, ...]
+    calibration: Mapping[str, Calibration]
+    predict: Predict
+    sha256: str | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+    licences: Mapping[str, Any] = field(default_factory=dict)
+
+
+def default_calibration(task: Task) -> Calibration:
+    """What a model without a fitted calibration answers with: its own probabilities, no abstention."""
+    return OrdinalCalibration() if task.kind == "ordinal" else NominalCalibration()
+
+
+def open_model(path: Path) -> EvaluatedModel:
+    """The model at ``path``: an ``.onnx`` bundle or a run folder; anything else is a `UsageError`."""
+    if path.is_dir():
+        return _from_run(path)
+    if path.is_file() and path.suffix.lower() == ".onnx":
+        return _from_bundle(path)
+    raise UsageError(f"Expected a run folder or a MODEL.onnx to evaluate, got {path}.")
+
+
+def _from_bundle(path: Path) -> EvaluatedModel:
+    from mien.inference.bundle import load_bundle
+
+    bundle = load_bundle(path)
+    metadata = bundle.metadata
+    return EvaluatedModel(
+        name=metadata.name,
+        size=metadata.size,
+        tasks=metadata.tasks,
+        calibration=metadata.calibration,
+        predict=bundle.run,
+        sha256=file_sha256(path),
+        training=metadata.training,
+        licences=metadata.licences,
+    )
+
+
+def _from_run(folder: Path) -> EvaluatedModel:
+    from mien.training.run_folder import WEIGHTS, load_run
+
+    run = load_run(folder)
+    fitted = getattr(run, "calibration", None) or {}
+    weights = folder / WEIGHTS
+    return EvaluatedModel(
+        name=run.name,
+        size=run.size,
+        tasks=tuple(run.tasks),
+        calibration={task.name: fitted.get(task.name, default_calibration(task)) for task in run.tasks},
+        predict=run.predict,
+        sha256=file_sha256(weights) if weights.is_file() else None,
+        training=run.info,
+    )
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,189 @@
+"""A model and prepared data in, the predictions table out: the only place where evaluation runs a model.
+
+The answers come from `mien.inference.answers` with the model's calibration: a face gets here what `mien predict` says.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mien.errors import MienError, UsageError
+from mien.evaluation.model import EvaluatedModel
+from mien.evaluation.table import Predictions
+from mien.inference.answers import Probabilities, apply_temperature, ordinal_interval, ordinal_point
+from mien.inference.metadata import Calibration, NominalCalibration, OrdinalCalibration
+from mien.labels import Task
+from mien.progress import track
+from mien.vision.resize import resize_crops
+
+if TYPE_CHECKING:
+    from mien.data.dataset import PreparedDataset
+
+BATCH = 256
+
+
+def choose_rows(dataset: PreparedDataset, split: str, limit: int | None, seed: int) -> NDArray[np.int64]:
+    """The rows of the split, or a seeded random ``limit`` of them, in manifest order."""
+    rows = np.asarray(dataset.rows(split), dtype=np.int64)
+    if limit is not None and limit < 1:
+        raise UsageError(f"The limit must be 1 or more faces, got {limit}.")
+    if limit is None or limit >= len(rows):
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, limit, replace=False))
+
+
+def predict_rows(model: EvaluatedModel, dataset: PreparedDataset, rows: NDArray[np.int64]) -> dict[str, Probabilities]:
+    """Probabilities of these manifest rows, per task float32 n x outputs, in their order."""
+    batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+    parts: dict[str, list[Probabilities]] = {task.name: [] for task in model.tasks}
+    for batch in track(batches, "evaluating", unit="batches"):
+        outputs = model.predict(resize_crops(np.asarray(dataset.crops[batch]), model.size))
+        for task in model.tasks:
+            parts[task.name].append(_checked(outputs[task.name], task, len(batch)))
+    empty = {task.name: np.empty((0, task.n_outputs), np.float32) for task in model.tasks}
+    return {name: np.concatenate(part) if part else empty[name] for name, part in parts.items()}
+
+
+def _checked(output: Probabilities, task: Task, n: int) -> Probabilities:
+    if output.shape != (n, task.n_outputs) or not np.isfinite(output).all():
+        raise MienError(
+            f"The model's output for {task.name!r} must be {n} x {task.n_outputs} finite probabilities, "
+            f"got {' x '.join(map(str, output.shape))}{'' if np.isfinite(output).all() else ' with NaN or infinity'}."
+        )
+    return output
+
+
+def build_predictions(
+    model: EvaluatedModel, dataset: PreparedDataset, rows: NDArray[np.int64], split: str
+) -> Predictions:
+    """The predictions table of these rows: labels of every task of the data, answers of every task of the model."""
+    known = {task.name: task for task in dataset.tasks}
+    for task in model.tasks:
+        if task.name in known and known[task.name].kind != task.kind:
+            raise MienError(f"Task {task.name!r} is {task.kind} in the model but {known[task.name].kind} in the data.")
+    manifest = dataset.manifest.iloc[rows]
+    columns: dict[str, Any] = {
+        "name": manifest["name"].astype(str).to_numpy(),
+        "source": manifest["source"].astype(str).to_numpy(),
+        "split": np.full(len(rows), split),
+    }
+    labelled = tuple({task.name: task for task in (*model.tasks, *dataset.tasks)}.values())
+    outputs = predict_rows(model, dataset, rows)
+    answered = {task.name: task for task in model.tasks}
+    for task in labelled:
+        columns |= _truth(dataset, known.get(task.name), task, rows)
+        if task.name in answered:
+            columns |= answers(task, model.calibration[task.name], outputs[task.name])
+    frame = pd.DataFrame(columns)
+    about = _about(model, dataset, rows, split)
+    return Predictions(frame=frame, tasks=model.tasks, labelled=labelled, about=about)
+
+
+def _truth(
+    dataset: PreparedDataset, source: Task | None, task: Task, rows: NDArray[np.int64]
+) -> dict[str, NDArray[Any]]:
+    """Columns of a task's labels, null where the data set has none."""
+    if task.kind == "ordinal":
+        low, high = (np.full(len(rows), np.nan, np.float32),) * 2
+        if source is not None:
+            low, high = (np.asarray(ends, np.float32)[rows] for ends in dataset.ordinal_labels(source))
+        exact = np.where(low == high, low, np.float32(np.nan))
+        return {f"{task.name}_true": exact, f"{task.name}_true_low": low, f"{task.name}_true_high": high}
+    numbers = np.full(len(rows), -1) if source is None else dataset.nominal_labels(source)[rows]
+    names = (*(source or task).classes, None)
+    return {f"{task.name}_true": np.array([names[number] for number in numbers], dtype=object)}
+
+
+def answers(task: Task, calibration: Calibration, output: Probabilities) -> dict[str, NDArray[Any]]:
+    """Columns of a task's answers from its probabilities, n x outputs."""
+    if isinstance(calibration, OrdinalCalibration):
+        low, high = ordinal_interval(output, task, calibration)
+        values = {"pred": ordinal_point(output, task, calibration), "low": low, "high": high}
+        # Two decimals are what prediction prints; the figures use them as they are, never whole years.
+        return {f"{task.name}_{key}": value.round(2).astype(np.float32) for key, value in values.items()}
+    scaled = apply_temperature(output, calibration.temperature)
+    sure = scaled.max(axis=1, initial=0.0) >= calibration.abstain_below
+    labels = [task.classes[best] if ok else None for best, ok in zip(scaled.argmax(axis=1), sure, strict=True)]
+    columns: dict[str, NDArray[Any]] = {f"{task.name}_pred": np.array(labels, dtype=object)}
+    for index, label in enumerate(task.classes):
+        columns[f"{task.name}_p_{label}"] = scaled[:, index].astype(np.float32)
+    return columns
+
+
+def _about(model: EvaluatedModel, dataset: PreparedDataset, rows: NDArray[np.int64], split: str) -> dict[str, Any]:
+    calibration = {name: _calibration_json(value) for name, value in model.calibration.items()}
+    return {
+        "model": model.name,
+        "model_sha256": model.sha256,
+        "split": split,
+        "size": model.size,
+        "calibration": calibration,
+        "data": data_section(model, dataset, rows),
+        "training": _plain({key: value for key, value in model.training.items() if key != "data"}),
+        "licences": _plain(model.licences),
+    }
+
+
+def _calibration_json(calibration: Calibration) -> dict[str, float]:
+    if isinstance(calibration, NominalCalibration):
+        return {"temperature": calibration.temperature, "abstain_below": calibration.abstain_below}
+    return {"coverage": calibration.coverage, "offset": calibration.offset}
+
+
+def data_section(model: EvaluatedModel, dataset: PreparedDataset, rows: NDArray[np.int64]) -> dict[str, Any]:
+    """What the report says of the data: faces per split and source, licences, the handling of duplicates, whether the
+    model was trained on this very data, and how many evaluated faces share a group with a training face."""
+    info = dataset.info
+    splits = Counter(dataset.split_of.tolist())
+    prepared = {
+        key: info[key] for key in ("seed", "read", "quarantined", "duplicates", "crop", "crop_kinds") if key in info
+    }
+    section: dict[str, Any] = {
+        "fingerprint": info.get("manifest_sha256"),
+        "trained_on_this_data": trained_on(model, dataset),
+        "splits": {name: splits[name] for name in sorted(splits)},
+        "sources": _sources(dataset),
+        "faces_sharing_a_group_with_training": _shared_with_training(dataset, rows),
+        "prepared": {**prepared, "split": info.get("arguments", {}).get("split")},
+    }
+    return dict(_plain(section))
+
+
+def trained_on(model: EvaluatedModel, dataset: PreparedDataset) -> bool | None:
+    """Whether the model was trained on this very prepared data, by the manifest's hash; None where it does not say."""
+    known = (model.training.get("data") or {}).get("manifest_sha256")
+    return None if known is None else bool(known == dataset.info.get("manifest_sha256"))
+
+
+def _sources(dataset: PreparedDataset) -> dict[str, dict[str, Any]]:
+    """Faces, licence and citation of each source; never its path, which is the machine's."""
+    told: dict[str, dict[str, Any]] = {source.get("name"): source for source in dataset.info.get("sources", [])}
+    counts = Counter(dataset.manifest["source"].astype(str).tolist())
+    return {
+        name: {"faces": count, **{key: told.get(name, {}).get(key) for key in ("licence", "citation")}}
+        for name, count in counts.items()
+    }
+
+
+def _shared_with_training(dataset: PreparedDataset, rows: NDArray[np.int64]) -> int | None:
+    """Count of evaluated faces whose group is among the training faces too; None where there is no training split."""
+    if "group" not in dataset.manifest:
+        return None
+    try:
+        training = np.setdiff1d(dataset.rows("train"), rows)
+    except MienError:
+        return None
+    groups = dataset.manifest["group"]
+    seen = set(groups.iloc[training].dropna())
+    return int(groups.iloc[rows].isin(seen).sum())
+
+
+def _plain(value: object) -> Any:
+    """The JSON form of ``value``: what JSON lacks becomes text, NaN becomes null."""
+    return json.loads(json.dumps(value, default=str), parse_constant=lambda _: None)

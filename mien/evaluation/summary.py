@@ -1,0 +1,107 @@
+"""A predictions table in, `metrics.json` out: every figure with its interval and n, and what makes it again.
+
+The report and the model card are written from this JSON alone, so that no figure exists twice.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import mien
+from mien.evaluation.bootstrap import Sampling
+from mien.evaluation.groups import GapResult, GroupResult, group_results
+from mien.evaluation.measures import NominalResult, OrdinalResult, nominal_result, ordinal_result
+from mien.evaluation.table import Predictions, nominal_columns, ordinal_columns
+from mien.files import write_text
+
+FORMAT_VERSION = 1
+
+
+def evaluate_table(predictions: Predictions, sampling: Sampling, command: str) -> dict[str, Any]:
+    """All figures of a predictions table as the JSON object of `metrics.json` (docs/evaluation.md lists its keys)."""
+    about = predictions.about
+    groups, gaps = group_results(predictions, sampling)
+    return {
+        "format": "mien-metrics",
+        "version": FORMAT_VERSION,
+        "n": len(predictions.frame),
+        "split": about.get("split") or ", ".join(sorted(predictions.frame["split"].astype(str).unique())),
+        "model": about.get("model"),
+        "model_sha256": about.get("model_sha256"),
+        "seed": sampling.seed,
+        "resamples": sampling.resamples,
+        "command": command,
+        "commit": project_commit(),
+        "data": dict(about.get("data") or {}),
+        "training": dict(about.get("training") or {}),
+        "licences": dict(about.get("licences") or {}),
+        "calibration": dict(about.get("calibration") or {}),
+        "tasks": {task.name: _task_json(predictions, index, sampling) for index, task in enumerate(predictions.tasks)},
+        "groups": [_group_json(group) for group in groups],
+        "gaps": [_gap_json(gap) for gap in gaps],
+    }
+
+
+def _task_json(predictions: Predictions, index: int, sampling: Sampling) -> dict[str, Any]:
+    task = predictions.tasks[index]
+    if task.kind == "ordinal":
+        return ordinal_json(ordinal_result(ordinal_columns(predictions.frame, task), task, sampling))
+    return nominal_json(nominal_result(nominal_columns(predictions.frame, task), task, sampling))
+
+
+def ordinal_json(result: OrdinalResult) -> dict[str, Any]:
+    """An ordinal task's figures by name, and its ``bands``."""
+    bands = [{"band": band.band, **_figures_json(band.figures)} for band in result.bands]
+    return {"kind": "ordinal", "main": result.main, **_figures_json(result.figures), "bands": bands}
+
+
+def nominal_json(result: NominalResult) -> dict[str, Any]:
+    """A nominal task's figures by name, per class, and its confusion counts."""
+    return {
+        "kind": "nominal",
+        "main": "accuracy",
+        **_figures_json(result.figures),
+        "abstained": result.abstained,
+        "per_class": {label: _figures_json(figures) for label, figures in result.classes.items()},
+        "confusion": {"classes": list(result.task.classes), "counts": [list(row) for row in result.confusion]},
+    }
+
+
+def _figures_json(figures: Any) -> dict[str, Any]:
+    return {name: figure.to_json() for name, figure in figures.items()}
+
+
+def _group_json(group: GroupResult) -> dict[str, Any]:
+    return {**asdict(group), "error": group.error.to_json(), "gap": round(group.gap, 6)}
+
+
+def _gap_json(gap: GapResult) -> dict[str, Any]:
+    return {**asdict(gap), "difference": gap.difference.to_json()}
+
+
+def project_commit() -> str:
+    """The commit of the checkout that this code runs from (``+changes`` where files differ), else mien's version."""
+    root = Path(mien.__file__).resolve().parents[1]
+    version = f"mien {mien.__version__}"
+    if not (root / ".git").exists():
+        return version
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", "mien")
+    except (OSError, subprocess.SubprocessError):
+        return version
+    return commit + ("+changes" if changed else "")
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+
+
+def write_metrics(path: Path, metrics: dict[str, Any]) -> None:
+    """Write `metrics.json` atomically; NaN is refused."""
+    write_text(path, json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

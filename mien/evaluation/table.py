@@ -1,0 +1,222 @@
+"""The predictions table: its columns, its Parquet file, and how figures read it.
+
+In: a Parquet file or data frame of the contract (docs/evaluation.md), one row a face. Out: per task, plain arrays of
+the faces that have a label. The file also says what it is about (tasks, model, data) as JSON in its schema, so that one
+file is enough to make the report again; a table without that JSON is read by its columns.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mien.errors import MienError
+from mien.files import atomic_path
+from mien.labels import KNOWN_TASKS, Task, task_from_json
+
+SCHEMA_KEY = b"mien"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """``frame`` holds the contract's columns; ``tasks`` are those predicted, ``labelled`` those with truth columns.
+
+    ``about`` is plain JSON: model, model_sha256, split, calibration, data, training, licences.
+    """
+
+    frame: pd.DataFrame
+    tasks: tuple[Task, ...]
+    labelled: tuple[Task, ...]
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrdinalColumns:
+    """Faces labelled for one ordinal task, in the task's units: the true interval (low equals high where the label is
+    exact), the answer, and the answered interval. ``rows`` are their positions in the table."""
+
+    rows: NDArray[np.int64]
+    true_low: NDArray[np.float64]
+    true_high: NDArray[np.float64]
+    predicted: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+    @property
+    def exact(self) -> NDArray[np.bool_]:
+        return np.asarray(self.true_low == self.true_high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NominalColumns:
+    """Faces labelled for one nominal task: class numbers, probabilities (n x classes), and whether an answer was given.
+
+    ``predicted`` is the likeliest class even where the model abstained (``answered`` False).
+    """
+
+    rows: NDArray[np.int64]
+    true: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    answered: NDArray[np.bool_]
+    probabilities: NDArray[np.float64]
+
+    @property
+    def confidence(self) -> NDArray[np.float64]:
+        """Probability of the predicted class."""
+        return np.asarray(self.probabilities[np.arange(len(self.predicted)), self.predicted])
+
+
+def truth_columns(task: Task) -> tuple[str, ...]:
+    """The columns of a task's labels."""
+    names = ("true", "true_low", "true_high") if task.kind == "ordinal" else ("true",)
+    return tuple(f"{task.name}_{name}" for name in names)
+
+
+def answer_columns(task: Task) -> tuple[str, ...]:
+    """The columns of a model's answers for a task."""
+    if task.kind == "ordinal":
+        return tuple(f"{task.name}_{name}" for name in ("pred", "low", "high"))
+    return (f"{task.name}_pred", *(f"{task.name}_p_{label}" for label in task.classes))
+
+
+def ordinal_columns(frame: pd.DataFrame, task: Task) -> OrdinalColumns:
+    """The labelled faces of an ordinal task."""
+    names = (*truth_columns(task)[1:], *answer_columns(task))
+    low, high, predicted, answer_low, answer_high = (
+        frame[name].to_numpy(np.float64, na_value=np.nan) for name in names
+    )
+    rows = np.flatnonzero(np.isfinite(low) & np.isfinite(high))
+    if not np.isfinite(np.stack([predicted, answer_low, answer_high])[:, rows]).all():
+        raise MienError(
+            f"Every face labelled for {task.name!r} needs {', '.join(names[2:])} as numbers; some are null."
+        )
+    return OrdinalColumns(
+        rows=rows,
+        true_low=low[rows],
+        true_high=high[rows],
+        predicted=predicted[rows],
+        low=answer_low[rows],
+        high=answer_high[rows],
+    )
+
+
+def nominal_truth(frame: pd.DataFrame, task: Task) -> NDArray[np.int64]:
+    """The class number of each row's label, -1 where it has none; an unknown label is a `MienError`."""
+    return _class_numbers(frame[f"{task.name}_true"], task)
+
+
+def nominal_columns(frame: pd.DataFrame, task: Task) -> NominalColumns:
+    """The labelled faces of a nominal task."""
+    true = nominal_truth(frame, task)
+    rows = np.flatnonzero(true >= 0)
+    columns = answer_columns(task)[1:]
+    probabilities = frame[list(columns)].to_numpy(np.float64, na_value=np.nan)[rows]
+    if not (np.isfinite(probabilities).all() and (probabilities >= 0).all() and (probabilities <= 1.001).all()):
+        raise MienError(f"The columns {columns[0]} to {columns[-1]} must be probabilities in [0, 1]; some are not.")
+    answers = _class_numbers(frame[f"{task.name}_pred"], task)[rows]
+    likeliest = probabilities.argmax(axis=1) if len(rows) else answers
+    return NominalColumns(
+        rows=rows,
+        true=true[rows],
+        predicted=np.where(answers >= 0, answers, likeliest),
+        answered=answers >= 0,
+        probabilities=probabilities,
+    )
+
+
+def _class_numbers(column: pd.Series[Any], task: Task) -> NDArray[np.int64]:
+    unknown = sorted({str(label) for label in column.dropna().unique()} - set(task.classes))
+    if unknown:
+        raise MienError(
+            f"Column {column.name!r} must hold {', '.join(task.classes)} or null, got {', '.join(unknown[:5])}."
+        )
+    numbers = {label: index for index, label in enumerate(task.classes)}
+    return np.array([numbers.get(label, -1) for label in column], dtype=np.int64)
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Write the table as Parquet (zstd), atomically, with what it is about in its schema."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    about = {
+        "format": "mien-predictions",
+        "version": FORMAT_VERSION,
+        "tasks": [task.to_json() for task in predictions.tasks],
+        "labelled": [task.to_json() for task in predictions.labelled],
+        "about": dict(predictions.about),
+    }
+    table = pa.Table.from_pandas(predictions.frame, preserve_index=False)
+    text = json.dumps(about, ensure_ascii=False, allow_nan=False).encode()
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), SCHEMA_KEY: text})
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read and check a predictions table; `MienError` says what was expected and what was got."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise MienError(f"Expected a predictions table (Parquet), got no file at {path}.")
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise MienError(f"Expected a predictions table (Parquet) at {path}, got: {str(error)[:150]}.") from error
+    frame = table.to_pandas()
+    text = (table.schema.metadata or {}).get(SCHEMA_KEY)
+    predictions = _from_columns(frame) if text is None else _from_about(frame, text)
+    _check_columns(predictions, path)
+    return predictions
+
+
+def _from_about(frame: pd.DataFrame, text: bytes) -> Predictions:
+    try:
+        value = json.loads(text)
+        if value["format"] != "mien-predictions" or value["version"] != FORMAT_VERSION:
+            raise MienError(f"The table's format must be mien-predictions {FORMAT_VERSION}, got {value['version']!r}.")
+        tasks = tuple(task_from_json(task) for task in value["tasks"])
+        labelled = tuple(task_from_json(task) for task in value["labelled"])
+        return Predictions(frame=frame, tasks=tasks, labelled=labelled, about=dict(value["about"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise MienError(f"The predictions table's own description is damaged: {error!r}.") from error
+
+
+def _from_columns(frame: pd.DataFrame) -> Predictions:
+    """The tasks that the columns speak of, for a table without a description."""
+    tasks = []
+    for column in frame.columns:
+        name = str(column).removesuffix("_pred")
+        if name == column:
+            continue
+        classes = [str(other).removeprefix(f"{name}_p_") for other in frame if str(other).startswith(f"{name}_p_")]
+        known = KNOWN_TASKS.get(name)
+        if known is not None and (known.kind == "ordinal" or set(known.classes) == set(classes)):
+            tasks.append(known)
+        elif classes:
+            tasks.append(Task(name=name, kind="nominal", classes=tuple(classes)))
+        else:
+            numbers = frame[[f"{name}_{end}" for end in ("pred", "true_low", "true_high") if f"{name}_{end}" in frame]]
+            low, high = numbers.min().min(), numbers.max().max()
+            tasks.append(Task(name=name, kind="ordinal", lowest=int(np.floor(low)), highest=int(np.ceil(high))))
+    labelled = tuple(task for task in tasks if f"{task.name}_true" in frame)
+    return Predictions(frame=frame, tasks=tuple(tasks), labelled=labelled)
+
+
+def _check_columns(predictions: Predictions, path: Path) -> None:
+    wanted = ["name", "split"]
+    for task in predictions.tasks:
+        wanted += [*answer_columns(task), *truth_columns(task)]
+    missing = [name for name in wanted if name not in predictions.frame]
+    if missing or not predictions.tasks:
+        what = f"the columns {', '.join(missing[:8])}" if missing else "a column TASK_pred"
+        raise MienError(f"A predictions table needs {what}; {path} has not.")
