@@ -2,6 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
 
-def train() -> None:
-    """(being written)"""
+import typer
+
+from mien.progress import console
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name (such as first-model) or a .yaml file.")],
+    data: Annotated[Path, typer.Option("--data", help="A folder that `mien prepare` wrote.")],
+    out: Annotated[Path, typer.Option("--out", help="The run folder to write.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe's value; may be repeated.")
+    ] = None,
+    fold: Annotated[int | None, typer.Option("--fold", help="Which fold is the test split, for k-fold data.")] = None,
+) -> None:
+    """Train a model by a recipe.
+
+    Example: mien train first-model --data data/prepared --out runs/first --set optimiser.learning_rate=1e-3
+    """
+    from mien.training.recipe import load_recipe
+    from mien.training.train import train as run_training
+
+    result = run_training(load_recipe(recipe, settings or ()), data, out, resume=resume, fold=fold)
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in result["validation"].items())
+    console.print(f"best epoch {result['best_epoch']} of {result['epochs']} (validation: {figures}); run in {out}")

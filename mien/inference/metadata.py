@@ -20,6 +20,8 @@ METADATA_KEY = "mien"
 FORMAT_VERSION = 1
 #: Name of the graph's only input: uint8, N x 3 x size x size, RGB.
 INPUT_NAME = "crops"
+#: How pixels reach the graph; a bundle that says otherwise is refused.
+PREPROCESSING = {"crop": CROP_RECIPE, "layout": "NCHW", "dtype": "uint8", "colour": "RGB"}
 
 
 class BundleError(MienError):
@@ -52,17 +54,21 @@ Calibration = NominalCalibration | OrdinalCalibration
 
 @dataclass(frozen=True, kw_only=True)
 class BundleMetadata:
-    """What a bundle says of itself. ``metrics``, ``licences`` and ``training`` are plain JSON for people and reports."""
+    """What a bundle says of itself.
+
+    Faces are aligned at ``crop_size`` pixels, as in training, and averaged down (`mien.vision.resize`) to ``size``,
+    the graph's input. ``metrics``, ``licences`` and ``training`` are plain JSON for people and reports.
+    """
 
     name: str
     size: int
+    crop_size: int
     tasks: tuple[Task, ...]
     calibration: Mapping[str, Calibration]
     licences: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     card: str = ""
-    crop: str = CROP_RECIPE
 
     def to_text(self) -> str:
         """The JSON text that `read_metadata` reads back."""
@@ -71,13 +77,7 @@ class BundleMetadata:
                 "format": "mien-bundle",
                 "version": FORMAT_VERSION,
                 "name": self.name,
-                "preprocessing": {
-                    "crop": self.crop,
-                    "size": self.size,
-                    "layout": "NCHW",
-                    "dtype": "uint8",
-                    "colour": "RGB",
-                },
+                "preprocessing": {**PREPROCESSING, "crop_size": self.crop_size, "size": self.size},
                 "tasks": [task.to_json() for task in self.tasks],
                 "calibration": {name: asdict(value) for name, value in self.calibration.items()},
                 "licences": dict(self.licences),
@@ -110,19 +110,16 @@ def read_metadata(text: str) -> BundleMetadata:
 
 def _metadata_from_json(value: dict[str, Any]) -> BundleMetadata:
     preprocessing = value["preprocessing"]
-    expected = {"crop": CROP_RECIPE, "layout": "NCHW", "dtype": "uint8", "colour": "RGB"}
-    for key, wanted in expected.items():
+    for key, wanted in PREPROCESSING.items():
         if preprocessing[key] != wanted:
             raise BundleError(f"preprocessing {key} must be {wanted!r}, got {preprocessing[key]!r}.")
-    size = preprocessing["size"]
-    if isinstance(size, bool) or not isinstance(size, int) or not 16 <= size <= 1024:
-        raise BundleError(f"the crop size must be a whole number from 16 to 1024, got {size!r}.")
     tasks = tuple(task_from_json(task) for task in value["tasks"])
     if not tasks or len({task.name for task in tasks}) != len(tasks):
         raise BundleError("tasks must be one or more, each named once.")
     return BundleMetadata(
         name=_text(value, "name"),
-        size=size,
+        size=_side(preprocessing["size"]),
+        crop_size=_side(preprocessing["crop_size"]),
         tasks=tasks,
         calibration={task.name: _calibration(task, value["calibration"][task.name]) for task in tasks},
         licences=dict(value["licences"]),
@@ -130,6 +127,12 @@ def _metadata_from_json(value: dict[str, Any]) -> BundleMetadata:
         metrics=dict(value["metrics"]),
         card=_text(value, "card"),
     )
+
+
+def _side(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 16 <= value <= 1024:
+        raise BundleError(f"a crop's side must be a whole number of pixels from 16 to 1024, got {value!r}.")
+    return value
 
 
 def _text(value: dict[str, Any], key: str) -> str:

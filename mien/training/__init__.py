@@ -1,0 +1,1 @@
+"""A manifest and a recipe in, a run folder out."""

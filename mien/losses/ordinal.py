@@ -1,0 +1,61 @@
+"""Ordinal losses on K-1 binary outputs: threshold logits and interval labels in, one loss a face out.
+
+Output k answers "is the level greater than lowest + k?". A label is an interval of levels, so "20-29" teaches only the
+thresholds below 20 and from 29 up; an exact label is an interval of one level. The decomposition is that of Li & Lin
+(2007) and Niu et al. (2016), used with uncertainty weights in arXiv 2403.00561.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def threshold_targets(low: Tensor, high: Tensor, lowest: int, n_thresholds: int) -> tuple[Tensor, Tensor]:
+    """What an interval says about every threshold.
+
+    Args:
+        low, high: float, n; the interval's ends in levels, both included; NaN where the face has no label.
+        lowest: the task's lowest level.
+        n_thresholds: K - 1.
+
+    Returns:
+        ``targets`` (float, n x K-1; 1 where the level is greater than the threshold) and ``decided`` (float, n x K-1;
+        1 where the interval decides the threshold, 0 elsewhere and in rows without a label).
+
+    >>> targets, decided = threshold_targets(torch.tensor([1.0]), torch.tensor([3.0]), lowest=0, n_thresholds=4)
+    >>> targets.tolist(), decided.tolist()
+    ([[1.0, 0.0, 0.0, 0.0]], [[1.0, 0.0, 0.0, 1.0]])
+    """
+    thresholds = lowest + torch.arange(n_thresholds, device=low.device, dtype=low.dtype)
+    above = low[:, None] > thresholds
+    below = high[:, None] <= thresholds
+    # Comparisons with NaN are false, so unlabelled rows decide nothing.
+    return above.to(low.dtype), (above | below).to(low.dtype)
+
+
+def ordinal_loss(logits: Tensor, low: Tensor, high: Tensor, lowest: int, *, l1: float = 0.0) -> Tensor:
+    """Binary cross-entropy summed over the decided thresholds, plus ``l1`` times the distance of the mean level from
+    the interval.
+
+    Args:
+        logits: n x K-1, any float type; computed in float32, since bfloat16 rounds ages to quarters of a year.
+        low, high: float, n; see `threshold_targets`.
+        l1: weight of the distance term, per level.
+
+    Returns:
+        float32, n; zero in rows without a label.
+
+    >>> round(ordinal_loss(torch.zeros(1, 2), torch.tensor([1.0]), torch.tensor([1.0]), 0, l1=1.0).item(), 4)
+    1.3863
+    """
+    logits = logits.float()
+    targets, decided = threshold_targets(low, high, lowest, logits.shape[1])
+    entropy = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    loss = (entropy * decided).sum(dim=1)
+    if l1:
+        mean = lowest + logits.sigmoid().sum(dim=1)
+        distance = functional.relu(low - mean) + functional.relu(mean - high)
+        loss = loss + l1 * torch.nan_to_num(distance)
+    return loss

@@ -1,0 +1,75 @@
+"""Prepared crops and labels in, whole batches out, in an order that depends on seed and epoch alone.
+
+Crops are decoded once, by `mien prepare`; a batch is one indexed read of the memory-mapped array, so the loader needs
+no worker processes. Resuming draws the batches that an uninterrupted run would have drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from mien.data.dataset import PreparedDataset
+from mien.labels import Task
+
+Batch = dict[str, Tensor]
+
+
+class FaceBatches(Dataset[Batch]):
+    """``batches[rows]`` is a batch: ``crops`` (uint8, n x 3 x S x S), and per task ``T`` (int64, n) or ``T_low`` and
+    ``T_high`` (float32, n)."""
+
+    def __init__(self, dataset: PreparedDataset, tasks: Sequence[Task]) -> None:
+        self._crops = dataset.crops
+        self._labels: dict[str, Tensor] = {}
+        for task in tasks:
+            if task.kind == "nominal":
+                self._labels[task.name] = torch.from_numpy(dataset.nominal_labels(task))
+            else:
+                ends = dataset.ordinal_labels(task)
+                self._labels |= {name: torch.from_numpy(end) for name, end in zip(task.columns, ends, strict=True)}
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> Batch:
+        crops = torch.from_numpy(np.ascontiguousarray(self._crops[rows])).permute(0, 3, 1, 2)
+        return {"crops": crops, **{name: values[rows] for name, values in self._labels.items()}}
+
+
+class BatchOrder(Sampler[NDArray[np.int64]]):
+    """Row numbers of each batch. Shuffled anew each epoch when ``seed`` is given, else in order.
+
+    With several processes each takes every n-th batch, all the same number of them. A shuffled last batch that is too
+    small for batch statistics (fewer than half) is left out.
+    """
+
+    def __init__(
+        self, rows: NDArray[np.int64], batch_size: int, *, seed: int | None, rank: int = 0, world: int = 1
+    ) -> None:
+        self._rows, self._batch_size, self._seed = rows, batch_size, seed
+        self._rank, self._world, self._epoch = rank, world, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the trainer before each epoch."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self._rows), self._batch_size)
+        batches = whole + (rest > 0 if self._seed is None or whole == 0 else rest * 2 >= self._batch_size)
+        return max(batches // self._world, 1)
+
+    def __iter__(self) -> Iterator[NDArray[np.int64]]:
+        rows = self._rows
+        if self._seed is not None:
+            rows = np.random.default_rng((self._seed, self._epoch)).permutation(rows)
+        for index in range(len(self)):
+            start = (index * self._world + self._rank) * self._batch_size
+            yield rows[start : start + self._batch_size]
+
+
+def batch_loader(dataset: FaceBatches, order: BatchOrder) -> DataLoader[Batch]:
+    """A loader whose items are whole batches, read in this process."""
+    return DataLoader(dataset, sampler=order, batch_size=None, num_workers=0)

@@ -1,0 +1,104 @@
+"""What happened in each epoch: a CSV that survives a kill and a resume, TensorBoard scalars, curves as a PNG.
+
+The rows travel inside the checkpoint, so a resumed run goes on with exactly the epochs that its weights have seen.
+"""
+
+from __future__ import annotations
+
+import csv
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from matplotlib.figure import Figure
+from torch.utils.tensorboard import SummaryWriter
+
+from mien.files import atomic_path
+from mien.progress import console
+from mien.training.module import AttributeTraining
+
+
+class History(pl.Callback):
+    """Writes ``history.csv``, ``curves.png`` and ``tensorboard/`` of a run folder after each epoch."""
+
+    def __init__(self, folder: Path) -> None:
+        self.rows: list[dict[str, float]] = []
+        self._folder = folder
+        self._writer: SummaryWriter | None = None
+        self._started = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = list(state_dict["rows"])
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._started = time.perf_counter()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.sanity_checking or not isinstance(pl_module, AttributeTraining) or not trainer.is_global_zero:
+            return
+        epoch = trainer.current_epoch
+        row = {
+            "epoch": float(epoch + 1),
+            "size": float(pl_module.recipe.size_at(epoch)),
+            "learning_rate": float(trainer.optimizers[0].param_groups[0]["lr"]),
+            "seconds": round(time.perf_counter() - self._started, 1),
+            **{name: round(value, 6) for name, value in pl_module.epoch_means().items()},
+        }
+        self.rows = [old for old in self.rows if old["epoch"] < row["epoch"]] + [row]
+        self._write(row)
+        console.print(_epoch_sentence(row, pl_module.recipe.epochs))
+
+    def _write(self, row: dict[str, float]) -> None:
+        with atomic_path(self._folder / "history.csv") as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(row), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.rows)
+        with atomic_path(self._folder / "curves.png") as temporary:
+            draw_curves(self.rows).savefig(temporary, dpi=110)
+        self._writer = self._writer or SummaryWriter(str(self._folder / "tensorboard"))
+        for name, value in row.items():
+            self._writer.add_scalar(name, value, int(row["epoch"]))
+        self._writer.flush()
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _epoch_sentence(row: dict[str, float], epochs: int) -> str:
+    figures = "  ".join(
+        f"{name.removeprefix('val/')} {value:.3f}" for name, value in row.items() if name.startswith("val/")
+    )
+    head = f"epoch {row['epoch']:.0f}/{epochs}  {row['size']:.0f} px  {row['seconds']:.0f} s"
+    return f"{head}  train loss {row['train/loss']:.3f}  {figures}"
+
+
+def draw_curves(rows: list[dict[str, float]]) -> Figure:
+    """Losses, validation figures, learning rate and loss weights over the epochs of a run."""
+    names = list(rows[-1])
+    panels = [("loss", ["train/loss", "val/loss"]), ("score", ["val/score"])]
+    panels += [(name.removeprefix("val/"), [name]) for name in names if name.endswith(("_mae", "_accuracy"))]
+    panels += [
+        ("learning rate", ["learning_rate"]),
+        ("loss weights", [name for name in names if name.startswith("weight/")]),
+    ]
+    columns = 4
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(4 * columns, 3 * lines), layout="constrained")
+    for axes, (title, series) in zip(figure.subplots(lines, columns, squeeze=False).flat, panels, strict=False):
+        for name in series:
+            axes.plot(
+                [row["epoch"] for row in rows], [row.get(name) for row in rows], marker=".", label=name.split("/")[-1]
+            )
+        axes.set_title(title)
+        axes.set_xlabel("epoch")
+        axes.grid(alpha=0.3)
+        if len(series) > 1:
+            axes.legend()
+    for axes in figure.axes[len(panels) :]:
+        axes.set_visible(False)
+    return figure

@@ -1,0 +1,218 @@
+"""Prepared data and a recipe in, a finished run folder out: the training itself, resumable after any kill."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import time
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import lightning
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
+
+from mien import __version__
+from mien.data.dataset import PreparedDataset, open_dataset
+from mien.errors import MienError, UsageError
+from mien.labels import Task, select_tasks
+from mien.progress import console
+from mien.training import run_folder
+from mien.training.augmented_page import write_augmented_page
+from mien.training.batches import BatchOrder, FaceBatches, batch_loader
+from mien.training.history import History
+from mien.training.module import AttributeTraining
+from mien.training.precision import choose_precision, keep_depthwise_in_float32
+from mien.training.recipe import Recipe
+
+#: Faces in a validation batch.
+VALIDATION_BATCH = 256
+
+
+def train(recipe: Recipe, data: Path, out: Path, *, resume: bool = False, fold: int | None = None) -> dict[str, Any]:
+    """Train by a recipe on the ``train`` split, choosing the best epoch on ``val``; returns what ``run.json`` says.
+
+    Raises:
+        UsageError: ``out`` holds a run already (and ``resume`` is not set), or one with another recipe; a task that
+            the data does not have.
+        MienError: the data cannot be read.
+    """
+    checkpoint = _prepare_folder(recipe, out, resume)
+    dataset = open_dataset(data, fold=fold)
+    tasks = select_tasks(dataset.tasks, recipe.tasks)
+    run_folder.write_start(out, recipe, tasks)
+    faces = FaceBatches(dataset, tasks)
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    train_rows, val_rows = dataset.rows("train"), dataset.rows("val")
+    order = BatchOrder(train_rows, recipe.batch_size, seed=recipe.seed, rank=rank, world=world)
+    val_order = BatchOrder(val_rows, VALIDATION_BATCH, seed=None, rank=rank, world=world)
+    _quieten_lightning()
+    module = AttributeTraining(recipe, tasks, steps_per_epoch=len(order))
+    if not torch.cuda.is_available():
+        keep_depthwise_in_float32(module.network)
+    write_augmented_page(out / "augmented.png", faces, train_rows, recipe)
+    history = History(out)
+    trainer = _trainer(recipe, out, history)
+    started = time.time()
+    info = _describe(recipe, dataset, tasks, module, fold, {"train": len(train_rows), "val": len(val_rows)})
+    run_folder.write_info(out, {**info, "finished": False})
+    console.print(
+        _opening_sentence(recipe, tasks, module, len(train_rows), len(val_rows), trainer.precision, checkpoint)
+    )
+    trainer.fit(
+        module,
+        batch_loader(faces, order),
+        batch_loader(faces, val_order),
+        ckpt_path=checkpoint,
+        weights_only=True,
+    )
+    return _finish(out, info, history, trainer, time.time() - started)
+
+
+def _prepare_folder(recipe: Recipe, out: Path, resume: bool) -> Path | None:
+    """Check the run folder; the checkpoint to go on from, or None for a fresh start."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out must be a folder, but {out} is a file.")
+    existing = (out / run_folder.RECIPE).is_file()
+    if existing and not resume:
+        raise UsageError(f"{out} holds a run already: pass --resume to go on with it, or name another folder.")
+    if out.is_dir() and not existing and any(out.iterdir()):
+        raise UsageError(f"--out must be a new or empty folder, but {out} has other files in it.")
+    if existing:
+        old, new = asdict(run_folder.read_recipe(out)), asdict(recipe)
+        changed = [name for name in new if new[name] != old[name]]
+        if changed:
+            raise UsageError(f"{out} was started with another recipe: {', '.join(changed)} differ(s).")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MienError(f"Cannot make the folder {out}: {error.strerror}.") from error
+    checkpoint = out / run_folder.LAST_CHECKPOINT
+    return checkpoint if resume and checkpoint.is_file() else None
+
+
+def _trainer(recipe: Recipe, out: Path, history: History) -> pl.Trainer:
+    folder = out / "checkpoints"
+    bars = sys.stderr.isatty() and not console.quiet
+    callbacks: list[Callback] = [history]
+    if recipe.ema_decay:
+        callbacks.append(EMAWeightAveraging(decay=recipe.ema_decay))
+    if recipe.patience:
+        callbacks.append(EarlyStopping("val/score", mode="max", patience=recipe.patience))
+    callbacks.append(
+        ModelCheckpoint(folder, "best", monitor="val/score", mode="max", save_last=True, enable_version_counter=False)
+    )
+    if bars:
+        callbacks.append(TQDMProgressBar())
+    return pl.Trainer(
+        accelerator="auto",
+        devices="auto" if torch.cuda.is_available() else 1,
+        strategy="ddp" if torch.cuda.device_count() > 1 else "auto",
+        precision=choose_precision(recipe.precision),
+        max_epochs=recipe.epochs,
+        callbacks=callbacks,
+        logger=False,
+        gradient_clip_val=recipe.optimiser.gradient_clip or None,
+        enable_progress_bar=bars,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        default_root_dir=out,
+    )
+
+
+def _quieten_lightning() -> None:
+    """mien says itself what goes on; Lightning's notes on loaders and devices do not apply to whole-batch loading."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+    warnings.filterwarnings("ignore", module="torch.optim.lr_scheduler")
+
+
+def _describe(
+    recipe: Recipe,
+    dataset: PreparedDataset,
+    tasks: tuple[Task, ...],
+    module: AttributeTraining,
+    fold: int | None,
+    splits: dict[str, int],
+) -> dict[str, Any]:
+    return {
+        "name": recipe.name,
+        "seed": recipe.seed,
+        "command": " ".join(["mien", *sys.argv[1:]]),
+        "commit": source_commit(),
+        "tasks": [task.name for task in tasks],
+        "splits": splits,
+        "fold": fold,
+        "data": dataset.info,
+        "backbone_weights": module.network.weights_from,
+        "parameters": sum(value.numel() for value in module.network.parameters()),
+        "threads": torch.get_num_threads(),
+        "versions": {
+            "mien": __version__,
+            "torch": torch.__version__,
+            "lightning": lightning.__version__,
+            "numpy": np.__version__,
+        },
+    }
+
+
+def source_commit() -> str | None:
+    """The commit of the source tree this code runs from, with ``+changes`` where files differ; None outside one."""
+    root = Path(__file__).resolve().parents[2]
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, timeout=10)
+        state = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if commit.returncode:
+        return None
+    return commit.stdout.strip() + ("+changes" if state.stdout.strip() else "")
+
+
+def _opening_sentence(
+    recipe: Recipe,
+    tasks: tuple[Task, ...],
+    module: AttributeTraining,
+    train: int,
+    val: int,
+    precision: Any,
+    checkpoint: Path | None,
+) -> str:
+    start = "resuming" if checkpoint else f"weights from {module.network.weights_from}"
+    names = ", ".join(task.name for task in tasks)
+    return (
+        f"{recipe.name}: {recipe.model.backbone} ({start}), {names}; {train:,} faces to train on, {val:,} to validate; "
+        f"{recipe.epochs} epochs, {precision}, {torch.get_num_threads()} thread(s)"
+    )
+
+
+def _finish(out: Path, info: dict[str, Any], history: History, trainer: pl.Trainer, seconds: float) -> dict[str, Any]:
+    """Keep the best epoch's weights and write the run's result; an interrupted run stays unfinished."""
+    if trainer.interrupted:
+        raise MienError(f"The training was interrupted; go on with: mien train ... --out {out} --resume.")
+    best = max(history.rows, key=lambda row: row["val/score"])
+    run_folder.save_weights(out, out / run_folder.BEST_CHECKPOINT)
+    result = {
+        **info,
+        "finished": True,
+        "epochs": len(history.rows),
+        "best_epoch": int(best["epoch"]),
+        "validation": {name.removeprefix("val/"): value for name, value in best.items() if name.startswith("val/")},
+        "training_seconds": round(sum(row["seconds"] for row in history.rows), 1),
+        "session_seconds": round(seconds, 1),
+    }
+    run_folder.write_info(out, result)
+    return result

@@ -1,0 +1,64 @@
+"""Validation probabilities and labels in, the figures that select the best epoch out.
+
+The score is the mean over tasks of macro-F1 (nominal) and of 1 - MAE / MAE of a constant answer (ordinal): 1 is
+perfect, 0 knows nothing. It never sees the test split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import accuracy_score, f1_score
+
+from mien.inference.answers import distribution_quantile
+from mien.labels import Task
+
+
+def validation_figures(
+    tasks: Sequence[Task], seen: Sequence[tuple[dict[str, NDArray[Any]], dict[str, Any]]]
+) -> dict[str, float]:
+    """Figures over all batches seen: ``val/T_mae`` or ``val/T_accuracy`` and ``val/T_f1`` a task, and ``val/score``.
+
+    Tasks without a label in the split are left out of the score.
+    """
+    figures: dict[str, float] = {}
+    skills = []
+    for task in tasks:
+        output = np.concatenate([probabilities[task.name] for probabilities, _ in seen])
+        truth = [np.concatenate([np.asarray(labels[name]) for _, labels in seen]) for name in task.columns]
+        found, skill = _ordinal(task, output, *truth) if task.kind == "ordinal" else _nominal(task, output, *truth)
+        figures |= {f"val/{task.name}_{name}": value for name, value in found.items()}
+        skills += [skill] if found else []
+    return {**figures, "val/score": float(np.mean(skills)) if skills else 0.0}
+
+
+def _ordinal(task: Task, output: NDArray[Any], low: NDArray[Any], high: NDArray[Any]) -> tuple[dict[str, float], float]:
+    """MAE of the median level; the distance to the interval where the label is one."""
+    labelled = ~np.isnan(low)
+    if not labelled.any():
+        return {}, 0.0
+    low, high = low[labelled].astype(float), high[labelled].astype(float)
+    error = interval_distance(distribution_quantile(output[labelled], task.lowest, 0.5), low, high).mean()
+    constant = interval_distance(np.full(len(low), np.median((low + high) / 2)), low, high).mean()
+    return {"mae": float(error)}, float(1 - error / constant) if constant > 0 else 0.0
+
+
+def interval_distance(value: NDArray[Any], low: NDArray[Any], high: NDArray[Any]) -> NDArray[Any]:
+    """How far each value lies outside [low, high]; zero inside.
+
+    >>> interval_distance(np.array([5.0, 15.0]), np.array([10.0, 10.0]), np.array([20.0, 20.0])).tolist()
+    [5.0, 0.0]
+    """
+    return np.maximum(low - value, 0) + np.maximum(value - high, 0)
+
+
+def _nominal(task: Task, output: NDArray[Any], labels: NDArray[Any]) -> tuple[dict[str, float], float]:
+    labelled = labels >= 0
+    if not labelled.any():
+        return {}, 0.0
+    truth, answer = labels[labelled], output[labelled].argmax(axis=1)
+    f1 = float(f1_score(truth, answer, average="macro", labels=np.unique(truth), zero_division=0))
+    return {"accuracy": float(accuracy_score(truth, answer)), "f1": f1}, f1
