@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.vision.decode import RGBImage
-from mien.vision.detect import FaceDetector
+from mien.vision.detect import Detection, FaceDetector
 
 #: Written into every bundle; change it with the template.
 CROP_RECIPE = "five-landmarks-37"
@@ -82,10 +82,16 @@ def whole_crop(image: RGBImage, size: int) -> RGBImage:
     return np.asarray(cv2.resize(image, (size, size), interpolation=interpolation), dtype=np.uint8)
 
 
-def crop_ready_made(image: RGBImage, detector: FaceDetector, size: int) -> tuple[RGBImage, str]:
-    """The aligned crop of an image that is one face already, and ``"aligned"``; where no face is found, the whole
-    image and ``"whole"``. `mien prepare` and `mien predict --crops` both call this."""
+def ready_made_face(image: RGBImage, detector: FaceDetector, size: int) -> tuple[RGBImage, Detection | None]:
+    """The crop of an image that is one face already, and that face: aligned by the main face, or, where none is found,
+    the whole image and None."""
     face = detector.detect_main(image)
     if face is None:
-        return whole_crop(image, size), "whole"
-    return align_face(image, face.landmarks, size), "aligned"
+        return whole_crop(image, size), None
+    return align_face(image, face.landmarks, size), face
+
+
+def crop_ready_made(image: RGBImage, detector: FaceDetector, size: int) -> tuple[RGBImage, str]:
+    """The crop of `ready_made_face` and how it was made: ``"aligned"`` or ``"whole"``. `mien prepare` calls this."""
+    crop, face = ready_made_face(image, detector, size)
+    return crop, "aligned" if face else "whole"

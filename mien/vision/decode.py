@@ -27,6 +27,7 @@ from PIL import (
     PngImagePlugin,
     PpmImagePlugin,
     TiffImagePlugin,
+    UnidentifiedImageError,
     WebPImagePlugin,
 )
 
@@ -92,7 +93,7 @@ def decode_image(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MA
         # Decoders raise nearly anything on hostile bytes; every such failure means "not decodable", and says so.
         except Exception as error:
             reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-            if isinstance(error, Image.UnidentifiedImageError):
+            if isinstance(error, UnidentifiedImageError):
                 reason = "not an image in a known format"
             raise UnreadableImageError(f"The image cannot be decoded: {reason}.") from error
 

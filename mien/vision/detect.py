@@ -86,11 +86,13 @@ class FaceDetector:
         scale = min(1.0, side / max(height, width))
         size = (max(round(width * scale), 16), max(round(height * scale), 16))
         small = image if size == (width, height) else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        self._net.setInputSize(size)
-        _, rows = self._net.detect(np.ascontiguousarray(small[:, :, ::-1]))
-        if rows is None:
+        if min(size) <= 32:
+            small = _with_room(np.asarray(small, np.uint8))
+        self._net.setInputSize((small.shape[1], small.shape[0]))
+        _, found = self._net.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+        if found is None:
             return np.zeros((0, 15), np.float32)
-        rows = rows[np.isfinite(rows).all(axis=1)].copy()
+        rows: NDArray[np.float32] = np.asarray(found[np.isfinite(found).all(axis=1)], dtype=np.float32)
         rows[:, 0:14:2] *= width / size[0]
         rows[:, 1:14:2] *= height / size[1]
         return rows
@@ -98,6 +100,8 @@ class FaceDetector:
     def _search_with_margin(self, image: RGBImage) -> NDArray[np.float32]:
         """Search again with half the image's size added on every side: a face cut by the frame is found so."""
         scale = min(1.0, COARSE_SIDE / 2 / max(image.shape[:2]))
+        if min(image.shape[:2]) * scale < 1:  # A strip so thin that nothing of it would be left.
+            return np.zeros((0, 15), np.float32)
         small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
         margin = max(small.shape[:2]) // 2
         padded = cv2.copyMakeBorder(small, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=(127, 127, 127))
@@ -106,6 +110,14 @@ class FaceDetector:
         rows[:, :2] -= margin
         rows[:, :14] /= scale
         return rows
+
+
+def _with_room(image: RGBImage) -> RGBImage:
+    """Black added below and at the right up to 64 pixels: on strips of 32 and less OpenCV's network reads memory that
+    it never wrote, and finds faces of score 1.0 in it."""
+    height, width = image.shape[:2]
+    below, right = max(64 - height, 0), max(64 - width, 0)
+    return np.asarray(cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT), np.uint8)
 
 
 def _without_overlaps(rows: NDArray[np.float32]) -> NDArray[np.float32]:
