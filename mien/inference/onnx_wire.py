@@ -1,0 +1,176 @@
+"""An ONNX file's bytes in; whether it stands alone, its metadata, or the same model with fewer outputs out.
+
+ONNX Runtime reads files that a model names (external data) even when it is loaded from bytes, and it runs every node
+of the graph even when only some outputs are asked for. Both are settled here, on the protobuf wire format itself
+(https://protobuf.dev/programming-guides/encoding, field numbers from onnx.proto), because the package `onnx` is no
+part of the base install.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from types import MappingProxyType
+from typing import NamedTuple
+
+#: Which fields of which ONNX message hold which other message.
+_NESTED = MappingProxyType(
+    {
+        "model": {7: "graph", 20: "training", 25: "function"},
+        "training": {1: "graph", 2: "graph"},
+        "graph": {1: "node", 5: "tensor", 15: "sparse"},
+        "node": {5: "attribute"},
+        "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+        "sparse": {1: "tensor", 2: "tensor"},
+        "function": {7: "node", 11: "attribute"},
+        "tensor": {},
+    }
+)
+_EXTERNAL_DATA, _DATA_LOCATION = 13, 14
+_MAX_DEPTH = 50
+
+
+class WireError(ValueError):
+    """The bytes are no ONNX model, or one that is refused; the text says why."""
+
+
+class Field(NamedTuple):
+    """One field of a message: its number, its value (bytes of a text or message, else a number), and its raw bytes."""
+
+    number: int
+    value: memoryview | int
+    raw: memoryview
+
+
+def read_fields(message: memoryview) -> Iterator[Field]:
+    """The fields of a protobuf message, in order; raises `WireError` where the bytes are none."""
+    position = 0
+    while position < len(message):
+        start = position
+        key, position = _varint(message, position)
+        number, wire = key >> 3, key & 7
+        value: memoryview | int
+        if wire == 0:
+            value, position = _varint(message, position)
+        elif wire == 2:
+            length, position = _varint(message, position)
+            value, position = message[position : position + length], position + length
+        elif wire in (1, 5):
+            value, position = 0, position + (8 if wire == 1 else 4)
+        else:
+            raise WireError(f"wire type {wire} is not used by ONNX")
+        if number == 0 or position > len(message):
+            raise WireError("the bytes end early or hold a field number 0")
+        yield Field(number, value, message[start:position])
+
+
+def _varint(message: memoryview, position: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if position >= len(message):
+            raise WireError("the bytes end inside a number")
+        byte = message[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+    raise WireError("a number is longer than ten bytes")
+
+
+def _messages(message: memoryview, number: int) -> list[memoryview]:
+    return [f.value for f in read_fields(message) if f.number == number and isinstance(f.value, memoryview)]
+
+
+def _texts(message: memoryview, number: int) -> list[str]:
+    return [bytes(value).decode("utf-8", "replace") for value in _messages(message, number)]
+
+
+def read_properties(model: bytes) -> dict[str, str]:
+    """The model's metadata (`metadata_props`) as a dictionary."""
+    pairs = [(_texts(pair, 1), _texts(pair, 2)) for pair in _messages(memoryview(model), 14)]
+    return {key[-1]: value[-1] for key, value in pairs if key and value}
+
+
+def check_self_contained(model: bytes) -> None:
+    """Raise `WireError` unless the bytes are one model graph none of whose tensors points to another file."""
+    if len(_messages(memoryview(model), 7)) != 1:
+        raise WireError("expected one graph")
+    _check_tensors(memoryview(model), "model", 0)
+
+
+def _check_tensors(message: memoryview, kind: str, depth: int) -> None:
+    if depth > _MAX_DEPTH:
+        raise WireError("the graph is nested too deeply")
+    for field in read_fields(message):
+        if kind == "tensor" and (
+            field.number == _EXTERNAL_DATA or (field.number == _DATA_LOCATION and field.value != 0)
+        ):
+            raise WireError("a tensor points to an external file; expected one file that holds everything")
+        nested = _NESTED[kind].get(field.number)
+        if nested is not None and isinstance(field.value, memoryview):
+            _check_tensors(field.value, nested, depth + 1)
+
+
+def keep_outputs(model: bytes, names: Collection[str]) -> bytes:
+    """The same model with only these outputs and only the nodes that they need.
+
+    The graph's type notes for inner values (`value_info`) are dropped; ONNX Runtime infers them again.
+    """
+    parts = []
+    for field in read_fields(memoryview(model)):
+        if field.number == 7 and isinstance(field.value, memoryview):
+            graph = _pruned_graph(field.value, names)
+            parts += [_encode_varint(7 << 3 | 2), _encode_varint(len(graph)), graph]
+        else:
+            parts.append(bytes(field.raw))
+    return b"".join(parts)
+
+
+def _pruned_graph(graph: memoryview, names: Collection[str]) -> bytes:
+    needed_nodes = _needed_nodes(_messages(graph, 1), names)
+    parts, node_index = [], -1
+    for field in read_fields(graph):
+        if field.number == 1:
+            node_index += 1
+            wanted = node_index in needed_nodes
+        elif field.number == 12 and isinstance(field.value, memoryview):
+            wanted = _texts(field.value, 1)[-1:] in [[name] for name in names]
+        else:
+            wanted = field.number != 13
+        if wanted:
+            parts.append(bytes(field.raw))
+    return b"".join(parts)
+
+
+def _needed_nodes(nodes: list[memoryview], names: Collection[str]) -> set[int]:
+    """Indices of the nodes on a path to one of the values of these names."""
+    producer = {output: index for index, node in enumerate(nodes) for output in _texts(node, 2) if output}
+    needed: set[int] = set()
+    wanted = list(names)
+    while wanted:
+        index = producer.get(wanted.pop())
+        if index is not None and index not in needed:
+            needed.add(index)
+            wanted += _inputs(nodes[index], 0)
+    return needed
+
+
+def _inputs(node: memoryview, depth: int) -> list[str]:
+    """The names that a node reads, those that its subgraphs take from outside included."""
+    if depth > _MAX_DEPTH:
+        raise WireError("the graph is nested too deeply")
+    names = _texts(node, 1)
+    for attribute in _messages(node, 5):
+        for graph in _messages(attribute, 6) + _messages(attribute, 11):
+            names += [output for value in _messages(graph, 12) for output in _texts(value, 1)]
+            for inner in _messages(graph, 1):
+                names += _inputs(inner, depth + 1)
+    return names
+
+
+def _encode_varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)

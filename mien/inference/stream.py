@@ -1,0 +1,212 @@
+"""The engine of batch prediction: sources in, results out in the same order, bounded in memory whatever their number.
+
+One pool of threads does all the work: an image's decoding and detection is one task, a batch of faces through the
+model another, so that no core waits for another and none is used twice. A feeder thread draws the sources, so that a
+slow producer withholds no finished result; the caller's thread only sorts what comes back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import cv2
+
+from mien.inference.prepare import FaceCrop, ImageSource, PreparedImage
+from mien.types import Answer, FacePrediction, ImagePrediction
+
+Answers = dict[str, Answer]
+#: The model's part: crops in, one dictionary of answers each out.
+AnswerCrops = Callable[[Sequence[FaceCrop]], list[Answers]]
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """The feeder drew one more source."""
+
+
+@dataclass(frozen=True)
+class _Exhausted:
+    """The feeder is done: all sources drawn, or stopped by ``error``, which is the caller's."""
+
+    error: BaseException | None
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A task of the pool ended: of image ``index``, or, where that is None, of the batch ``places``."""
+
+    future: Future[Any]
+    index: int | None = None
+    places: tuple[tuple[int, int], ...] = ()
+
+
+class _Gate:
+    """Holds the feeder back while too many images or faces are under way."""
+
+    def __init__(self, max_images: int, max_faces: int) -> None:
+        self._max_images, self._max_faces = max_images, max_faces
+        self._images = self._faces = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def enter(self) -> bool:
+        """Wait for room for one more image; False when the gate was closed."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._closed or (self._images < self._max_images and self._faces < self._max_faces)
+            )
+            self._images += 1
+            return not self._closed
+
+    def change(self, *, images: int = 0, faces: int = 0) -> None:
+        """Count images or faces in (positive) or out (negative)."""
+        with self._changed:
+            self._images += images
+            self._faces += faces
+            self._changed.notify()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+
+_opencv_lock = threading.Lock()
+_opencv_users = 0
+_opencv_threads = 0
+
+
+@contextlib.contextmanager
+def _opencv_on_one_thread() -> Iterator[None]:
+    """OpenCV's own threads would contend with the pool's; the setting is global, so the last stream restores it."""
+    global _opencv_users, _opencv_threads
+    with _opencv_lock:
+        if _opencv_users == 0:
+            _opencv_threads = cv2.getNumThreads()
+            cv2.setNumThreads(1)
+        _opencv_users += 1
+    try:
+        yield
+    finally:
+        with _opencv_lock:
+            _opencv_users -= 1
+            if _opencv_users == 0:
+                cv2.setNumThreads(_opencv_threads)
+
+
+class _Slot:
+    """An image whose faces wait for their answers."""
+
+    def __init__(self, prepared: PreparedImage) -> None:
+        self.row = prepared.row
+        self.faces: list[FacePrediction] = [
+            FacePrediction(box=crop.box, score=crop.score, answers={}) for crop in prepared.crops
+        ]
+        self.missing = len(self.faces)
+
+    def finished(self) -> ImagePrediction:
+        return replace(self.row, faces=tuple(self.faces))
+
+
+class PredictionStream:
+    """One run over the sources; iterate `results` once."""
+
+    def __init__(
+        self,
+        sources: Iterable[ImageSource],
+        prepare: Callable[[ImageSource], PreparedImage],
+        answer: AnswerCrops,
+        *,
+        batch_size: int,
+        workers: int,
+    ) -> None:
+        self._sources, self._prepare, self._answer = sources, prepare, answer
+        self._batch_size = batch_size
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="mien")
+        self._gate = _Gate(max_images=2 * batch_size + 4 * workers, max_faces=8 * batch_size)
+        self._events: queue.SimpleQueue[_Drawn | _Exhausted | _Done] = queue.SimpleQueue()
+        self._slots: dict[int, _Slot] = {}
+        self._waiting: list[tuple[int, int, FaceCrop]] = []
+        self._drawn = self._working = 0
+        self._exhausted = False
+
+    def results(self) -> Iterator[ImagePrediction]:
+        """The results, in the order of the sources."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_opencv_on_one_thread())
+            stack.callback(self._pool.shutdown, wait=True, cancel_futures=True)
+            stack.callback(self._gate.close)
+            threading.Thread(target=self._feed, name="mien-feed", daemon=True).start()
+            index = 0
+            while not (self._exhausted and index == self._drawn):
+                while index in self._slots and self._slots[index].missing == 0:
+                    yield self._slots.pop(index).finished()
+                    self._gate.change(images=-1)
+                    index += 1
+                if self._exhausted and index == self._drawn:
+                    return
+                if self._waiting and self._working == 0 and self._events.empty():
+                    self._submit_batch()  # Nothing else is under way: do not wait for a full batch.
+                self._handle(self._events.get())
+
+    def _feed(self) -> None:
+        """Draw sources and start their tasks, in a thread of its own."""
+        error: BaseException | None = None
+        try:
+            for index, source in enumerate(self._sources):
+                if not self._gate.enter():
+                    return
+                self._events.put(_Drawn())
+                try:
+                    future = self._pool.submit(self._prepare, source)
+                except RuntimeError:  # The pool was shut down between the gate and here: nobody listens any more.
+                    return
+                future.add_done_callback(partial(self._report, index=index))
+        except BaseException as failure:  # Raised again in the caller's thread, by `_handle`.
+            error = failure
+        self._events.put(_Exhausted(error))
+
+    def _report(self, future: Future[Any], **where: Any) -> None:
+        self._events.put(_Done(future, **where))
+
+    def _handle(self, event: _Drawn | _Exhausted | _Done) -> None:
+        if isinstance(event, _Drawn):
+            self._drawn += 1
+            self._working += 1
+        elif isinstance(event, _Exhausted):
+            self._exhausted = True
+            if event.error is not None:
+                raise event.error
+        else:
+            self._working -= 1
+            if event.index is not None:
+                self._take_image(event.index, event.future.result())
+            else:
+                self._take_batch(event.places, event.future.result())
+
+    def _take_image(self, index: int, prepared: PreparedImage) -> None:
+        self._slots[index] = _Slot(prepared)
+        self._waiting += [(index, number, crop) for number, crop in enumerate(prepared.crops)]
+        self._gate.change(faces=len(prepared.crops))
+        while len(self._waiting) >= self._batch_size:
+            self._submit_batch()
+
+    def _submit_batch(self) -> None:
+        batch, self._waiting = self._waiting[: self._batch_size], self._waiting[self._batch_size :]
+        self._working += 1
+        future = self._pool.submit(self._answer, [crop for _, _, crop in batch])
+        future.add_done_callback(partial(self._report, places=tuple((index, number) for index, number, _ in batch)))
+
+    def _take_batch(self, places: tuple[tuple[int, int], ...], answers: list[Answers]) -> None:
+        self._gate.change(faces=-len(places))
+        for (index, number), answer in zip(places, answers, strict=True):
+            slot = self._slots[index]
+            slot.faces[number] = replace(slot.faces[number], answers=answer)
+            slot.missing -= 1

@@ -1,0 +1,18 @@
+"""Answers in, short phrases out: what the table and the annotated pictures print for one face."""
+
+from __future__ import annotations
+
+from mien.types import Answer, OrdinalAnswer
+
+
+def answer_phrase(answer: Answer) -> str:
+    """One answer in a few characters; a model that abstains shows its likeliest class with a question mark.
+
+    >>> answer_phrase(OrdinalAnswer(value=34.2, low=27.8, high=41.3))
+    '34 (28-41)'
+    """
+    if isinstance(answer, OrdinalAnswer):
+        return f"{answer.value:.0f} ({answer.low:.0f}-{answer.high:.0f})"
+    likeliest = max(answer.probabilities, key=lambda label: answer.probabilities[label])
+    label = likeliest.replace("_", " ") + ("?" if answer.abstained else "")
+    return f"{label} {answer.probability:.0%}".replace("%", " %")

@@ -1,0 +1,313 @@
+"""Every bundle, ours or a stranger's: a good one answers as its metadata says, a bad one is refused in one sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+
+from mien.inference.bundle import load_bundle
+from mien.inference.metadata import METADATA_KEY, BundleError
+from mien.labels import AGE, ETHNICITY, GENDER, RACE7, Task, parse_task
+from tests.bundles import head_weights, write_tiny_bundle
+
+CROPS = np.random.default_rng(1).integers(0, 256, (5, 3, 32, 32), dtype=np.uint8)
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(BundleError) as caught:
+        load_bundle(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.endswith(".")
+    return message
+
+
+@pytest.mark.parametrize(
+    "tasks",
+    [(AGE, GENDER, ETHNICITY), (RACE7,), (parse_task("smile=ordinal:-2-4"), parse_task("glasses=nominal:no,yes"))],
+    ids=["known", "one", "declared"],
+)
+def test_outputs_are_the_softmax_of_the_linear_heads(tmp_path: Path, tasks: tuple[Task, ...]) -> None:
+    bundle = load_bundle(write_tiny_bundle(tmp_path / "b.onnx", tasks))
+    outputs = bundle.run(CROPS)
+    mean = CROPS.astype(np.float64).mean(axis=(2, 3)) / 255
+    assert list(outputs) == [task.name for task in tasks]
+    for task in tasks:
+        logits = mean @ head_weights(task)
+        expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        assert outputs[task.name].dtype == np.float32
+        np.testing.assert_allclose(outputs[task.name], expected, atol=1e-5)
+
+
+def test_no_crops_give_empty_outputs(tmp_path: Path) -> None:
+    outputs = load_bundle(write_tiny_bundle(tmp_path / "b.onnx")).run(CROPS[:0])
+    assert {name: value.shape for name, value in outputs.items()} == {
+        "age": (0, 117),
+        "gender": (0, 2),
+        "ethnicity": (0, 5),
+    }
+
+
+def test_identifier_names_the_very_file(tmp_path: Path) -> None:
+    one = load_bundle(write_tiny_bundle(tmp_path / "a.onnx", name="alpha"))
+    same = load_bundle(write_tiny_bundle(tmp_path / "b.onnx", name="alpha"))
+    other = load_bundle(write_tiny_bundle(tmp_path / "c.onnx", (AGE,), name="alpha"))
+    assert one.identifier == same.identifier != other.identifier
+    assert one.identifier.startswith("alpha@")
+    assert len(one.identifier) == len("alpha@") + 8
+
+
+def test_leaving_a_task_out_leaves_its_head_unrun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime's own profile lists the nodes that it ran."""
+    import onnxruntime
+
+    original, sessions = onnxruntime.InferenceSession, []
+
+    def profiled(model: bytes, options: onnxruntime.SessionOptions, **rest: object) -> object:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(tmp_path / "profile")
+        sessions.append(original(model, options, **rest))
+        return sessions[-1]
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", profiled)
+    bundle = load_bundle(write_tiny_bundle(tmp_path / "b.onnx"))
+    whole, part = bundle.run(CROPS), bundle.run(CROPS, (GENDER,))
+    assert list(part) == ["gender"]
+    np.testing.assert_array_equal(part["gender"], whole["gender"])
+    ran = [
+        "".join(e["name"] for e in json.loads(Path(s.end_profiling()).read_text()) if e["cat"] == "Node")
+        for s in sessions
+    ]
+    assert [("head_age" in names, "head_gender" in names, "head_ethnicity" in names) for names in ran] == [
+        (True, True, True),
+        (False, True, False),
+    ]
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 31, 32), (5, 32, 32, 3), (3, 32, 32)])
+def test_crops_of_a_wrong_shape_are_a_caller_error(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="must be uint8, N x 3 x 32 x 32"):
+        load_bundle(write_tiny_bundle(tmp_path / "b.onnx")).run(np.zeros(shape, np.uint8))
+
+
+def test_no_default_model_is_one_clear_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("mien.inference.bundle.DEFAULT_BUNDLE", tmp_path / "none.onnx")
+    with pytest.raises(BundleError, match="no default model"):
+        load_bundle()
+
+
+def test_things_that_are_no_readable_file(tmp_path: Path) -> None:
+    assert "No such file" in refusal(tmp_path / "missing.onnx")
+    assert "directory" in refusal(tmp_path)
+    os.mkfifo(tmp_path / "pipe.onnx")
+    assert "regular file" in refusal(tmp_path / "pipe.onnx")
+    with (tmp_path / "sparse.onnx").open("wb") as file:
+        file.truncate(2 << 30)
+    assert "the limit is" in refusal(tmp_path / "sparse.onnx")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\0" * 5000, b"hello, this is no model", b"\x89PNG\r\n\x1a\n", np.random.default_rng(0).bytes(4000)],
+    ids=["empty", "zeros", "text", "png", "noise"],
+)
+def test_bytes_that_are_no_model(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "b.onnx"
+    path.write_bytes(content)
+    assert str(path) in refusal(path)
+
+
+def test_truncated_bundles_are_refused(tmp_path: Path) -> None:
+    path = write_tiny_bundle(tmp_path / "b.onnx")
+    whole = path.read_bytes()
+    for length in range(0, len(whole), 97):
+        path.write_bytes(whole[:length])
+        refusal(path)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 0.9999), value=st.binary(min_size=1, max_size=8))
+def test_damaged_bundles_are_refused_or_run(tmp_path: Path, place: float, value: bytes) -> None:
+    path = write_tiny_bundle(tmp_path / "b.onnx", (GENDER,))
+    whole = bytearray(path.read_bytes())
+    start = int(place * len(whole))
+    whole[start : start + len(value)] = value
+    path.write_bytes(whole)
+    try:
+        outputs = load_bundle(path).run(CROPS)
+    except BundleError:
+        return
+    assert all(np.isfinite(output).all() for output in outputs.values())
+
+
+def set_property(value: str | None) -> object:
+    def change(model: onnx.ModelProto) -> None:
+        del model.metadata_props[:]
+        helper.set_model_props(model, {"other": "x"} if value is None else {METADATA_KEY: value})
+
+    return change
+
+
+def edited(**changes: object) -> object:
+    """Replace top-level keys of the metadata."""
+
+    def change(model: onnx.ModelProto) -> None:
+        value = json.loads(model.metadata_props[0].value)
+        model.metadata_props[0].value = json.dumps({**value, **changes})
+
+    return change
+
+
+def rename_input(model: onnx.ModelProto) -> None:
+    model.graph.input[0].name = "images"
+    model.graph.node[0].input[0] = "images"
+
+
+def rename_output(model: onnx.ModelProto) -> None:
+    model.graph.output[0].name = "z_age"
+
+
+def float_input(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT
+
+
+def other_size(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[3].dim_value = 48
+
+
+def fixed_batch(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+
+
+def one_output_less(model: onnx.ModelProto) -> None:
+    del model.graph.output[2]
+
+
+def custom_operator(model: onnx.ModelProto) -> None:
+    model.opset_import.append(helper.make_opsetid("evil.ops", 1))
+    model.graph.node[3].domain = "evil.ops"
+    model.graph.node[3].op_type = "RunShell"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (set_property(None), "lacks the key 'mien'"),
+        (set_property(""), "not JSON"),
+        (set_property("[" * 100_000), "not JSON"),
+        (set_property("[1]"), "mien-bundle"),
+        (edited(version=99), "format version 99; this mien reads 1"),
+        (edited(preprocessing={}), "incomplete"),
+        (edited(calibration={}), "incomplete"),
+        (edited(tasks=[]), "one or more"),
+        (edited(tasks=[{"name": "age", "kind": "ordinal", "lowest": 0, "highest": 90}]), "outputs must be"),
+        (rename_input, "one input must be 'crops'"),
+        (float_input, "tensor\\(uint8\\)"),
+        (other_size, "N x 3 x 32 x 32"),
+        (fixed_batch, "N x 3 x 32 x 32"),
+        (rename_output, "outputs must be"),
+        (one_output_less, "outputs must be"),
+        (custom_operator, "refuses its graph"),
+    ],
+)
+def test_a_bundle_whose_parts_disagree_is_refused(tmp_path: Path, change: object, words: str) -> None:
+    path = write_tiny_bundle(tmp_path / "b.onnx", change=change)  # type: ignore[arg-type]
+    with pytest.raises(BundleError, match=words):
+        load_bundle(path)
+
+
+def point_outside(tensor: onnx.TensorProto, location: str) -> None:
+    size = len(tensor.raw_data)
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", "0"), ("length", str(size))):
+        tensor.external_data.add(key=key, value=value)
+
+
+@pytest.mark.parametrize("location", ["secret.bin", "../secret.bin", "ABSOLUTE", "*/_ORT_MEM_ADDR_/*"])
+def test_a_bundle_that_points_to_another_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, location: str
+) -> None:
+    (tmp_path / "inner").mkdir()
+    for folder in (tmp_path, tmp_path / "inner"):
+        (folder / "secret.bin").write_bytes(bytes(5000))
+    monkeypatch.chdir(tmp_path / "inner")
+    target = str(tmp_path / "secret.bin") if location == "ABSOLUTE" else location
+    path = write_tiny_bundle(Path("b.onnx"), change=lambda model: point_outside(model.graph.initializer[1], target))
+    assert "external file" in refusal(path)
+
+
+def test_an_external_tensor_inside_a_subgraph_is_refused_too(tmp_path: Path) -> None:
+    def change(model: onnx.ModelProto) -> None:
+        constant = helper.make_tensor("c", TensorProto.FLOAT, [1], b"\0\0\0\0", raw=True)
+        point_outside(constant, "secret.bin")
+        output = helper.make_tensor_value_info("o", TensorProto.FLOAT, [1])
+        branch = helper.make_graph([helper.make_node("Constant", [], ["o"], value=constant)], "branch", [], [output])
+        yes = helper.make_tensor("yes", TensorProto.BOOL, [], [True])
+        model.graph.initializer.append(yes)
+        model.graph.node.append(helper.make_node("If", ["yes"], ["unused"], then_branch=branch, else_branch=branch))
+
+    assert "external file" in refusal(write_tiny_bundle(tmp_path / "b.onnx", change=change))
+
+
+def test_a_head_that_reads_through_a_subgraph_keeps_what_it_reads(tmp_path: Path) -> None:
+    """Pruning must see names that an If's branches take from outside."""
+
+    def change(model: onnx.ModelProto) -> None:
+        output = helper.make_tensor_value_info("o", TensorProto.FLOAT, None)
+        branch = helper.make_graph([helper.make_node("Identity", ["z_gender"], ["o"])], "branch", [], [output])
+        model.graph.initializer.append(helper.make_tensor("yes", TensorProto.BOOL, [], [True]))
+        softmax = next(n for n in model.graph.node if n.name == "head_gender_softmax")
+        softmax.input[0] = "chosen"
+        position = list(model.graph.node).index(softmax)
+        model.graph.node.insert(
+            position, helper.make_node("If", ["yes"], ["chosen"], then_branch=branch, else_branch=branch)
+        )
+
+    plain = load_bundle(write_tiny_bundle(tmp_path / "a.onnx"))
+    branched = load_bundle(write_tiny_bundle(tmp_path / "b.onnx", change=change))
+    expected = plain.run(CROPS)["gender"]
+    np.testing.assert_allclose(branched.run(CROPS, (GENDER,))["gender"], expected, atol=1e-6)
+
+
+def weight(value: float) -> object:
+    def change(model: onnx.ModelProto) -> None:
+        model.graph.initializer[2].raw_data = np.full((3, 2), value, np.float32).tobytes()
+
+    return change
+
+
+def logits_instead(model: onnx.ModelProto) -> None:
+    softmax = next(n for n in model.graph.node if n.name == "head_gender_softmax")
+    softmax.op_type = "Identity"
+    del softmax.attribute[:]
+
+
+@pytest.mark.parametrize(("change", "words"), [(weight(np.nan), "not finite"), (logits_instead, "sum to 1")])
+def test_outputs_that_are_no_probabilities_are_an_error(tmp_path: Path, change: object, words: str) -> None:
+    bundle = load_bundle(write_tiny_bundle(tmp_path / "b.onnx", change=change))  # type: ignore[arg-type]
+    with pytest.raises(BundleError, match=words):
+        bundle.run(CROPS)
+
+
+def test_a_graph_that_fails_while_running_is_one_sentence(tmp_path: Path) -> None:
+    def change(model: onnx.ModelProto) -> None:
+        model.graph.node[3].input[0] = "reshaped"
+        model.graph.initializer.append(helper.make_tensor("wrong", TensorProto.INT64, [2], [7, 3]))
+        model.graph.node.insert(3, helper.make_node("Reshape", ["mean", "wrong"], ["reshaped"]))
+        model.graph.output[0].type.tensor_type.shape.dim[0].dim_param = "M"
+
+    try:
+        bundle = load_bundle(write_tiny_bundle(tmp_path / "b.onnx", change=change))
+    except BundleError:
+        return  # Shape inference may see it coming.
+    with pytest.raises(BundleError, match="failed on 5 crops"):
+        bundle.run(CROPS)
