@@ -70,7 +70,7 @@ def open_dataset(folder: Path, *, fold: int | None = None) -> PreparedDataset:
     """Open what `mien prepare` wrote; the crops stay on disk until they are read.
 
     With ``fold`` = i of K-fold data, fold i tests, fold i + 1 (cyclic) validates and the others train. Where there is a
-    training but no validation split, a seeded, stratified tenth of the training groups validates.
+    training but no validation split, a seeded, stratified tenth of the training groups validates (if there are two).
 
     Raises:
         MienError: the folder, or a file of it, is absent, damaged, or does not go with the others.
@@ -139,7 +139,10 @@ def _effective_splits(manifest: pd.DataFrame, tasks: tuple[Task, ...], seed: int
         return np.array([roles.get(name, "train") for name in splits.tolist()], dtype="U16")
     if "val" not in splits and "train" in splits:
         rows = np.flatnonzero(splits == "train")
+        groups = manifest["group"].iloc[rows].tolist()
+        if len(set(groups)) < 2:
+            return splits
         plan = SplitPlan(text="carved", names=("val", "train"), shares=(CARVED_SHARE, 1 - CARVED_SHARE))
         strata = strata_of(manifest.iloc[rows], tasks)
-        splits[rows] = assign_splits(strata, manifest["group"].iloc[rows].tolist(), plan, seed)
+        splits[rows] = assign_splits(strata, groups, plan, seed)
     return splits

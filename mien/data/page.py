@@ -19,16 +19,16 @@ from mien.files import atomic_path
 from mien.labels import AGE, Task
 
 _INK, _PALE, _SECOND = "#2f4b7c", "#a8b8d8", "#d45087"
-_PAIRS_A_SIDE, _PAIR_COLUMNS = 24, 6
+_PAIRS, _PAIR_COLUMNS = 24, 6
 _SAMPLE_COLUMNS, _SAMPLE_ROWS = 20, 4
 
 
 def draw_dataset(path: Path, data: PreparedDataset) -> None:
     """One page: ages, class counts, gender by ethnicity, split sizes, and sample crops."""
-    figure = Figure(figsize=(16, 12.5), layout="constrained")
+    figure = Figure(figsize=(16, 12), layout="constrained")
     sources = ", ".join(f"{source['name']} ({source['kept']:,})" for source in data.info["sources"])
     figure.suptitle(f"{data.info['rows']:,} faces from {sources}", fontsize=15, fontweight="bold")
-    halves: Any = figure.subfigures(2, 1, height_ratios=(7.6, 4.6))
+    halves: Any = figure.subfigures(2, 1, height_ratios=(8, 4))
     upper, lower = halves
     panels: list[tuple[str, Task | None]] = [("ordinal", task) for task in data.tasks if task.kind == "ordinal"]
     panels += [("nominal", task) for task in data.tasks if task.kind == "nominal"]
@@ -121,25 +121,37 @@ def _draw_samples(axis: Any, data: PreparedDataset) -> None:
 def draw_duplicates(
     path: Path, rows: pd.DataFrame, pairs: Pairs, crops: NDArray[np.uint8], tasks: tuple[Task, ...], threshold: float
 ) -> None:
-    """A contact sheet of the pairs just under and just over the threshold, with their cosine and both labels."""
+    """A contact sheet of the pairs nearest the threshold on both sides, with their cosine and both labels."""
     under, over = pairs.where(pairs.cosine < threshold), pairs.above(threshold)
-    under_order = np.argsort(-under.cosine, kind="stable")[:_PAIRS_A_SIDE][::-1]
-    over_order = np.argsort(over.cosine, kind="stable")[:_PAIRS_A_SIDE]
-    figure = Figure(figsize=(16, 15), layout="constrained")
+    sides = [
+        ("just over the threshold: one photo, one row kept", over, np.argsort(over.cosine, kind="stable")[:_PAIRS]),
+        ("just under it: two faces kept", under, np.argsort(-under.cosine, kind="stable")[:_PAIRS][::-1]),
+    ]
+    heights = [0.6 + 1.75 * -(-len(order) // _PAIR_COLUMNS) for _, _, order in sides]
+    figure = Figure(figsize=(16, 0.8 + sum(heights)), layout="constrained")
     figure.suptitle(f"Pairs nearest the near-duplicate threshold of {threshold:g}", fontsize=15, fontweight="bold")
-    parts: Any = figure.subfigures(2, 1)
-    titles = ("just over the threshold: taken as one photo", "just under it: kept as two faces")
-    for part, title, side, order in zip(parts, titles, (over, under), (over_order, under_order), strict=True):
-        part.suptitle(f"{title} ({len(order)} of {len(side):,} pairs found)", fontsize=12)
-        axes = part.subplots(_PAIRS_A_SIDE // _PAIR_COLUMNS, _PAIR_COLUMNS).ravel()
-        for axis in axes:
-            axis.axis("off")
-        for axis, place in zip(axes, order, strict=False):
-            first, second = side.first[place], side.second[place]
-            axis.imshow(np.hstack([crops[first], crops[second]]))
-            labels = f"{_label(rows, first, tasks)}  |  {_label(rows, second, tasks)}"
-            axis.set_title(f"{side.cosine[place]:.5f}\n{labels}", fontsize=8)
+    axes = figure.subplots(2, 1, height_ratios=heights)
+    for axis, (title, side, order) in zip(axes, sides, strict=True):
+        axis.set_title(f"{title} ({len(order)} of {len(side):,} pairs found)", loc="left", fontsize=12)
+        axis.axis("off")
+        if len(order):
+            _draw_pairs(axis, rows, side.where(np.isin(np.arange(len(side)), order)), crops, tasks)
     _save(figure, path)
+
+
+def _draw_pairs(axis: Any, rows: pd.DataFrame, pairs: Pairs, crops: NDArray[np.uint8], tasks: tuple[Task, ...]) -> None:
+    """Pairs as tiles of one picture, most alike last."""
+    size = crops.shape[1]
+    width, height = round(2.15 * size), round(1.32 * size)
+    canvas = np.full((-(-len(pairs) // _PAIR_COLUMNS) * height, _PAIR_COLUMNS * width, 3), 255, np.uint8)
+    for place, pair in enumerate(np.argsort(pairs.cosine, kind="stable")):
+        row, column = divmod(place, _PAIR_COLUMNS)
+        top, left = row * height + height - size, column * width
+        first, second = pairs.first[pair], pairs.second[pair]
+        canvas[top : top + size, left : left + 2 * size] = np.hstack([crops[first], crops[second]])
+        labels = f"{_label(rows, first, tasks)}  |  {_label(rows, second, tasks)}"
+        axis.text(left, top - 0.03 * size, f"{pairs.cosine[pair]:.5f}\n{labels}", fontsize=8, va="bottom")
+    axis.imshow(canvas)
 
 
 def _label(rows: pd.DataFrame, row: int, tasks: tuple[Task, ...]) -> str:

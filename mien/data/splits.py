@@ -75,7 +75,8 @@ def assign_splits(strata: Sequence[object], groups: Sequence[object], plan: Spli
     sizes = np.array([len(rows) for rows in members])
     _deal_large(order[sizes[order] > 1], members, stratum_of, owed, choice)
     singles = order[sizes[order] == 1]
-    _deal_singles(singles, stratum_of[[members[group][0] for group in singles]], owed, choice)
+    strata_of_singles = stratum_of[[members[group][0] for group in singles]]
+    _deal_singles(singles, strata_of_singles, owed, choice, start=int(rng.integers(max(n_strata, 1))))
     _fill_empty(choice, sizes, len(plan.names))
     return [plan.names[choice[group]] for group in group_of]
 
@@ -103,13 +104,18 @@ def _deal_large(
 
 
 def _deal_singles(
-    groups: NDArray[np.int64], strata: NDArray[np.int64], owed: NDArray[np.float64], choice: NDArray[np.int64]
+    groups: NDArray[np.int64],
+    strata: NDArray[np.int64],
+    owed: NDArray[np.float64],
+    choice: NDArray[np.int64],
+    start: int,
 ) -> None:
-    """Deal single rows stratum by stratum, carrying the remainder on."""
+    """Deal single rows stratum by stratum, carrying the remainder on; the seed's ``start`` is the first stratum, so
+    that strata of one row do not always fall to the same split."""
     by_stratum = np.argsort(strata, kind="stable")
     bounds = np.searchsorted(strata[by_stratum], np.arange(len(owed) + 1))
     carried = np.zeros(owed.shape[1])
-    for stratum in range(len(owed)):
+    for stratum in (*range(start, len(owed)), *range(start)):
         remaining = (carried + owed[stratum]).tolist()
         for group in groups[by_stratum[bounds[stratum] : bounds[stratum + 1]]]:
             choice[group] = best = remaining.index(max(remaining))

@@ -1,0 +1,330 @@
+"""Whole preparations of small made-up data, and of the real sample where it is."""
+
+import csv
+import json
+import os
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from mien.data.dataset import PreparedDataset, open_dataset
+from mien.data.prepare import PrepareOptions, prepare
+from mien.errors import MienError, UsageError
+from mien.labels import AGE, ETHNICITY, GENDER, parse_task
+
+
+def image(seed: int, side: int = 60) -> np.ndarray:
+    """A smooth picture without a face; each seed another one."""
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 256, (6, 6, 3), np.uint8)
+    return cv2.resize(small, (side, side), interpolation=cv2.INTER_CUBIC)
+
+
+def save(path: Path, pixels: np.ndarray, suffix: str = ".png") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(suffix, pixels)[1].tobytes())
+
+
+@pytest.fixture(scope="module")
+def utkface(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 good faces, five copies of some with other labels, and every kind of broken file."""
+    folder = tmp_path_factory.mktemp("utk") / "utkface"
+    for number in range(40):
+        save(folder / f"{20 + number}_{number % 2}_{number % 5}_{number:04d}.png", image(number))
+    # Copies of number 0 (20, male, white): one exact, one re-encoded and a little brighter; both labelled otherwise.
+    save(folder / "22_0_1_copy.png", image(0))
+    save(folder / "25_1_1_copy.png", np.clip(image(0).astype(int) + 2, 0, 255).astype(np.uint8))
+    save(folder / "21_1_1_again.png", image(1))
+    jpeg = cv2.imencode(".jpg", image(99, 200))[1].tobytes()
+    (folder / "30_0_0_truncated.jpg").write_bytes(jpeg[: len(jpeg) // 2])
+    (folder / "30_0_0_empty.jpg").write_bytes(b"")
+    (folder / "30_0_0_text.jpg").write_text("no image")
+    save(folder / "30_0_0_png.jpg", image(98))
+    save(folder / "-31_0_0_age.png", image(97))
+    save(folder / "2014_0_0_age.png", image(96))
+    save(folder / "30_0_norace.png", image(95))
+    (folder / "30_0_0_gone.jpg").symlink_to(folder / "nowhere.jpg")
+    return folder
+
+
+def run(sources: list[str], out: Path, **options: object) -> PreparedDataset:
+    return prepare(PrepareOptions(sources=tuple(sources), out=out, workers=2, crop_size=32, **options))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def prepared(utkface: Path, tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
+    return run([f"utkface:{utkface}"], tmp_path_factory.mktemp("out") / "data")
+
+
+def quarantine(folder: Path) -> list[dict[str, str]]:
+    with (folder / "quarantine.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_row_is_kept_or_quarantined_with_its_reason(prepared: PreparedDataset) -> None:
+    rows = quarantine(prepared.folder)
+    reasons = {row["name"]: row["reason"] for row in rows}
+    assert reasons == {
+        "-31_0_0_age.png": "bad_age",
+        "2014_0_0_age.png": "bad_age",
+        "30_0_norace.png": "missing_field",
+        "30_0_0_truncated.jpg": "unreadable",
+        "30_0_0_empty.jpg": "unreadable",
+        "30_0_0_text.jpg": "unreadable",
+        "30_0_0_gone.jpg": "missing_file",
+        "22_0_1_copy.png": "exact_duplicate",
+        "25_1_1_copy.png": "near_duplicate",
+        "21_1_1_again.png": "exact_duplicate",
+    }
+    assert len(prepared.manifest) == 41
+    assert prepared.info["read"] == 51 == prepared.info["rows"] + len(rows)
+    assert prepared.info["quarantined"] == Counter(reasons.values())
+    assert (
+        next(row["detail"] for row in rows if row["name"] == "22_0_1_copy.png") == "copy of 20_0_0_0000.png (utkface)"
+    )
+
+
+def test_a_png_named_jpg_is_kept(prepared: PreparedDataset) -> None:
+    assert "30_0_0_png.jpg" in prepared.manifest["name"].tolist()
+
+
+def test_conflicting_labels_are_resolved_and_listed(prepared: PreparedDataset) -> None:
+    kept = prepared.manifest.set_index("name").loc["20_0_0_0000.png"]
+    # Ages 20, 22, 25; male, male, female; white, black, black.
+    assert (kept["age_low"], kept["age_high"], kept["gender"], kept["ethnicity"]) == (20, 25, "male", "black")
+    conflicts = pd.read_csv(prepared.folder / "label_conflicts.csv")
+    assert sorted(conflicts["name"]) == ["20_0_0_0000.png", "22_0_1_copy.png", "25_1_1_copy.png"]
+    assert set(conflicts["resolution"]) == {"age: 20-25; gender: male; ethnicity: black"}
+    assert prepared.info["duplicates"]["conflicting_groups"] == 1
+
+
+def test_crops_belong_to_their_rows(prepared: PreparedDataset, utkface: Path) -> None:
+    assert prepared.crops.shape == (41, 32, 32, 3)
+    for row in (0, 17, 40):
+        pixels = cv2.imread(prepared.manifest["path"].iat[row])[:, :, ::-1]
+        assert prepared.manifest["crop_kind"].iat[row] == "whole"
+        expected = cv2.resize(np.ascontiguousarray(pixels), (32, 32), interpolation=cv2.INTER_AREA)
+        np.testing.assert_array_equal(prepared.crops[row], expected)
+
+
+def test_running_again_gives_the_same_files(prepared: PreparedDataset, utkface: Path, tmp_path: Path) -> None:
+    again = run([f"utkface:{utkface}"], tmp_path / "again")
+    for name in ("manifest.parquet", "crops.npy", "quarantine.csv", "label_conflicts.csv"):
+        assert (again.folder / name).read_bytes() == (prepared.folder / name).read_bytes(), name
+    assert again.info["manifest_sha256"] == prepared.info["manifest_sha256"]
+    assert sorted(path.name for path in again.folder.iterdir()) == [
+        "crops.npy",
+        "dataset.json",
+        "dataset.png",
+        "duplicates.png",
+        "label_conflicts.csv",
+        "manifest.parquet",
+        "quarantine.csv",
+    ]
+    other = run([f"utkface:{utkface}"], tmp_path / "other", seed=1)
+    assert other.manifest["split"].tolist() != prepared.manifest["split"].tolist()
+
+
+def test_label_arrays(prepared: PreparedDataset) -> None:
+    assert [task.name for task in prepared.tasks] == ["age", "gender", "ethnicity"]
+    low, high = prepared.ordinal_labels(AGE)
+    row = prepared.manifest["name"].tolist().index("20_0_0_0000.png")
+    assert (low.dtype, low[row], high[row]) == (np.float32, 20.0, 25.0)
+    ethnicity = prepared.nominal_labels(ETHNICITY)
+    assert (ethnicity.dtype, ethnicity[row]) == (np.int64, 1)
+    assert set(prepared.nominal_labels(GENDER)) == {0, 1}
+
+
+def test_splits_cover_all_rows_once(prepared: PreparedDataset) -> None:
+    rows = np.concatenate([prepared.rows(split) for split in ("train", "val", "test")])
+    assert sorted(rows.tolist()) == list(range(41))
+    assert prepared.info["splits"] == {"train": 33, "val": 4, "test": 4}
+    with pytest.raises(UsageError, match=r"no split 'holdout'; it has test, train, val"):
+        prepared.rows("holdout")
+
+
+def test_kept_copies_stay_on_one_side(utkface: Path, tmp_path: Path) -> None:
+    data = run([f"utkface:{utkface}"], tmp_path / "data", keep_duplicates=True, split="80/20")
+    assert len(data.manifest) == 44
+    assert data.manifest.groupby("group")["split"].nunique().max() == 1
+    group = data.manifest.loc[data.manifest["name"].isin(["20_0_0_0000.png", "25_1_1_copy.png"]), "group"]
+    assert group.nunique() == 1
+    assert data.manifest.set_index("name").loc["25_1_1_copy.png", "gender"] == "female"
+
+
+def test_a_validation_split_is_carved_where_there_is_none(utkface: Path, tmp_path: Path) -> None:
+    data = run([f"utkface:{utkface}"], tmp_path / "data", split="80/20")
+    train, val, test = (data.rows(split) for split in ("train", "val", "test"))
+    assert (len(train), len(val), len(test)) == (30, 3, 8)
+    assert sorted(np.concatenate([train, val, test]).tolist()) == list(range(41))
+    assert open_dataset(data.folder).rows("val").tolist() == val.tolist()
+    assert set(data.manifest["split"]) == {"train", "test"}
+
+
+def test_folds_take_turns(utkface: Path, tmp_path: Path) -> None:
+    folder = run([f"utkface:{utkface}"], tmp_path / "data", split="kfold:4").folder
+    tested = []
+    for fold in range(4):
+        data = open_dataset(folder, fold=fold)
+        assert (data.manifest["split"].iloc[data.rows("test")] == f"fold{fold}").all()
+        assert (data.manifest["split"].iloc[data.rows("val")] == f"fold{(fold + 1) % 4}").all()
+        assert len(data.rows("train")) + len(data.rows("val")) + len(data.rows("test")) == 41
+        tested += data.rows("test").tolist()
+    assert sorted(tested) == list(range(41))
+    with pytest.raises(UsageError, match="give a fold"):
+        open_dataset(folder).rows("train")
+    with pytest.raises(UsageError, match="folds 0 to 3"):
+        open_dataset(folder, fold=4)
+
+
+def test_a_fold_of_data_without_folds(prepared: PreparedDataset) -> None:
+    with pytest.raises(UsageError, match="no folds"):
+        open_dataset(prepared.folder, fold=0)
+
+
+def own_manifest(folder: Path) -> Path:
+    """Twelve images of four people with declared tasks, official splits, and one person in two of them."""
+    lines = ["path,age,glasses,smile,identity,split"]
+    for number in range(12):
+        save(folder / f"{number}.png", image(200 + number))
+        split = "test" if number < 4 else "train"
+        lines.append(f"{number}.png,{20 + number},{'yes' if number % 2 else 'no'},{number % 5},p{number % 5},{split}")
+    (folder / "own.csv").write_text("\n".join(lines))
+    return folder / "own.csv"
+
+
+def test_declared_tasks_and_official_splits(tmp_path: Path) -> None:
+    path = own_manifest(tmp_path / "images")
+    glasses, smile = parse_task("glasses=nominal:no,yes"), parse_task("smile=ordinal:0-4")
+    data = run([f"manifest:{path}"], tmp_path / "data", declared=(glasses, smile), split="source")
+    assert [task.name for task in data.tasks] == ["age", "glasses", "smile"]
+    # p0 to p3 are in the test split (rows 0-3); of the training rows only p4's remain.
+    assert data.info["quarantined"] == {"split_leak": 6}
+    assert data.manifest.loc[data.manifest["split"] == "train", "identity"].tolist() == ["p4", "p4"]
+    assert data.nominal_labels(glasses).tolist()[:4] == [0, 1, 0, 1]
+    low, high = data.ordinal_labels(smile)
+    assert low.tolist()[:4] == high.tolist()[:4] == [0, 1, 2, 3]
+
+
+def test_identities_stay_on_one_side(tmp_path: Path) -> None:
+    path = own_manifest(tmp_path / "images")
+    data = run([f"manifest:{path}"], tmp_path / "data", split="80/10/10")
+    assert data.manifest.groupby("identity")["split"].nunique().max() == 1
+    assert data.info["groups"] == 5
+
+
+def test_copies_are_found_across_sources_and_a_prepared_manifest_is_a_source(
+    prepared: PreparedDataset, utkface: Path, tmp_path: Path
+) -> None:
+    data = run([f"manifest:{prepared.folder / 'manifest.parquet'}", f"utkface:{utkface}"], tmp_path / "data")
+    assert len(data.manifest) == 41
+    assert set(data.manifest["source"]) == {"manifest"}
+    assert data.info["sources"][1]["kept"] == 0
+    for column in ("age_low", "age_high", "sha256"):
+        assert data.manifest[column].tolist() == prepared.manifest[column].tolist()
+
+
+def test_a_source_of_broken_files_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "bad").mkdir()
+    for number in range(3):
+        (tmp_path / "bad" / f"{number}_0_0_x.jpg").write_bytes(b"\xff\xd8broken")
+    with pytest.raises(MienError, match=r"Nothing usable in utkface:.*3 unreadable"):
+        run([f"utkface:{tmp_path / 'bad'}"], tmp_path / "data")
+    with pytest.raises(MienError, match="holds no prepared data"):
+        open_dataset(tmp_path / "data")
+
+
+def test_odd_file_names_survive(tmp_path: Path) -> None:
+    folder = tmp_path / "utk"
+    for number in range(12):
+        save(folder / f"{number}_0_0_{number}.png", image(300 + number))
+    save(folder / "9_1_1_é [x] ☺.png", image(400))
+    strange = os.fsdecode(b"9_1_1_\xff.png")
+    try:
+        save(folder / strange, image(401))
+    except OSError:
+        pytest.skip("the file system takes UTF-8 names only")
+    data = run([f"utkface:{folder}"], tmp_path / "data")
+    assert {"9_1_1_é [x] ☺.png", "9_1_1_\\xff.png"} <= set(data.manifest["name"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"near_threshold": 0.5}, "near-duplicates"),
+        ({"near_threshold": float("nan")}, "near-duplicates"),
+        ({"crop_size": 5}, "crop-size"),
+        ({"split": "90/20"}, "split"),
+        ({"workers": 0}, "workers"),
+        ({"seed": -1}, "seed"),
+        ({"declared": (GENDER,)}, "gender is known already"),
+        ({"sources": ("utkface:/nowhere",)}, "existing folder"),
+    ],
+)
+def test_options_are_checked(change: dict[str, object], message: str, utkface: Path, tmp_path: Path) -> None:
+    options = {"sources": (f"utkface:{utkface}",), "out": tmp_path / "data", **change}
+    with pytest.raises(UsageError, match=message):
+        PrepareOptions(**options)  # type: ignore[arg-type]
+
+
+def test_a_full_folder_needs_force(prepared: PreparedDataset, utkface: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--force"):
+        PrepareOptions(sources=(f"utkface:{utkface}",), out=prepared.folder)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="is a file"):
+        PrepareOptions(sources=(f"utkface:{utkface}",), out=tmp_path / "file")
+
+
+@pytest.fixture
+def copy_of_prepared(prepared: PreparedDataset, tmp_path: Path) -> Path:
+    for name in ("manifest.parquet", "crops.npy", "dataset.json"):
+        (tmp_path / name).write_bytes((prepared.folder / name).read_bytes())
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["manifest.parquet", "crops.npy", "dataset.json"])
+@pytest.mark.parametrize("damage", ["absent", "empty", "rubbish", "cut"])
+def test_a_damaged_folder_is_one_clear_error(copy_of_prepared: Path, name: str, damage: str) -> None:
+    path = copy_of_prepared / name
+    if damage == "absent":
+        path.unlink()
+    else:
+        path.write_bytes({"empty": b"", "rubbish": b"rubbish!", "cut": path.read_bytes()[:-200]}[damage])
+    with pytest.raises(MienError, match=name.split(".")[0]):
+        open_dataset(copy_of_prepared)
+
+
+def test_crops_that_do_not_go_with_the_manifest(copy_of_prepared: Path) -> None:
+    np.save(copy_of_prepared / "crops.npy", np.zeros((40, 32, 32, 3), np.uint8))
+    with pytest.raises(MienError, match="do not go together: 41 manifest rows, 40 crops"):
+        open_dataset(copy_of_prepared)
+    np.save(copy_of_prepared / "crops.npy", np.zeros((41, 32, 32, 3), np.float32))
+    with pytest.raises(MienError, match="uint8"):
+        open_dataset(copy_of_prepared)
+
+
+def test_another_version_is_refused(copy_of_prepared: Path) -> None:
+    path = copy_of_prepared / "dataset.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": 99}))
+    with pytest.raises(MienError, match="format version 1 and tasks, got version 99"):
+        open_dataset(copy_of_prepared)
+
+
+def test_the_real_samples_together(sample_data: Path, tmp_path: Path) -> None:
+    sources = [f"{name}:{sample_data / name}" for name in ("utkface", "fairface", "adience")]
+    data = run([*sources, f"pixels:{sample_data / 'pixels.csv'}"], tmp_path / "data")
+    assert data.info["read"] == 580
+    # The 200 pixel rows are the UTKFace files again.
+    kept = {source["name"]: source["kept"] for source in data.info["sources"]}
+    assert kept == {"utkface": 237, "fairface": 80, "adience": 49, "pixels": 0}
+    assert data.info["duplicates"]["conflicting_groups"] == 5
+    assert data.info["crop_kinds"]["aligned"] >= 0.98 * len(data.manifest)
+    assert data.manifest.groupby("group")["split"].nunique().max() == 1
+    assert (data.manifest["group"].value_counts() > 1).any()
+    assert [task.name for task in data.tasks] == ["age", "gender", "ethnicity", "race7"]
+    for picture in ("dataset.png", "duplicates.png"):
+        assert cv2.imread(str(data.folder / picture)).std() > 20

@@ -1,0 +1,104 @@
+"""Splits: exact sizes, strata, groups on one side, seeds, official splits."""
+
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mien.data.rows import all_tasks, rows_frame
+from mien.data.splits import assign_splits, leaking_rows, official_splits, parse_split, strata_of
+from mien.errors import MienError, UsageError
+
+PLANS = ["80/10/10", "80/20", "70/15/15", "kfold:5", "kfold:3"]
+
+
+@pytest.mark.parametrize("text", PLANS)
+@pytest.mark.parametrize("n", [10, 97, 1000, 2003])
+def test_sizes_are_exact_to_rounding(text: str, n: int) -> None:
+    plan = parse_split(text)
+    strata = np.random.default_rng(n).integers(0, 40, n).tolist()
+    counts = Counter(assign_splits(strata, range(n), plan, seed=1))
+    for name, share in zip(plan.names, plan.shares, strict=True):
+        assert abs(counts[name] - share * n) <= 1
+
+
+@pytest.mark.parametrize("text", PLANS)
+def test_every_stratum_is_shared_out(text: str) -> None:
+    plan = parse_split(text)
+    strata = ["common"] * 700 + ["middling"] * 250 + ["rare"] * 50
+    splits = assign_splits(strata, range(1000), plan, seed=0)
+    for stratum, size in Counter(strata).items():
+        counts = Counter(split for split, name in zip(splits, strata, strict=True) if name == stratum)
+        for name, share in zip(plan.names, plan.shares, strict=True):
+            assert abs(counts[name] - share * size) <= 2
+
+
+@pytest.mark.parametrize("text", PLANS)
+def test_no_group_stands_on_both_sides(text: str) -> None:
+    plan = parse_split(text)
+    rng = np.random.default_rng(5)
+    groups = rng.integers(0, 300, 1500).tolist()
+    strata = rng.integers(0, 6, 1500).tolist()
+    splits = assign_splits(strata, groups, plan, seed=0)
+    assert (pd.DataFrame({"group": groups, "split": splits}).groupby("group")["split"].nunique() == 1).all()
+    counts = Counter(splits)
+    for name, share in zip(plan.names, plan.shares, strict=True):
+        assert abs(counts[name] - share * 1500) <= 15
+
+
+def test_the_seed_decides_and_nothing_else() -> None:
+    plan, strata = parse_split("80/10/10"), [0, 1] * 100
+    first = assign_splits(strata, range(200), plan, seed=3)
+    assert first == assign_splits(strata, range(200), plan, seed=3)
+    assert first != assign_splits(strata, range(200), plan, seed=4)
+
+
+def test_few_large_groups_leave_no_split_empty() -> None:
+    groups = ["a"] * 150 + ["b"] * 100 + ["c"] * 50
+    splits = assign_splits([0] * 300, groups, parse_split("80/10/10"), seed=0)
+    # By hand: 150 and 100 rows are owed to train, 50 to val; test then takes the smaller of train's two groups.
+    assert Counter(splits) == {"train": 150, "val": 50, "test": 100}
+    with pytest.raises(MienError, match="3 independent groups, too few for 5 splits"):
+        assign_splits([0] * 300, groups, parse_split("kfold:5"), seed=0)
+
+
+@pytest.mark.parametrize(
+    "text", ["80/30", "100/0", "80", "kfold:2", "kfold:99", "kfold:x", "50/20/20/10", "", "random"]
+)
+def test_other_splits_are_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_split(text)
+
+
+def test_strata_are_gender_ethnicity_and_age_band() -> None:
+    records = [
+        {"age_low": 25, "age_high": 25, "gender": "male", "ethnicity": "white"},
+        {"age_low": 20, "age_high": 29, "gender": "male", "ethnicity": "white"},
+        {"age_low": 30, "age_high": 30, "gender": "male", "ethnicity": "white"},
+        {"age_low": None, "age_high": None, "gender": None, "ethnicity": "white"},
+    ]
+    tasks = all_tasks(())
+    strata = strata_of(rows_frame(records, tasks), tasks)
+    assert strata[0] == strata[1] != strata[2]
+    assert strata[3][:3] == ("", "white", "")
+    assert len(set(strata)) == 3
+
+
+def official(splits: list[str | None]) -> pd.DataFrame:
+    return pd.DataFrame({"source": "s", "source_split": pd.array(splits, dtype="string")})
+
+
+def test_official_splits() -> None:
+    assert official_splits(official(["fold_0", "fold_3"])) == ["fold0", "fold3"]
+    assert official_splits(official(["train", "Val"])) == ["train", "val"]
+    for wrong in (["train", None], ["train", "fold_1"], ["train", "holdout"]):
+        with pytest.raises(UsageError, match="--split source"):
+            official_splits(official(wrong))
+
+
+def test_of_a_torn_group_the_held_out_row_stays() -> None:
+    splits = ["train", "val", "test", "train", "train"]
+    assert leaking_rows(splits, [1, 1, 1, 2, 2]).tolist() == [0, 1]
+    assert leaking_rows(["fold1", "fold0"], ["x", "x"]).tolist() == [0]
+    assert leaking_rows(["fold1", "fold0"], ["x", "y"]).tolist() == []
