@@ -17,7 +17,7 @@ from mien.evaluation.measures import TOLERANCE, ordinal_error
 from mien.evaluation.table import Predictions, nominal_columns, ordinal_columns
 from mien.labels import Task
 
-GRID = 16
+GRID = 14
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -190,8 +190,9 @@ def _bars(axes: Axes, bands: Sequence[Json], figure: str, colour: str) -> None:
 
 
 @_styled
-def groups_plot(groups: Sequence[Json], overall: float, measure: str, by: str) -> Figure:
+def groups_plot(groups: Sequence[Json], overall: float) -> Figure:
     """Error of each group with its interval as a dot and a line, worst on top; small groups are hollow."""
+    task, measure, by = (groups[0][key] for key in ("task", "measure", "by"))
     ordered = sorted(groups, key=lambda group: group["error"]["value"])
     figure, (axes,) = _figure(6.4, 1.3 + 0.32 * len(ordered))
     scale = 100 if measure == "error_rate" else 1
@@ -205,7 +206,7 @@ def groups_plot(groups: Sequence[Json], overall: float, measure: str, by: str) -
     names = [f"{group['group'].replace('_', ' ')} ({group['error']['n']:,})" for group in ordered]
     axes.set_yticks(range(len(ordered)), names)
     unit = " (%)" if scale == 100 else ""
-    axes.set(title=f"{figure_title(measure).capitalize() if scale == 100 else figure_title(measure)} by {by}")
+    axes.set(title=f"{task.capitalize()}: {figure_title(measure)} by {by}")
     axes.set(xlabel=f"{figure_title(measure)}{unit}", ylim=(-0.7, len(ordered) - 0.3))
     axes.legend(loc="lower right")
     return figure

@@ -141,7 +141,7 @@ def group_pictures(metrics: dict[str, Any]) -> list[Picture]:
         worst = max(groups, key=lambda group: group["error"]["value"])
         said = f"{worst['group']}, {wording.format_number(measure, worst['error']['value'])}"
         alt = f"{wording.figure_title(measure)} of {task} by {by}; greatest: {said}."
-        figure = plots.groups_plot(groups, overall, measure, f"{by} ({task})")
+        figure = plots.groups_plot(groups, overall)
         found.append(picture(f"groups_{task}_by_{by.replace(' ', '_')}", alt, figure))
     return found
 
