@@ -84,6 +84,8 @@ def predict(
     from mien.vision.decode import MAX_PIXELS
 
     kind = choose_format(format_name, out)
+    if annotate is not None:
+        check_separate(inputs, annotate)
     sources = _Remembered(expand_inputs(inputs, skip=annotate))
     bundle = load_bundle(model)
     names = None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
@@ -123,6 +125,14 @@ def choose_format(name: str | None, out: Path | None) -> str:
     if name == "parquet" and out is None:
         raise UsageError("Parquet cannot be written to standard output; name a file with --out FILE.parquet.")
     return name
+
+
+def check_separate(inputs: list[str], folder: Path) -> None:
+    """`UsageError` when annotated pictures would land beside the images, where they could replace them."""
+    for name in inputs:
+        path = Path(name)
+        if folder.resolve() == (path if path.is_dir() else path.parent).resolve() and name != "-":
+            raise UsageError(f"Annotated pictures must go to another folder than the images', got {str(folder)!r}.")
 
 
 class _Remembered:

@@ -31,6 +31,8 @@ COLOURS = (
 )
 #: Smaller pictures are enlarged to this long side, or no text could be read on them.
 LEAST_SIDE = 480
+#: Height of the smallest text in pixels.
+SMALLEST_TEXT = 11
 
 
 def draw_faces(image: RGBImage, faces: tuple[FacePrediction, ...]) -> Image.Image:
@@ -53,7 +55,9 @@ def draw_faces(image: RGBImage, faces: tuple[FacePrediction, ...]) -> Image.Imag
         pen.rectangle(box, outline=COLOURS[number % len(COLOURS)][0], width=width)
     taken: list[Rectangle] = []
     for number, (face, box) in enumerate(zip(faces, boxes, strict=True)):
-        taken.append(_draw_label(pen, picture.size, face, box, COLOURS[number % len(COLOURS)], taken))
+        font, text = _fitting_text(pen, picture.size, face, box, alone=len(faces) == 1)
+        place = _draw_label(pen, picture.size, text, font, COLOURS[number % len(COLOURS)], (box, boxes, taken))
+        taken.append(place)
     return picture
 
 
@@ -66,49 +70,52 @@ def _scaled(box: tuple[int, int, int, int], scale: float) -> Rectangle:
 def _draw_label(
     pen: ImageDraw.ImageDraw,
     canvas: tuple[int, int],
-    face: FacePrediction,
-    box: Rectangle,
+    text: str,
+    font: Font,
     colours: tuple[tuple[int, int, int], tuple[int, int, int]],
-    taken: list[Rectangle],
+    surroundings: tuple[Rectangle, list[Rectangle], list[Rectangle]],
 ) -> Rectangle:
-    """Draw one label on its own ground and return its rectangle."""
-    font, lines = _fitting_text(pen, canvas, face, box)
-    text = "\n".join(lines)
-    padding = max(2, round(_height(pen, "0", font) / 4))
-    left, top, right, bottom = pen.multiline_textbbox((0, 0), text, font=font, spacing=padding)
-    size = round(right - left) + 2 * padding, round(bottom - top) + 2 * padding
-    place = _free_place(canvas, box, size, taken)
+    """Draw one label on its own ground and return its rectangle; ``surroundings`` as `_free_place` takes them."""
+    lines = text.split("\n")
+    tall = pen.textbbox((0, 0), "Åg", font=font)  # Every line gets the height of the tallest and deepest letters.
+    line_height, padding = round(tall[3] - tall[1]), max(2, round((tall[3] - tall[1]) / 5))
+    width = round(max(pen.textlength(line, font) for line in lines))
+    place = _free_place(canvas, (width + 2 * padding, line_height * len(lines) + 2 * padding), *surroundings)
     pen.rectangle(place, fill=colours[0])
-    origin = place[0] + padding - left, place[1] + padding - top
-    pen.multiline_text(origin, text, fill=colours[1], font=font, spacing=padding)
+    for row, line in enumerate(lines):
+        pen.text((place[0] + padding, place[1] + padding - tall[1] + row * line_height), line, colours[1], font)
     return place
 
 
 def _fitting_text(
-    pen: ImageDraw.ImageDraw, canvas: tuple[int, int], face: FacePrediction, box: Rectangle
-) -> tuple[Font, list[str]]:
-    """Font and lines: all answers on one line beside a large face, one a line over a small one."""
+    pen: ImageDraw.ImageDraw, canvas: tuple[int, int], face: FacePrediction, box: Rectangle, *, alone: bool
+) -> tuple[Font, str]:
+    """Font and text: all answers on one line where there is room, else one a line and smaller beside small faces."""
     phrases = [answer_phrase(answer) for answer in face.answers.values()]
-    size = max(12, round(max(canvas) / 45))
+    size = max(SMALLEST_TEXT + 3, round(max(canvas) / 40))
     font: Font = ImageFont.load_default(size)
-    line = " · ".join(phrases)
-    if pen.textlength(line, font) <= max(1.5 * (box[2] - box[0]), 0.45 * canvas[0]):
-        return font, [line]
-    longest = max(pen.textlength(phrase, font) for phrase in phrases) + size
-    if longest > canvas[0]:
-        font = ImageFont.load_default(max(6, int(size * canvas[0] / longest)))
-    return font, phrases
+    line, face_width = " · ".join(phrases), box[2] - box[0]
+    if pen.textlength(line, font) <= max(1.5 * face_width, 0.9 * canvas[0] if alone else 0):
+        return font, line
+    longest = max((pen.textlength(phrase, font) for phrase in phrases), default=0.0) + size
+    room = canvas[0] if alone else min(canvas[0], max(1.6 * face_width, canvas[0] / 8))
+    if longest > room:
+        font = ImageFont.load_default(max(SMALLEST_TEXT, int(size * room / longest)))
+    return font, "\n".join(phrases)
 
 
-def _height(pen: ImageDraw.ImageDraw, text: str, font: Font) -> float:
-    box = pen.textbbox((0, 0), text, font=font)
-    return float(box[3] - box[1])
+def _free_place(
+    canvas: tuple[int, int],
+    size: tuple[int, int],
+    box: Rectangle,
+    boxes: list[Rectangle],
+    taken: list[Rectangle],
+) -> Rectangle:
+    """Where the label of the face ``box`` goes: the first place around it that covers neither a face (``boxes``) nor
+    another label (``taken``).
 
-
-def _free_place(canvas: tuple[int, int], box: Rectangle, size: tuple[int, int], taken: list[Rectangle]) -> Rectangle:
-    """Where the label goes: the first of above, below, right, left and inside that overlaps no other label.
-
-    Every place is pushed inside the picture first; when none is free, the one with the least overlap is taken.
+    Every place is pushed inside the picture first; when none is free, the one that covers least is taken, and to
+    cover a label counts for more than to cover a face.
     """
     width, height = size
     left, top, right, bottom = box
@@ -123,7 +130,11 @@ def _free_place(canvas: tuple[int, int], box: Rectangle, size: tuple[int, int], 
         (left, bottom - height),
     )
     places = [_inside(canvas, corner, size) for corner in corners]
-    return min(places, key=lambda place: sum(_overlap(place, other) for other in taken))
+
+    def covered(place: Rectangle) -> int:
+        return sum(_overlap(place, face) for face in boxes) + 4 * sum(_overlap(place, label) for label in taken)
+
+    return min(places, key=covered)
 
 
 def _inside(canvas: tuple[int, int], corner: tuple[int, int], size: tuple[int, int]) -> Rectangle:

@@ -1,0 +1,270 @@
+"""`mien predict` as a person or a script runs it: outputs, exit codes, interruption, start-up."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mien.cli.main import main
+from tests.bundles import write_tiny_bundle
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "eileen_collins.jpg"
+MIEN = [sys.executable, "-m", "mien.cli.main"]
+HEAVY = ("torch", "lightning", "timm", "pandas", "pyarrow", "sklearn", "matplotlib")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle, and the folder `photos` of a face, two faces, none, and a broken file."""
+    root = tmp_path_factory.mktemp("predict")
+    write_tiny_bundle(root / "m.onnx", size=32, crop_size=48)
+    (root / "photos" / "sub").mkdir(parents=True)
+    with Image.open(EXAMPLE) as image:
+        image.save(root / "photos" / "a é.jpg")
+        pixels = np.array(image)
+    Image.fromarray(np.hstack([pixels, pixels])).save(root / "photos" / "sub" / "a é.jpg")
+    Image.new("RGB", (50, 40)).save(root / "photos" / "none.png")
+    (root / "photos" / "z.jpg").write_bytes(b"broken")
+    return root
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a run printed."""
+
+    stdout: bytes
+    stderr: bytes
+
+
+def run(folder: Path, *arguments: str, code: int = 0) -> Done:
+    """Run the command line in this process, in the folder; its exit code must be `code`."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    before, got = Path.cwd(), 0
+    os.chdir(folder)
+    try:
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            mock.patch.object(sys, "argv", ["mien", *arguments]),
+        ):
+            main()
+    except SystemExit as end:
+        got = int(end.code or 0)
+    finally:
+        os.chdir(before)
+    done = Done(out.buffer.getvalue(), err.buffer.getvalue())  # type: ignore[attr-defined]
+    assert got == code, done.stderr.decode()
+    return done
+
+
+def run_apart(folder: Path, *arguments: str, stdin: bytes = b"") -> Done:
+    """Run the command line as a process of its own, with bytes on standard input."""
+    done = subprocess.run([*MIEN, *arguments], cwd=folder, input=stdin, capture_output=True, timeout=60, check=True)
+    return Done(done.stdout, done.stderr)
+
+
+def predict(folder: Path, *arguments: str, code: int = 0) -> Done:
+    return run(folder, "predict", "--model", "m.onnx", *arguments, code=code)
+
+
+def test_a_pipe_gets_json_lines_in_order_and_a_summary_for_people(folder: Path) -> None:
+    done = predict(folder, "photos", "photos/*.png", "nosuch.jpg")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(Path(row["path"]).as_posix(), row["status"], len(row["faces"])) for row in rows] == [
+        ("photos/a é.jpg", "ok", 1),
+        ("photos/none.png", "no_face", 0),
+        ("photos/z.jpg", "unreadable", 0),
+        ("photos/sub/a é.jpg", "ok", 2),
+        ("photos/none.png", "no_face", 0),
+        ("nosuch.jpg", "unreadable", 0),
+    ]
+    assert set(rows[0]["faces"][0]) == {"box", "score", "age", "gender", "ethnicity"}
+    assert rows[0]["model"].startswith("tiny@")
+    summary = " ".join(done.stderr.decode().split())
+    assert "6 images, 3 faces, 2 without a face, 2 unreadable in" in summary
+    assert "images/s" in summary
+
+
+def test_quiet_leaves_standard_error_empty(folder: Path) -> None:
+    done = run(folder, "--quiet", "predict", "photos", "--model", "m.onnx")
+    assert done.stderr == b""
+    assert len(done.stdout.splitlines()) == 4
+
+
+def test_paths_on_standard_input(folder: Path) -> None:
+    names = "photos/none.png\nphotos/a é.jpg\n".encode()
+    done = run_apart(folder, "predict", "--model", "m.onnx", "-", stdin=names)
+    assert [json.loads(line)["status"] for line in done.stdout.splitlines()] == ["no_face", "ok"]
+
+
+def test_no_paths_on_standard_input_are_no_rows(folder: Path) -> None:
+    assert run_apart(folder, "predict", "--model", "m.onnx", "-").stdout == b""
+
+
+def test_tasks_leave_the_others_out(folder: Path) -> None:
+    done = predict(folder, "photos/a é.jpg", "--tasks", "gender, age")
+    assert set(json.loads(done.stdout)["faces"][0]) == {"box", "score", "age", "gender"}
+
+
+def test_crops_answer_every_image(folder: Path) -> None:
+    rows = [json.loads(line) for line in predict(folder, "photos", "--crops").stdout.splitlines()]
+    assert [len(row["faces"]) for row in rows] == [1, 1, 0, 1]
+    assert rows[1]["faces"][0]["box"] == [0, 0, 50, 40]
+    assert rows[1]["faces"][0]["score"] is None
+
+
+@pytest.mark.parametrize(("name", "magic"), [("o.csv", b"path,status"), ("o.parquet", b"PAR1"), ("o.x", b'{"path"')])
+def test_the_suffix_of_out_chooses_the_format(folder: Path, name: str, magic: bytes) -> None:
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    done = predict(folder, "photos", "--out", name)
+    assert done.stdout == b""
+    assert (folder / name).read_bytes().startswith(magic)
+
+
+def test_csv_on_standard_output(folder: Path) -> None:
+    rows = list(csv.DictReader(predict(folder, "photos", "--format", "csv").stdout.decode().splitlines()))
+    assert [(row["status"], row["face"]) for row in rows] == [
+        ("ok", "1"), ("no_face", ""), ("unreadable", ""), ("ok", "1"), ("ok", "2"),
+    ]  # fmt: skip
+
+
+def test_annotated_pictures_of_every_readable_image(folder: Path) -> None:
+    predict(folder, "photos", "--annotate", "photos/marked")
+    assert sorted(path.name for path in (folder / "photos" / "marked").iterdir()) == [
+        "a é-2.jpg", "a é.jpg", "none.png",
+    ]  # fmt: skip
+    with Image.open(folder / "photos" / "marked" / "a é-2.jpg") as marked, Image.open(EXAMPLE) as plain:
+        assert marked.size == (1024, 512)
+        assert (np.array(marked)[:, :512] != np.array(plain)).any()
+    # A second run must not take its own pictures for inputs.
+    assert len(predict(folder, "photos", "--annotate", "photos/marked").stdout.splitlines()) == 4
+    for path in (folder / "photos" / "marked").iterdir():
+        path.unlink()
+    (folder / "photos" / "marked").rmdir()
+
+
+def on_a_terminal(folder: Path, *arguments: str) -> str:
+    """Run with standard output on a pseudo-terminal of 100 columns; what it printed."""
+    main, other = pty.openpty()
+    environment = {**os.environ, "COLUMNS": "100", "TERM": "xterm", "NO_COLOR": "1"}
+    process = subprocess.Popen(
+        [*MIEN, *arguments], cwd=folder, stdout=other, stderr=subprocess.DEVNULL, env=environment
+    )
+    os.close(other)
+    text = b""
+    try:
+        while chunk := os.read(main, 4096):
+            text += chunk
+    except OSError:  # How Linux says that the other end is closed.
+        pass
+    os.close(main)
+    assert process.wait(60) == 0
+    return text.decode()
+
+
+def test_a_terminal_gets_a_table(folder: Path) -> None:
+    text = on_a_terminal(folder, "predict", "--model", "m.onnx", "photos", "--tasks", "age,gender")
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    plain = [" ".join(line.replace("\x1b[0m", "").replace("\x1b[1m", "").split()) for line in lines]
+    assert plain[0] == "image face age gender"
+    assert len(plain) == 6
+    assert "photos/a é.jpg 1" in plain[1]
+    assert "%" in plain[1]
+    assert plain[2] == "photos/none.png - no face: No face was found."
+    assert "unreadable: " in plain[3]
+    assert plain[5].startswith("2 ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["photos", "--tasks", "agee"], "agee; known here: age, gender, ethnicity"),
+        (["photos", "--tasks", ","], "Unknown task"),
+        (["photos", "--format", "xml"], "'xml'; known: table, jsonl, csv, parquet"),
+        (["photos", "--format", "parquet"], "--out FILE.parquet"),
+        (["photos", "--format", "table", "--out", "o"], "for the terminal"),
+        (["*.nothing"], "matches no file"),
+        (["photos", "--annotate", "photos"], "another folder"),
+        (["photos", "--batch-size", "0"], "--batch-size"),
+        (["photos", "--nonsense"], "nonsense"),
+        ([], "INPUTS"),
+    ],
+)
+def test_wrong_usage_exits_2_with_one_sentence(folder: Path, arguments: list[str], words: str) -> None:
+    done = predict(folder, *arguments, code=2)
+    assert words in " ".join(done.stderr.decode().split())
+    assert done.stdout == b""
+
+
+def test_work_that_cannot_be_done_exits_1(folder: Path) -> None:
+    (folder / "bad.onnx").write_bytes(b"no model")
+    assert b"no model bundle" in run(folder, "predict", "photos", "--model", "bad.onnx", code=1).stderr
+    assert b"No such file" in run(folder, "predict", "photos", "--model", "missing.onnx", code=1).stderr
+    assert b"Cannot write" in predict(folder, "photos", "--out", "m.onnx/below.csv", code=1).stderr
+
+
+def test_a_reader_that_goes_away_ends_the_work_quietly(folder: Path) -> None:
+    command = " ".join([*MIEN, "--quiet", "predict", "--model", "m.onnx", *["photos/none.png"] * 300])
+    done = subprocess.run(
+        f"{command} | head -n 1", shell=True, cwd=folder, capture_output=True, timeout=60, check=False
+    )
+    assert len(done.stdout.splitlines()) == 1
+    assert done.stderr == b""
+
+
+def test_ctrl_c_exits_130_and_leaves_no_partial_file(folder: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*MIEN, "predict", "--model", "m.onnx", "--out", str(tmp_path / "o.jsonl"), "-"],
+        cwd=folder, stdin=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdin is not None
+    process.stdin.write(b"photos/none.png\n" * 5)
+    process.stdin.flush()
+    deadline = time.monotonic() + 30
+    while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 130
+    assert process.stderr is not None
+    assert b"Traceback" not in process.stderr.read()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "module", ["mien.inference.pipeline, mien.inference.writers", "mien, mien.cli.main, mien.cli.predict"]
+)
+def test_the_light_modules_import_nothing_heavy(module: str) -> None:
+    code = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_whole_prediction_imports_nothing_heavy(folder: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from mien.inference.bundle import load_bundle\n"
+        "from mien.inference.pipeline import predict_image\n"
+        f"result = predict_image({str(EXAMPLE)!r}, load_bundle(Path('m.onnx')))\n"
+        f"print(result.status, [name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, timeout=60, check=True, text=True
+    )
+    assert done.stdout.strip() == "ok []"

@@ -1,0 +1,107 @@
+"""What arguments expand to: order, laziness, links, globs, standard input."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mien.errors import UsageError
+from mien.inference.inputs import expand_inputs, paths_from_lines
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("z.jpg", "B.PNG", "a.txt", ".hidden.jpg", "sub/c.jpeg", "sub/deep/d.WebP", "next/e.tif", ".git/f.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_folder_is_searched_in_a_stable_order(tree: Path) -> None:
+    names = [Path(path).relative_to(tree).as_posix() for path in expand_inputs([str(tree)])]
+    assert names == ["B.PNG", "z.jpg", "next/e.tif", "sub/c.jpeg", "sub/deep/d.WebP"]
+
+
+def test_arguments_keep_their_order_and_repeat(tree: Path) -> None:
+    assert list(expand_inputs(["z.jpg", "sub", "z.jpg"])) == ["z.jpg", "sub/c.jpeg", "sub/deep/d.WebP", "z.jpg"]
+
+
+def test_a_named_file_is_taken_whatever_its_suffix_or_absence(tree: Path) -> None:
+    assert list(expand_inputs(["a.txt", "missing.jpg"])) == ["a.txt", "missing.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("*.jpg", ["z.jpg"]),
+        ("*.txt", ["a.txt"]),
+        ("*", ["B.PNG", "z.jpg"]),
+        ("**/*.jpeg", ["sub/c.jpeg"]),
+        ("sub/**", ["sub/c.jpeg", "sub/deep/d.WebP"]),
+        ("[a-z].jpg", ["z.jpg"]),
+    ],
+)
+def test_globs(tree: Path, pattern: str, found: list[str]) -> None:
+    assert list(expand_inputs([pattern])) == found
+
+
+def test_a_file_whose_name_looks_like_a_glob_is_that_file(tree: Path) -> None:
+    (tree / "photo[1].jpg").touch()
+    (tree / "photo1.jpg").touch()
+    assert list(expand_inputs(["photo[1].jpg"])) == ["photo[1].jpg"]
+
+
+@pytest.mark.parametrize(("argument", "words"), [("*.bmp", "matches no file"), ("empty", "holds no image")])
+def test_nothing_found_is_wrong_usage_at_once(tree: Path, argument: str, words: str) -> None:
+    (tree / "empty").mkdir()
+    (tree / "empty" / "notes.txt").touch()
+    with pytest.raises(UsageError, match=words):
+        expand_inputs(["z.jpg", argument])
+
+
+def test_links_are_followed_but_never_twice(tree: Path) -> None:
+    (tree / "sub" / "loop").symlink_to(tree)
+    (tree / "again").symlink_to(tree / "next")
+    (tree / "self.jpg").symlink_to(tree / "self.jpg")
+    (tree / "broken.jpg").symlink_to(tree / "gone.jpg")
+    names = [Path(path).name for path in expand_inputs(["."])]
+    assert sorted(names) == ["B.PNG", "broken.jpg", "c.jpeg", "d.WebP", "e.tif", "self.jpg", "z.jpg"]
+
+
+def test_the_folder_of_results_is_left_out(tree: Path) -> None:
+    names = [Path(path).name for path in expand_inputs(["."], skip=tree / "sub")]
+    assert names == ["B.PNG", "z.jpg", "e.tif"]
+
+
+def test_names_that_are_not_utf8(tree: Path) -> None:
+    (tree / os.fsdecode(b"next/caf\xe9.jpg")).touch()
+    assert os.fsencode(next(expand_inputs(["next"]))) == b"next/caf\xe9.jpg"
+
+
+def test_lines_split_anywhere_and_hold_any_bytes() -> None:
+    data = "a.jpg\n\né n.jpg\r\nlast".encode() + b"\xff.jpg"
+    expected = ["a.jpg", "é n.jpg", os.fsdecode(b"last\xff.jpg")]
+    for size in (1, 3, 100):
+        chunks = [data[start : start + size] for start in range(0, len(data), size)]
+        assert list(paths_from_lines(chunks)) == expected
+
+
+def test_standard_input_is_read_as_it_comes() -> None:
+    code = (
+        "from mien.inference.inputs import expand_inputs\n"
+        "for path in expand_inputs(['x.jpg', '-']): print(path, flush=True)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"x.jpg\n"
+        process.stdin.write(b"one.jpg\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"one.jpg\n"  # Before standard input ends.
+        process.stdin.close()
+        assert process.wait(10) == 0
