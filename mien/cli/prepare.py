@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from mien.errors import MissingExtraError
 from mien.labels import parse_task
 from mien.progress import console
 
@@ -51,11 +50,9 @@ def prepare(
 
     Example: [bold]mien prepare utkface:data/utkface --out runs/data-utkface[/]
     """
-    try:
-        from mien.data.prepare import PrepareOptions
-        from mien.data.prepare import prepare as run
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(str(error.name), "train", "mien prepare") from error
+    from mien.data.prepare import PrepareOptions
+    from mien.data.prepare import prepare as run
+
     data = run(
         PrepareOptions(
             sources=tuple(sources),

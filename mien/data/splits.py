@@ -76,7 +76,7 @@ def assign_splits(strata: Sequence[object], groups: Sequence[object], plan: Spli
     _deal_large(order[sizes[order] > 1], members, stratum_of, owed, choice)
     singles = order[sizes[order] == 1]
     strata_of_singles = stratum_of[[members[group][0] for group in singles]]
-    _deal_singles(singles, strata_of_singles, owed, choice, start=int(rng.integers(max(n_strata, 1))))
+    _deal_singles(singles, strata_of_singles, owed, choice, start=seed % max(n_strata, 1))
     _fill_empty(choice, sizes, len(plan.names))
     return [plan.names[choice[group]] for group in group_of]
 
