@@ -125,7 +125,11 @@ def draw_duplicates(
     under, over = pairs.where(pairs.cosine < threshold), pairs.above(threshold)
     sides = [
         ("just over the threshold: one photo, one row kept", over, np.argsort(over.cosine, kind="stable")[:_PAIRS]),
-        ("just under it: two faces kept", under, np.argsort(-under.cosine, kind="stable")[:_PAIRS][::-1]),
+        (
+            "just under it: both kept, and on one side of the split where the greys correlate",
+            under,
+            np.argsort(-under.cosine, kind="stable")[:_PAIRS][::-1],
+        ),
     ]
     heights = [0.6 + 1.75 * -(-len(order) // _PAIR_COLUMNS) for _, _, order in sides]
     figure = Figure(figsize=(16, 0.8 + sum(heights)), layout="constrained")
