@@ -7,7 +7,6 @@ import platform
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -72,6 +71,8 @@ def _platform() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
+    from importlib import metadata  # Slow to import, and every command's start-up imports this file.
+
     for name in BASE_PACKAGES:
         try:
             yield Finding(name=name, value=metadata.version(name), ok=True)
