@@ -169,7 +169,13 @@ def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def _text(value: object) -> str:
     """One line that cannot break out of a table cell or become markup."""
+    if isinstance(value, Mapping):
+        value = ", ".join(f"{key} {_text(part)}" for key, part in value.items())
+    elif isinstance(value, (list, tuple)):
+        value = ", ".join(_text(part) for part in value)
+    elif isinstance(value, float):
+        value = f"{value:.4g}"
     text = " ".join(str(value).split())
-    for mark in ("|", "<", ">"):
-        text = text.replace(mark, {"|": "\\|", "<": "&lt;", ">": "&gt;"}[mark])
+    for mark, safe in (("\\|", "|"), ("|", "\\|"), ("<", "&lt;"), (">", "&gt;")):  # a nested part is made safe once
+        text = text.replace(mark, safe)
     return text
