@@ -1,8 +1,8 @@
 """An image and its five landmarks in, a square upright crop out: the one crop recipe of mien.
 
 The landmarks are moved by a least-squares similarity (Umeyama 1991; no shear, no mirror) onto a fixed template whose
-eyes lie 37 % of the side apart, so that the crop reaches from the hairline to below the chin: the frame that UTKFace and
-FairFace themselves keep. Pixels beyond the image repeat its edge.
+eyes lie 37 % of the side apart, so that the crop reaches from the hairline to below the chin: the frame that UTKFace
+and FairFace themselves keep. Pixels beyond the image repeat its edge.
 """
 
 from __future__ import annotations
