@@ -6,6 +6,7 @@ pictures dataset.png and duplicates.png. dataset.json is written last, so a fold
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -37,6 +38,9 @@ from mien.data.sources import SourceArgument, nothing_usable, parse_sources, rea
 from mien.data.splits import SplitPlan, assign_splits, leaking_rows, official_splits, parse_split, strata_of
 from mien.errors import MienError, UsageError
 from mien.labels import KNOWN_TASKS, Task
+
+#: How the folder of unfinished crops is called inside the output folder.
+_SCRATCH = ".crops-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,10 +107,22 @@ class Copies:
 
 def prepare(options: PrepareOptions) -> PreparedDataset:
     """Run the whole preparation and return the data set as training will open it."""
-    tasks = all_tasks(options.declared)
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / INFO_NAME).unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".crops-", dir=options.out) as scratch:
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / INFO_NAME).unlink(missing_ok=True)
+        for left_over in options.out.glob(f"{_SCRATCH}*"):  # of a preparation that was killed
+            shutil.rmtree(left_over)
+        _write_all(options, all_tasks(options.declared))
+    except OSError as error:
+        raise MienError(f"The preparation of {options.out} failed: {error}.") from error
+    data = open_dataset(options.out)
+    page.draw_dataset(options.out / "dataset.png", data)
+    return data
+
+
+def _write_all(options: PrepareOptions, tasks: Sequence[Task]) -> None:
+    """Every file but dataset.png; dataset.json last."""
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=options.out) as scratch:
         raw = Path(scratch) / "crops.raw"
         gathered = gather(options, tasks, raw)
         crops = store.raw_crops(raw, len(gathered.rows), options.crop_size)
@@ -124,9 +140,6 @@ def prepare(options: PrepareOptions) -> PreparedDataset:
         info = store.describe(options, labelled, kept, rejected, gathered, copies, merged)
         del crops
     store.write_info(options.out, info)
-    data = open_dataset(options.out)
-    page.draw_dataset(options.out / "dataset.png", data)
-    return data
 
 
 def gather(options: PrepareOptions, tasks: Sequence[Task], raw: Path) -> Gathered:

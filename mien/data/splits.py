@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -83,8 +84,9 @@ def assign_splits(strata: Sequence[object], groups: Sequence[object], plan: Spli
 
 def _numbers(keys: Sequence[object], *, ordered: bool = False) -> tuple[NDArray[np.int64], int]:
     """Keys as numbers from 0: by first appearance, or in sorted order."""
-    codes, unique = pd.factorize(pd.Series(list(keys), dtype=object), sort=ordered)
-    return codes.astype(np.int64), len(unique)
+    unique: list[Any] = list(dict.fromkeys(keys))
+    number = {key: place for place, key in enumerate(sorted(unique) if ordered else unique)}
+    return np.array([number[key] for key in keys], np.int64), len(number)
 
 
 def _deal_large(

@@ -238,6 +238,20 @@ def test_a_source_of_broken_files_is_one_clear_error(tmp_path: Path) -> None:
         open_dataset(tmp_path / "data")
 
 
+def test_an_output_that_cannot_be_written_is_one_clear_error(utkface: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MienError, match=r"The preparation of .* failed"):
+        run([f"utkface:{utkface}"], tmp_path / "file" / "data")
+
+
+def test_what_a_killed_preparation_left_is_removed(utkface: Path, tmp_path: Path) -> None:
+    left_over = tmp_path / "data" / ".crops-abc"
+    left_over.mkdir(parents=True)
+    (left_over / "crops.raw").write_bytes(b"half")
+    run([f"utkface:{utkface}"], tmp_path / "data", force=True)
+    assert not left_over.exists()
+
+
 def test_odd_file_names_survive(tmp_path: Path) -> None:
     folder = tmp_path / "utk"
     for number in range(12):
