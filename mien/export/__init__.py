@@ -1,0 +1,1 @@
+"""A run in, a model bundle out, checked against torch."""

@@ -63,11 +63,20 @@ class FaceAttributeNetwork(nn.Module):
 
 
 class ProbabilityNetwork(nn.Module):
-    """What a bundle computes: uint8 crops in, the tasks' probabilities out, in the tasks' order."""
+    """What a bundle computes: uint8 crops in, the tasks' probabilities out, in the tasks' order.
 
-    def __init__(self, network: FaceAttributeNetwork) -> None:
+    Args:
+        network: the trained network.
+        mirror: answer by the mean over each crop and its mirror image, at twice the work.
+    """
+
+    def __init__(self, network: FaceAttributeNetwork, *, mirror: bool = False) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.mirror = network, mirror
 
     def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.network.probabilities(self.network(crops)).values())
+        """Float32, n x classes or n x levels a task. ``crops``: uint8, n x 3 x S x S, RGB."""
+        if not self.mirror:
+            return tuple(self.network.probabilities(self.network(crops)).values())
+        both = self.network.probabilities(self.network(torch.cat([crops, crops.flip(3)])))
+        return tuple(value.reshape(2, -1, value.shape[1]).mean(dim=0) for value in both.values())

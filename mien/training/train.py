@@ -16,7 +16,7 @@ import lightning
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar, WeightAveraging
 
 from mien import __version__
 from mien.data.dataset import PreparedDataset, open_dataset
@@ -25,6 +25,7 @@ from mien.labels import Task, select_tasks
 from mien.progress import console
 from mien.training import run_folder
 from mien.training.augmented_page import write_augmented_page
+from mien.training.averaging import WarmedUpAverage
 from mien.training.batches import BatchOrder, FaceBatches, batch_loader
 from mien.training.history import History
 from mien.training.module import AttributeTraining
@@ -102,12 +103,12 @@ def _trainer(recipe: Recipe, out: Path, history: History) -> pl.Trainer:
     bars = sys.stderr.isatty() and not console.quiet
     callbacks: list[Callback] = [history]
     if recipe.ema_decay:
-        callbacks.append(EMAWeightAveraging(decay=recipe.ema_decay))
+        callbacks.append(WeightAveraging(avg_fn=WarmedUpAverage(recipe.ema_decay)))
     if recipe.patience:
         callbacks.append(EarlyStopping("val/score", mode="max", patience=recipe.patience))
-    callbacks.append(
-        ModelCheckpoint(folder, "best", monitor="val/score", mode="max", save_last=True, enable_version_counter=False)
-    )
+    callbacks.append(ModelCheckpoint(folder, "best", monitor="val/score", mode="max", enable_version_counter=False))
+    # Without a figure to monitor, each epoch replaces the file: this is what a killed run goes on from.
+    callbacks.append(ModelCheckpoint(folder, "last", enable_version_counter=False))
     if bars:
         callbacks.append(TQDMProgressBar())
     return pl.Trainer(

@@ -1,0 +1,37 @@
+"""`mien export`: a run in, a model bundle out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mien.progress import console
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="A run folder that `mien train` wrote.", show_default=False)],
+    data: Annotated[Path, typer.Option("--data", help="The prepared data that the run was trained on.")],
+    out: Annotated[Path, typer.Option("--out", help="The .onnx file to write.")],
+    name: Annotated[str | None, typer.Option(help="The bundle's name; default: the recipe's.")] = None,
+    mirror: Annotated[
+        bool, typer.Option("--mirror", help="Answer by each crop and its mirror image: better, at twice the work.")
+    ] = False,
+    card: Annotated[Path | None, typer.Option(help="Write the model card to this Markdown file too.")] = None,
+) -> None:
+    """Write a run as one ONNX file with its tasks, calibration, licences, figures and card; checked against torch.
+
+    Example: mien export runs/first --data data/prepared --out model.onnx
+    """
+    from mien.export.export import export_run
+    from mien.files import write_text
+
+    exported = export_run(run, data, out, name=name, mirror=mirror)
+    if card is not None:
+        write_text(card, exported.card)
+    megabytes = exported.path.stat().st_size / 1e6
+    console.print(
+        f"{exported.path}: {megabytes:.1f} MB; torch and ONNX Runtime differ by at most {exported.difference:.1e}",
+        markup=False,
+    )

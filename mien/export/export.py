@@ -1,0 +1,197 @@
+"""A run and its prepared data in, a checked bundle out: calibrate on validation, write, compare with torch, measure.
+
+The test split is measured last and chooses nothing; its figures and the model card travel in the metadata.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mien.data.dataset import PreparedDataset, open_dataset
+from mien.errors import MienError, UsageError
+from mien.evaluation.bootstrap import Sampling
+from mien.evaluation.card import model_card
+from mien.evaluation.model import EvaluatedModel, default_calibration, open_model
+from mien.evaluation.predictions import build_predictions, predict_rows
+from mien.evaluation.summary import evaluate_table
+from mien.export.calibration import calibrate_nominal, calibrate_ordinal
+from mien.export.graph import check_parity, set_metadata, write_graph
+from mien.files import atomic_path
+from mien.inference.bundle import load_bundle
+from mien.inference.metadata import BundleMetadata, Calibration
+from mien.labels import Task
+from mien.models.network import ProbabilityNetwork
+from mien.progress import console
+from mien.training.run_folder import Run, load_run
+from mien.vision.align import CROP_RECIPE
+from mien.vision.resize import resize_crops
+
+#: Greatest difference of a probability between torch and ONNX Runtime.
+TOLERANCE = 1e-4
+#: Crops on which the two are compared.
+PARITY_CROPS = 256
+
+CODE_LICENCE = "Apache-2.0"
+#: Backbone weights that a package ships, and their licence.
+BACKBONE_LICENCE = "ImageNet-pretrained backbone: Apache-2.0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What was written: ``difference`` is the greatest one found by the parity check."""
+
+    path: Path
+    metadata: BundleMetadata
+    difference: float
+    card: str
+
+
+def export_run(run_folder: Path, data: Path, out: Path, *, name: str | None = None, mirror: bool = False) -> Exported:
+    """Write the bundle of a run's best network.
+
+    Args:
+        run_folder: a finished run.
+        data: the prepared data that it was trained on: ``val`` calibrates, ``test`` is measured.
+        out: the ``.onnx`` file to write; it appears only when every check has passed.
+        name: the bundle's name; the recipe's by default.
+        mirror: average the probabilities of each crop and its mirror image, at twice the work.
+
+    Raises:
+        UsageError: ``out`` is no ``.onnx`` file, or the data are not those of the run.
+        ParityError: torch and ONNX Runtime disagree.
+    """
+    if out.suffix.lower() != ".onnx" or out.is_dir():
+        raise UsageError(f"--out must be a file that ends in .onnx, got {out}.")
+    run = load_run(run_folder)
+    dataset = open_dataset(data, fold=run.info.get("fold"))
+    _check_same_data(run, dataset)
+    network = ProbabilityNetwork(run.network, mirror=mirror).eval()
+    calibration = _calibrate(network, run, dataset)
+    metadata = BundleMetadata(
+        name=name or run.name,
+        size=run.size,
+        crop_size=int(dataset.crops.shape[1]),
+        tasks=run.tasks,
+        calibration=calibration,
+        licences=_licences(dataset),
+        training=_training(run, mirror),
+    )
+    with atomic_path(out) as temporary:
+        write_graph(network, metadata, temporary)
+        difference = _compare(network, temporary, run, dataset)
+        metadata = _with_figures(temporary, metadata, dataset)
+        set_metadata(temporary, metadata)
+        load_bundle(temporary)
+    return Exported(path=out, metadata=metadata, difference=difference, card=metadata.card)
+
+
+def _check_same_data(run: Run, dataset: PreparedDataset) -> None:
+    trained = (run.info.get("data") or {}).get("manifest_sha256")
+    if trained is not None and trained != dataset.info.get("manifest_sha256"):
+        raise UsageError(
+            f"{dataset.folder} is not the data that {run.folder} was trained on: its manifest differs, so its test "
+            "faces may have been trained on."
+        )
+
+
+def _calibrate(network: ProbabilityNetwork, run: Run, dataset: PreparedDataset) -> dict[str, Calibration]:
+    rows = dataset.rows("val")
+    defaults = {task.name: default_calibration(task) for task in run.tasks}
+    model = EvaluatedModel(
+        name=run.name, size=run.size, tasks=run.tasks, calibration=defaults, predict=_torch_predict(network, run.tasks)
+    )
+    outputs = predict_rows(model, dataset, rows)
+    return {task.name: _calibrate_task(task, outputs[task.name], dataset, rows) for task in run.tasks}
+
+
+def _calibrate_task(task: Task, output: Any, dataset: PreparedDataset, rows: NDArray[np.int64]) -> Calibration:
+    if task.kind == "nominal":
+        return calibrate_nominal(output, dataset.nominal_labels(task)[rows])
+    low, high = dataset.ordinal_labels(task)
+    return calibrate_ordinal(output, low[rows], high[rows], task)
+
+
+def _torch_predict(network: ProbabilityNetwork, tasks: tuple[Task, ...]) -> Any:
+    def predict(crops: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        with torch.inference_mode():
+            outputs = network(torch.from_numpy(crops))
+        return {task.name: output.numpy() for task, output in zip(tasks, outputs, strict=True)}
+
+    return predict
+
+
+def _compare(network: ProbabilityNetwork, path: Path, run: Run, dataset: PreparedDataset) -> float:
+    """Parity on real crops, spread over the validation split, in batches of several sizes."""
+    rows = dataset.rows("val")
+    chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(PARITY_CROPS, len(rows))).astype(int))]
+    crops = resize_crops(np.asarray(dataset.crops[chosen]), run.size)
+    bundle, predict = load_bundle(path), _torch_predict(network, run.tasks)
+    pieces = [crops[:1], crops[1:4], crops[4:]]
+    return max(check_parity(predict(piece), bundle.run(piece), TOLERANCE) for piece in pieces if len(piece))
+
+
+def _with_figures(path: Path, metadata: BundleMetadata, dataset: PreparedDataset) -> BundleMetadata:
+    """The metadata with the test split's figures and the card; without them where there is no test split."""
+    try:
+        rows = dataset.rows("test")
+    except MienError:
+        console.print("[yellow]The data has no test split: the bundle's card is without figures.[/]")
+        rows = np.zeros(0, np.int64)
+    fields = {
+        "name": metadata.name,
+        "size": metadata.size,
+        "crop": CROP_RECIPE,
+        "summary": metadata.training.get("description", ""),
+        "licences": metadata.licences,
+        "training": {key: value for key, value in metadata.training.items() if key not in ("description", "data")},
+        "tasks": [task.to_json() for task in metadata.tasks],
+    }
+    if not len(rows):
+        return replace(metadata, card=model_card({}, fields))
+    model = replace(open_model(path), sha256=None)
+    command = shlex.join(["mien", *sys.argv[1:]])
+    metrics = evaluate_table(build_predictions(model, dataset, rows, "test"), Sampling(), command)
+    headline = {name: metrics["tasks"][name] for name in metrics["tasks"]}
+    return replace(
+        metadata,
+        metrics={"n": metrics["n"], "split": "test", "seed": metrics["seed"], "tasks": _headlines(headline)},
+        card=model_card({**metrics, "training": {}}, fields),
+    )
+
+
+def _headlines(tasks: dict[str, Any]) -> dict[str, Any]:
+    """Of each task, the figures that are single numbers with an interval."""
+    return {
+        name: {key: figure for key, figure in figures.items() if isinstance(figure, dict) and "value" in figure}
+        for name, figures in tasks.items()
+    }
+
+
+def _licences(dataset: PreparedDataset) -> dict[str, Any]:
+    sources = {source["name"]: source["licence"] for source in dataset.info.get("sources", [])}
+    terms = "; ".join(sorted({str(licence) for licence in sources.values()}))
+    weights = f"{CODE_LICENCE}, within the terms of the training data ({terms})"
+    return {"code": CODE_LICENCE, "weights": weights, "backbone": BACKBONE_LICENCE, **sources}
+
+
+def _training(run: Run, mirror: bool) -> dict[str, Any]:
+    """What the bundle says of its training: enough to run it again."""
+    keys = ("command", "commit", "seed", "splits", "fold", "best_epoch", "epochs", "validation", "training_seconds")
+    told = {key: run.info[key] for key in keys if run.info.get(key) is not None}
+    data = run.info.get("data") or {}
+    return {
+        "recipe": run.recipe.name,
+        "description": run.recipe.description,
+        "backbone": run.recipe.model.backbone,
+        "mirrored_too": mirror,
+        **told,
+        "data": {key: data.get(key) for key in ("manifest_sha256", "splits", "seed", "read", "quarantined")},
+    }
