@@ -6,6 +6,7 @@ starts at random, and says so.
 
 from __future__ import annotations
 
+import difflib
 from collections import OrderedDict
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -24,11 +25,9 @@ def create_backbone(name: str, *, pretrained: bool, drop_path: float = 0.0) -> t
     """The backbone without its classifier, and where its weights come from: ``hub``, ``package`` or ``random``.
 
     Raises:
-        UsageError: timm knows no model of this name.
+        UsageError: timm knows no model, or no weights, of this name.
     """
-    if not timm.is_model(name):
-        similar = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:5]) or "see timm.list_models()"
-        raise UsageError(f"timm has no backbone {name!r}; similar names: {similar}.")
+    _check_name(name)
     options: dict[str, Any] = {"num_classes": 0, **({"drop_path_rate": drop_path} if drop_path else {})}
     if not pretrained:
         return timm.create_model(name, pretrained=False, **options), "random"
@@ -42,9 +41,21 @@ def create_backbone(name: str, *, pretrained: bool, drop_path: float = 0.0) -> t
         return timm.create_model(name, pretrained=True, **options), "hub"
     # The hub client raises errors of several libraries (connection, cache, missing file): all mean "not to be had".
     except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0][:120]
-        console.print(f"[yellow]ImageNet weights of {name} cannot be had ({reason}); starting from random weights.[/]")
+        reason = (str(error) or type(error).__name__).splitlines()[0][:120]
+        message = f"ImageNet weights of {name} cannot be had ({reason}); starting from random weights."
+        console.print(message, style="yellow", markup=False)
         return timm.create_model(name, pretrained=False, **options), "random"
+
+
+def _check_name(name: str) -> None:
+    """Raise `UsageError` for a name that timm lacks, or a tag of weights (after the dot) that the name lacks."""
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(name):
+        similar = ", ".join(difflib.get_close_matches(architecture, timm.list_models(), 5)) or "see timm.list_models()"
+        raise UsageError(f"timm has no backbone {name!r}; similar names: {similar}.")
+    known = timm.list_pretrained(f"{architecture}.*") if tag else []
+    if tag and name not in known:
+        raise UsageError(f"timm has no weights {name!r}; it has {', '.join(known) or 'none'}.")
 
 
 def load_by_position(model: nn.Module, state: OrderedDict[str, Tensor]) -> None:
