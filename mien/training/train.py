@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
 import time
-import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,6 @@ import lightning
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar, WeightAveraging
 
 from mien import __version__
 from mien.data.dataset import PreparedDataset, open_dataset
@@ -25,12 +22,12 @@ from mien.labels import Task, select_tasks
 from mien.progress import console
 from mien.training import run_folder
 from mien.training.augmented_page import write_augmented_page
-from mien.training.averaging import WarmedUpAverage
 from mien.training.batches import BatchOrder, FaceBatches, batch_loader
 from mien.training.history import History
 from mien.training.module import AttributeTraining
-from mien.training.precision import choose_precision, keep_depthwise_in_float32
+from mien.training.precision import keep_depthwise_in_float32
 from mien.training.recipe import Recipe
+from mien.training.trainer import make_trainer, quieten_lightning
 
 #: Faces in a validation batch.
 VALIDATION_BATCH = 256
@@ -53,13 +50,13 @@ def train(recipe: Recipe, data: Path, out: Path, *, resume: bool = False, fold: 
     train_rows, val_rows = dataset.rows("train"), dataset.rows("val")
     order = BatchOrder(train_rows, recipe.batch_size, seed=recipe.seed, rank=rank, world=world)
     val_order = BatchOrder(val_rows, VALIDATION_BATCH, seed=None, rank=rank, world=world)
-    _quieten_lightning()
+    quieten_lightning()
     module = AttributeTraining(recipe, tasks, steps_per_epoch=len(order))
     if not torch.cuda.is_available():
         keep_depthwise_in_float32(module.network)
     write_augmented_page(out / "augmented.png", faces, train_rows, recipe)
     history = History(out)
-    trainer = _trainer(recipe, out, history)
+    trainer = make_trainer(recipe, out, [history])
     started = time.time()
     info = _describe(recipe, dataset, tasks, module, fold, {"train": len(train_rows), "val": len(val_rows)})
     run_folder.write_info(out, {**info, "finished": False})
@@ -96,43 +93,6 @@ def _prepare_folder(recipe: Recipe, out: Path, resume: bool) -> Path | None:
         raise MienError(f"Cannot make the folder {out}: {error.strerror}.") from error
     checkpoint = out / run_folder.LAST_CHECKPOINT
     return checkpoint if resume and checkpoint.is_file() else None
-
-
-def _trainer(recipe: Recipe, out: Path, history: History) -> pl.Trainer:
-    folder = out / "checkpoints"
-    bars = sys.stderr.isatty() and not console.quiet
-    callbacks: list[Callback] = [history]
-    if recipe.ema_decay:
-        callbacks.append(WeightAveraging(avg_fn=WarmedUpAverage(recipe.ema_decay)))
-    if recipe.patience:
-        callbacks.append(EarlyStopping("val/score", mode="max", patience=recipe.patience))
-    callbacks.append(ModelCheckpoint(folder, "best", monitor="val/score", mode="max", enable_version_counter=False))
-    # Without a figure to monitor, each epoch replaces the file: this is what a killed run goes on from.
-    callbacks.append(ModelCheckpoint(folder, "last", enable_version_counter=False))
-    if bars:
-        callbacks.append(TQDMProgressBar())
-    return pl.Trainer(
-        accelerator="auto",
-        devices="auto" if torch.cuda.is_available() else 1,
-        strategy="ddp" if torch.cuda.device_count() > 1 else "auto",
-        precision=choose_precision(recipe.precision),
-        max_epochs=recipe.epochs,
-        callbacks=callbacks,
-        logger=False,
-        gradient_clip_val=recipe.optimiser.gradient_clip or None,
-        enable_progress_bar=bars,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        default_root_dir=out,
-    )
-
-
-def _quieten_lightning() -> None:
-    """mien says itself what goes on; Lightning's notes on loaders and devices do not apply to whole-batch loading."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning")
-    warnings.filterwarnings("ignore", module="torch.optim.lr_scheduler")
 
 
 def _describe(

@@ -1,0 +1,66 @@
+"""A recipe in, a Lightning trainer out: number format, weight averaging, early stopping and checkpoints."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar, WeightAveraging
+
+from mien.progress import console
+from mien.training.averaging import WarmedUpAverage
+from mien.training.precision import choose_precision
+from mien.training.recipe import Recipe
+
+
+def make_trainer(
+    recipe: Recipe, out: Path, callbacks: Sequence[Callback], *, checkpoints: bool = True, **options: Any
+) -> pl.Trainer:
+    """The trainer of a recipe; ``options`` are Lightning's and win over the recipe's. Checkpoints go below ``out``."""
+    bars = sys.stderr.isatty() and not console.quiet
+    chosen: dict[str, Any] = {
+        "accelerator": "auto",
+        "devices": "auto" if torch.cuda.is_available() else 1,
+        "strategy": "ddp" if torch.cuda.device_count() > 1 else "auto",
+        "precision": choose_precision(recipe.precision),
+        "max_epochs": recipe.epochs,
+        "callbacks": [*callbacks, *_averaging(recipe), *(_checkpoints(recipe, out) if checkpoints else ())],
+        "logger": False,
+        "gradient_clip_val": recipe.optimiser.gradient_clip or None,
+        "enable_checkpointing": checkpoints,
+        "enable_progress_bar": bars,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "use_distributed_sampler": False,
+        "default_root_dir": out,
+    }
+    if bars:
+        chosen["callbacks"].append(TQDMProgressBar())
+    return pl.Trainer(**{**chosen, **options})
+
+
+def _averaging(recipe: Recipe) -> list[Callback]:
+    return [WeightAveraging(avg_fn=WarmedUpAverage(recipe.ema_decay))] if recipe.ema_decay else []
+
+
+def _checkpoints(recipe: Recipe, out: Path) -> list[Callback]:
+    """The best epoch's, every epoch's (in one file, from which a killed run goes on), and when to stop early."""
+    folder = out / "checkpoints"
+    best = ModelCheckpoint(folder, "best", monitor="val/score", mode="max", enable_version_counter=False)
+    # Without a figure to monitor, each epoch replaces the file.
+    last = ModelCheckpoint(folder, "last", enable_version_counter=False)
+    stop = [EarlyStopping("val/score", mode="max", patience=recipe.patience)] if recipe.patience else []
+    return [*stop, best, last]
+
+
+def quieten_lightning() -> None:
+    """mien says itself what goes on; Lightning's notes on loaders and devices do not apply to whole-batch loading."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+    warnings.filterwarnings("ignore", module="torch.optim.lr_scheduler")
