@@ -5,6 +5,7 @@ All errors are listed together; an unknown key is an error. Recipes that come wi
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable
 from dataclasses import asdict, field
 from importlib.resources import files
@@ -205,16 +206,19 @@ def _apply_setting(tree: dict[str, Any], setting: str) -> None:
 
 
 def _list_item(node: Any, key: str, setting: str) -> Any:
-    if not isinstance(node, list) or not key.isdigit() or int(key) >= len(node):
+    if not isinstance(node, list) or not key.isdecimal() or int(key) >= len(node):
         raise UsageError(f"The setting {setting!r} names {key!r}, which is not there.")
     return node[int(key)]
 
 
 def _sentences(error: ValidationError) -> list[str]:
     messages = {"unexpected_keyword_argument": "unknown key", "missing": "missing"}
+    # A few YAML aliases can stand for a value whose whole text would fill the memory.
+    short = reprlib.Repr()
+    short.maxlevel, short.maxlist, short.maxdict, short.maxstring, short.maxother = 2, 3, 3, 50, 50
     return [
         f"{'.'.join(map(str, item['loc'])) or 'recipe'}: {messages.get(item['type'], item['msg'])}"
-        + (f", got {item['input']!r:.60}" if item["type"] not in messages and item["loc"] else "")
+        + (f", got {short.repr(item['input']):.60}" if item["type"] not in messages and item["loc"] else "")
         for item in error.errors()
     ]
 

@@ -1,0 +1,197 @@
+"""Augmentation: what a recipe switches off stays off, geometry by a dot, each face its own draw, seeds alone decide."""
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from mien.training.augmentation import augment, resize
+from mien.training.recipe import AugmentationRecipe, load_recipe
+
+EVERYTHING = AugmentationRecipe(
+    flip=0.5, rotation=20, shift=0.1, zoom=0.2, brightness=0.4, contrast=0.4, saturation=0.5, grey=0.3, blur=0.5,
+    noise=0.5, erase=0.5, erase_area=(0.05, 0.2),
+)  # fmt: skip
+ALWAYS = 0.9999999
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def crops(n: int = 12, side: int = 40) -> Tensor:
+    return torch.randint(0, 256, (n, 3, side, side), dtype=torch.uint8, generator=seeded(99))
+
+
+def only(**changes: Any) -> AugmentationRecipe:
+    return AugmentationRecipe(**{"flip": 0.0, **changes})
+
+
+@pytest.mark.parametrize("size", [16, 20, 32, 40, 48])
+@pytest.mark.parametrize("recipe", [EVERYTHING, load_recipe("first-model").augmentation], ids=["all", "first-model"])
+def test_shape_and_range(recipe: AugmentationRecipe, size: int) -> None:
+    images = augment(crops(), recipe, size, seeded())
+    assert images.shape == (12, 3, size, size)
+    assert images.dtype == torch.float32
+    assert images.min() >= 0
+    assert images.max() <= 255
+
+
+def test_a_single_face() -> None:
+    assert augment(crops(1), EVERYTHING, 20, seeded()).shape == (1, 3, 20, 20)
+
+
+def test_the_generator_alone_decides() -> None:
+    torch.manual_seed(1)
+    first = augment(crops(), EVERYTHING, 32, seeded(5))
+    torch.manual_seed(2)
+    assert torch.equal(augment(crops(), EVERYTHING, 32, seeded(5)), first)
+    assert not torch.equal(augment(crops(), EVERYTHING, 32, seeded(6)), first)
+
+
+@pytest.mark.parametrize("size", [20, 32, 40])
+def test_a_recipe_of_zeros_resizes_and_no_more(size: int) -> None:
+    torch.testing.assert_close(augment(crops(), only(), size, seeded()), resize(crops().float(), size))
+
+
+def test_resize_averages() -> None:
+    image = torch.arange(16.0).reshape(1, 1, 4, 4).expand(1, 3, 4, 4)
+    assert resize(image, 2)[0, 0].tolist() == [[2.5, 4.5], [10.5, 12.5]]
+    assert torch.equal(resize(image, 4), image)
+    flat = torch.full((1, 3, 10, 10), 77.0)
+    torch.testing.assert_close(resize(flat, 7), torch.full((1, 3, 7, 7), 77.0))
+
+
+def test_flipping_alone_mirrors_about_half_of_the_faces() -> None:
+    given = crops(200, 8)
+    images = augment(given, only(flip=0.5), 8, seeded())
+    same = (images == given).flatten(1).all(dim=1)
+    mirrored = (images == given.flip(3)).flatten(1).all(dim=1)
+    assert (same ^ mirrored).all()
+    assert 70 < mirrored.sum() < 130
+
+
+@pytest.mark.parametrize("change", [key for key, value in asdict(EVERYTHING).items() if isinstance(value, float)])
+def test_each_change_differs_from_face_to_face(change: str) -> None:
+    """The same crop, twenty times over."""
+    if change == "noise_level":
+        pytest.skip("a level, not a change")
+    same = crops(1).expand(20, -1, -1, -1)
+    images = augment(same, only(**{change: getattr(EVERYTHING, change)}), 40, seeded())
+    assert len({image.numpy().tobytes() for image in images}) > (1 if change in ("flip", "grey", "blur") else 5)
+
+
+def dot(x: int, y: int, n: int = 64, side: int = 65) -> Tensor:
+    """A white spot at (x, y) from the centre, x to the right and y down, in pixels."""
+    image = torch.zeros(n, 3, side, side, dtype=torch.uint8)
+    centre = side // 2
+    image[:, :, centre + y - 1 : centre + y + 2, centre + x - 1 : centre + x + 2] = 255
+    return image
+
+
+def places(images: Tensor) -> np.ndarray:
+    """Centre of mass from the centre, n x 2 (x, y)."""
+    weight = images[:, 0].double()
+    place = torch.arange(images.shape[-1]).double() - images.shape[-1] // 2
+    total = weight.sum(dim=(1, 2))
+    return torch.stack([(weight.sum(1) * place).sum(1) / total, (weight.sum(2) * place).sum(1) / total], 1).numpy()
+
+
+def test_rotation_keeps_the_radius_and_stays_within_its_angle() -> None:
+    found = places(augment(dot(20, 0), only(rotation=30), 65, seeded()))
+    np.testing.assert_allclose(np.hypot(*found.T), 20, atol=0.3)
+    angles = np.degrees(np.arctan2(found[:, 1], found[:, 0]))
+    assert np.abs(angles).max() < 30.5
+    assert angles.min() < -15
+    assert angles.max() > 15
+
+
+def test_mirroring_and_rotating_together_shears_nothing() -> None:
+    """Two dots at right angles stay so at their radii; a mirrored face turns their sense round."""
+    recipe = only(flip=0.5, rotation=30)
+    right, down = (places(augment(dot(*at), recipe, 65, seeded(3))) for at in ((20, 0), (0, 20)))
+    np.testing.assert_allclose(np.hypot(*right.T), 20, atol=0.3)
+    np.testing.assert_allclose(np.hypot(*down.T), 20, atol=0.3)
+    np.testing.assert_allclose((right * down).sum(axis=1), 0, atol=8)
+    sense = np.sign(right[:, 0] * down[:, 1] - right[:, 1] * down[:, 0])
+    assert set(sense) == {-1.0, 1.0}
+    # The right-hand dot lands on the left exactly where the face is mirrored.
+    np.testing.assert_array_equal(np.sign(right[:, 0]), sense)
+
+
+def test_shift_and_zoom_within_their_shares() -> None:
+    moved = places(augment(dot(0, 0), only(shift=0.1), 65, seeded()))
+    assert np.abs(moved).max() < 6.5 + 0.1
+    assert np.abs(moved).max() > 4
+    zoomed = places(augment(dot(20, 0), only(zoom=0.2), 65, seeded()))
+    np.testing.assert_allclose(zoomed[:, 1], 0, atol=0.1)
+    assert 15.8 < zoomed[:, 0].min() < 18
+    assert 22 < zoomed[:, 0].max() < 24.3
+
+
+def test_erased_share_within_its_range() -> None:
+    white = torch.full((100, 3, 100, 100), 255, dtype=torch.uint8)
+    images = augment(white, only(erase=ALWAYS, erase_area=(0.05, 0.2)), 100, seeded())
+    erased = (images != 255).all(dim=1)
+    assert torch.equal(erased, (images == 127).any(dim=1))
+    shares = erased.float().mean(dim=(1, 2))
+    # Edges fall between pixels: half a pixel of a side of 13 and more is 4 % of the area.
+    assert shares.min() > 0.05 * 0.85
+    assert shares.max() < 0.2 * 1.15
+    for mask in erased:
+        rows, columns = mask.any(dim=1).sum(), mask.any(dim=0).sum()
+        assert rows * columns == mask.sum()  # one rectangle
+
+
+def test_erasing_takes_about_its_probability_of_the_faces() -> None:
+    images = augment(torch.full((400, 3, 16, 16), 255, dtype=torch.uint8), only(erase=0.25), 16, seeded())
+    assert 0.18 < (images == 127).flatten(1).any(dim=1).float().mean() < 0.32
+
+
+def test_grey_faces_by_luma() -> None:
+    """BT.601: 0.299 x 200 + 0.587 x 100 + 0.114 x 50 = 124.2."""
+    colour = torch.tensor([200, 100, 50], dtype=torch.uint8)[None, :, None, None].expand(3, 3, 8, 8)
+    images = augment(colour, only(grey=ALWAYS), 8, seeded())
+    torch.testing.assert_close(images, torch.full_like(images, 124.2), atol=1e-3, rtol=0)
+
+
+def test_brightness_is_a_factor_and_contrast_keeps_the_mean() -> None:
+    flat = torch.full((200, 3, 8, 8), 100, dtype=torch.uint8)
+    levels = augment(flat, only(brightness=0.3), 8, seeded())[:, 0, 0, 0]
+    assert 70 <= levels.min() < 75
+    assert 125 < levels.max() <= 130
+    torch.testing.assert_close(augment(flat, only(contrast=0.5), 8, seeded()), flat.float())
+    half = flat.clone()
+    half[..., :4] = 50
+    stretched = augment(half, only(contrast=0.5), 8, seeded())
+    torch.testing.assert_close(stretched.mean(dim=(2, 3)), torch.full((200, 3), 75.0))
+    spans = stretched[:, 0, 0, 7] - stretched[:, 0, 0, 0]
+    assert 25 - 1e-3 <= spans.min() < 30
+    assert 70 < spans.max() <= 75 + 1e-3
+
+
+def test_noise_of_at_most_its_level() -> None:
+    flat = torch.full((50, 3, 64, 64), 128, dtype=torch.uint8)
+    spread = augment(flat, only(noise=ALWAYS, noise_level=10), 64, seeded()).std(dim=(1, 2, 3))
+    assert 8 < spread.max() < 10.3
+    assert spread.min() < 2
+
+
+def test_blur_takes_fine_detail_away_and_keeps_the_mean() -> None:
+    given = crops(30, 40)
+    images = augment(given, only(blur=0.5), 40, seeded())
+    changed = (images != given).flatten(1).any(dim=1)
+    assert 5 < changed.sum() < 25
+    assert (images[changed].std(dim=(1, 2, 3)) < 0.8 * given[changed].float().std(dim=(1, 2, 3))).all()
+    torch.testing.assert_close(images.mean(dim=(1, 2, 3)), given.float().mean(dim=(1, 2, 3)), atol=2, rtol=0)
+
+
+def test_interpolation_past_the_edge_repeats_it() -> None:
+    flat = torch.full((20, 3, 32, 32), 90, dtype=torch.uint8)
+    images = augment(flat, only(rotation=45, shift=0.3), 32, seeded())
+    torch.testing.assert_close(images, flat.float(), atol=1e-3, rtol=0)
+    assert math.isfinite(float(images.sum()))
