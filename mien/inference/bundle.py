@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from mien.errors import MienError
 from mien.inference.metadata import INPUT_NAME, METADATA_KEY, BundleError, BundleMetadata, read_metadata
-from mien.inference.onnx_wire import WireError, check_self_contained, keep_outputs, read_properties
 from mien.labels import Task
+from mien.onnx_wire import WireError, check_self_contained, keep_outputs, read_properties
 from mien.vision.decode import read_regular_file
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def load_bundle(path: Path | None = None, *, threads: int | None = None) -> Bund
 
 
 def _open_session(model: bytes, threads: int) -> InferenceSession:
-    """The one place where an ONNX Runtime session is made: on the CPU, quiet, from bytes."""
+    """The one place where a bundle's session is made: on the CPU, quiet, from bytes."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

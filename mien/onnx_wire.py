@@ -1,14 +1,15 @@
-"""An ONNX file's bytes in; whether it stands alone, its metadata, or the same model with fewer outputs out.
+"""An ONNX file's bytes in; whether it stands alone, its metadata, or the same model with fewer outputs or for pictures
+of any size out.
 
-ONNX Runtime reads files that a model names (external data) even when it is loaded from bytes, and it runs every node
-of the graph even when only some outputs are asked for. Both are settled here, on the protobuf wire format itself
-(https://protobuf.dev/programming-guides/encoding, field numbers from onnx.proto), because the package `onnx` is no
-part of the base install.
+ONNX Runtime reads files that a model names (external data) even when it is loaded from bytes, it runs every node of
+the graph even when only some outputs are asked for, and it refuses other sizes than those that the graph declares. All
+three are settled here, on the protobuf wire format itself (https://protobuf.dev/programming-guides/encoding, field
+numbers from onnx.proto), because the package `onnx` is no part of the base install.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -27,6 +28,9 @@ _NESTED = MappingProxyType(
 )
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14
 _MAX_DEPTH = 50
+#: Paths of field numbers from a model, and from a value to its tensor type's shape.
+_GRAPH, _GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_VALUE_INFO = (7,), (7, 11), (7, 12), (7, 13)
+_SHAPE_OF_VALUE = (2, 1, 2)
 
 
 class WireError(ValueError):
@@ -115,13 +119,35 @@ def keep_outputs(model: bytes, names: Collection[str]) -> bytes:
 
     The graph's type notes for inner values (`value_info`) are dropped; ONNX Runtime infers them again.
     """
+    return _rewrite(memoryview(model), _GRAPH, lambda graph: _pruned_graph(graph, names))
+
+
+def free_sizes(model: bytes) -> bytes:
+    """The same model with inputs of any height and width: N x C x H x W keeps its N and C.
+
+    The outputs' sizes become free too, and the shapes that the graph notes for inner values are dropped; ONNX Runtime
+    infers both again.
+    """
+    model = _rewrite(memoryview(model), (*_GRAPH_INPUT, *_SHAPE_OF_VALUE), lambda shape: _free_dimensions(shape, 2))
+    model = _rewrite(memoryview(model), (*_GRAPH_OUTPUT, *_SHAPE_OF_VALUE), lambda shape: _free_dimensions(shape, 0))
+    return _rewrite(memoryview(model), _GRAPH_VALUE_INFO, None)
+
+
+def _free_dimensions(shape: memoryview, kept: int) -> bytes:
+    """A TensorShapeProto of which only the first ``kept`` dimensions are known; the others are empty messages."""
+    return b"".join(_encode_bytes(1, dim if i < kept else b"") for i, dim in enumerate(_messages(shape, 1)))
+
+
+def _rewrite(message: memoryview, path: tuple[int, ...], change: Callable[[memoryview], bytes] | None) -> bytes:
+    """The message with every message at this path of field numbers changed, or (None) dropped."""
     parts = []
-    for field in read_fields(memoryview(model)):
-        if field.number == 7 and isinstance(field.value, memoryview):
-            graph = _pruned_graph(field.value, names)
-            parts += [_encode_varint(7 << 3 | 2), _encode_varint(len(graph)), graph]
-        else:
+    for field in read_fields(message):
+        if field.number != path[0] or not isinstance(field.value, memoryview):
             parts.append(bytes(field.raw))
+        elif path[1:]:
+            parts.append(_encode_bytes(field.number, _rewrite(field.value, path[1:], change)))
+        elif change is not None:
+            parts.append(_encode_bytes(field.number, change(field.value)))
     return b"".join(parts)
 
 
@@ -165,6 +191,11 @@ def _inputs(node: memoryview, depth: int) -> list[str]:
             for inner in _messages(graph, 1):
                 names += _inputs(inner, depth + 1)
     return names
+
+
+def _encode_bytes(number: int, value: memoryview | bytes) -> bytes:
+    """A field that holds bytes: a text or a message."""
+    return _encode_varint(number << 3 | 2) + _encode_varint(len(value)) + value
 
 
 def _encode_varint(value: int) -> bytes:
