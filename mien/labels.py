@@ -21,7 +21,8 @@ Kind = Literal["ordinal", "nominal"]
 
 #: Names that a declared task may not take: the manifest uses them for something else.
 RESERVED_COLUMNS = frozenset(
-    "name path member source source_split sha256 identity group split crop_kind status model box score".split()
+    {"name", "path", "member", "source", "source_split", "sha256", "identity", "group", "split", "crop_kind"}
+    | {"status", "model", "box", "score"}
 )
 
 

@@ -25,7 +25,16 @@ from mien.data.rows import Rejection, text_array
 from mien.data.values import RowError
 from mien.progress import track
 from mien.vision.align import crop_ready_made
-from mien.vision.decode import ImageTooLargeError, RGBImage, UnreadableImageError, as_path_text, decode_image
+from mien.vision.decode import (
+    FORMAT_OF_SUFFIX,
+    ImageTooLargeError,
+    RGBImage,
+    UnreadableImageError,
+    as_path_text,
+    decode_image,
+    image_format,
+    read_regular_file,
+)
 from mien.vision.detect import FaceDetector
 
 #: Side of the grey thumbnails that duplicates are searched on.
@@ -118,7 +127,12 @@ def _decode(path: Path) -> RGBImage:
     try:
         if not path.exists():
             raise RowError("missing_file", "expected an image file there, found none")
-        return decode_image(path)
+        data = read_regular_file(path)
+        image = decode_image(data)
+        said, found = FORMAT_OF_SUFFIX.get(path.suffix.lower()), image_format(data)
+        if said not in (None, found):
+            raise RowError("wrong_format", f"expected {said}, as the file's name says, got {found}")
+        return image
     except ImageTooLargeError as error:
         raise RowError("too_large", str(error)) from error
     except (UnreadableImageError, OSError, ValueError) as error:

@@ -98,6 +98,31 @@ def decode_image(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MA
             raise UnreadableImageError(f"The image cannot be decoded: {reason}.") from error
 
 
+#: What a file's suffix says of its content; other suffixes say nothing.
+FORMAT_OF_SUFFIX = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".gif": "GIF",
+}
+
+
+def image_format(data: bytes) -> str | None:
+    """The format that the content of an image file has (a value of `FORMATS`), or None where it is no image."""
+    try:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            warnings.simplefilter("ignore")
+            # MPO is JPEG with further pictures behind the first.
+            return "JPEG" if image.format == "MPO" else image.format
+    # As in `decode_image`: a header that any decoder stumbles over is no image.
+    except Exception:
+        return None
+
+
 def read_regular_file(path: str | os.PathLike[str]) -> bytes:
     """The bytes of a regular file; a folder, device or pipe is refused so that nothing hangs."""
     try:

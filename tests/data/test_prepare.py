@@ -43,7 +43,8 @@ def utkface(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "30_0_0_truncated.jpg").write_bytes(jpeg[: len(jpeg) // 2])
     (folder / "30_0_0_empty.jpg").write_bytes(b"")
     (folder / "30_0_0_text.jpg").write_text("no image")
-    save(folder / "30_0_0_png.jpg", image(98))
+    save(folder / "30_0_0_more.png", image(98))
+    save(folder / "30_0_0_png.jpg", image(94))
     save(folder / "-31_0_0_age.png", image(97))
     save(folder / "2014_0_0_age.png", image(96))
     save(folder / "30_0_norace.png", image(95))
@@ -76,20 +77,22 @@ def test_every_row_is_kept_or_quarantined_with_its_reason(prepared: PreparedData
         "30_0_0_empty.jpg": "unreadable",
         "30_0_0_text.jpg": "unreadable",
         "30_0_0_gone.jpg": "missing_file",
+        "30_0_0_png.jpg": "wrong_format",
         "22_0_1_copy.png": "exact_duplicate",
         "25_1_1_copy.png": "near_duplicate",
         "21_1_1_again.png": "exact_duplicate",
     }
     assert len(prepared.manifest) == 41
-    assert prepared.info["read"] == 51 == prepared.info["rows"] + len(rows)
+    assert prepared.info["read"] == 52 == prepared.info["rows"] + len(rows)
     assert prepared.info["quarantined"] == Counter(reasons.values())
     assert (
         next(row["detail"] for row in rows if row["name"] == "22_0_1_copy.png") == "copy of 20_0_0_0000.png (utkface)"
     )
 
 
-def test_a_png_named_jpg_is_kept(prepared: PreparedDataset) -> None:
-    assert "30_0_0_png.jpg" in prepared.manifest["name"].tolist()
+def test_a_png_named_jpg_says_what_it_is(prepared: PreparedDataset) -> None:
+    details = {row["name"]: row["detail"] for row in quarantine(prepared.folder)}
+    assert details["30_0_0_png.jpg"] == "expected JPEG, as the file's name says, got PNG"
 
 
 def test_conflicting_labels_are_resolved_and_listed(prepared: PreparedDataset) -> None:
