@@ -44,7 +44,7 @@ def tiny_metadata(
         tasks=tasks,
         calibration={**plain, **(calibration or {})},
         licences={"code": "Apache-2.0"},
-        metrics={"age": {"mae": 4.5}},
+        metrics={"tasks": {"age": {"mae": {"value": 4.5, "low": 4.25, "high": 4.75, "n": 100}}}},
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -30,6 +30,8 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "serve": ("fastapi", "uvicorn"),
     "scale": ("ray", "pyarrow"),
 }
+#: The figures of a bundle's metrics that stand for its error.
+MAIN_FIGURES = ("mae", "accuracy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,18 +121,19 @@ def _model(path: Path | None) -> Iterator[Finding]:
 
 def _card(card: BundleMetadata) -> Iterator[Finding]:
     """What the bundle says of its quality and its licences."""
-    for title, values in (("metrics", card.metrics), ("licence", card.licences)):
-        for name, value in _flattened(values):
-            yield Finding(name=f"  {title}", value=f"{name}: {value}", ok=None)
+    for task, figures in _mapping(card.metrics.get("tasks")).items():
+        for name in MAIN_FIGURES:
+            figure = _mapping(_mapping(figures).get(name))
+            if isinstance(figure.get("value"), float):
+                value = f"{task} {name} {figure['value']:.4g} ({figure.get('low')} to {figure.get('high')})"
+                yield Finding(name="  measured", value=f"{value}, n {figure.get('n')}", ok=None)
+    for name, licence in card.licences.items():
+        yield Finding(name="  licence", value=f"{name}: {licence}", ok=None)
 
 
-def _flattened(value: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Nested JSON as dotted names and short values."""
-    for name, inner in value.items():
-        if isinstance(inner, Mapping):
-            yield from _flattened(inner, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", f"{inner:.4g}" if isinstance(inner, float) else str(inner)
+def _mapping(value: object) -> Mapping[str, Any]:
+    """The value where it is a mapping, else nothing: the metrics of a stranger's bundle may be any JSON."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def _extras() -> Iterator[Finding]:

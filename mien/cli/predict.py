@@ -86,13 +86,15 @@ def predict(
     kind = choose_format(format_name, out)
     if annotate is not None:
         check_separate(inputs, annotate)
-    sources = _Remembered(expand_inputs(inputs, skip=annotate))
+    inputs_found: Iterable[str] = expand_inputs(inputs, skip=annotate)
+    # Only annotating needs the sources again; remembering them otherwise would grow with their number.
+    sources = _Remembered(inputs_found) if annotate is not None else None
     bundle = load_bundle(model)
     names = None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
     chosen = bundle.tasks if names is None else select_tasks(bundle.tasks, names)
     started = time.perf_counter()
     results = predict_images(
-        sources,
+        inputs_found if sources is None else sources,
         bundle,
         tasks=names,
         crops=crops,
@@ -100,7 +102,7 @@ def predict(
         workers=workers,
         max_pixels=max_pixels or MAX_PIXELS,
     )
-    if annotate is not None:
+    if annotate is not None and sources is not None:
         results = _annotated(results, sources, annotate, max_pixels or MAX_PIXELS)
     if out is not None:
         results = track(results, "Predicting")
