@@ -29,4 +29,5 @@ def train(
 
     result = run_training(load_recipe(recipe, settings or ()), data, out, resume=resume, fold=fold)
     figures = ", ".join(f"{name} {value:.4g}" for name, value in result["validation"].items())
-    console.print(f"best epoch {result['best_epoch']} of {result['epochs']} (validation: {figures}); run in {out}")
+    sentence = f"best epoch {result['best_epoch']} of {result['epochs']} (validation: {figures}); run in {out}"
+    console.print(sentence, markup=False)

@@ -5,8 +5,6 @@ The test split is measured last and chooses nothing; its figures and the model c
 
 from __future__ import annotations
 
-import shlex
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,7 @@ from mien.inference.metadata import BundleMetadata, Calibration
 from mien.labels import Task
 from mien.models.network import ProbabilityNetwork
 from mien.progress import console
+from mien.training.provenance import command_text, without_folders
 from mien.training.run_folder import Run, load_run
 from mien.vision.align import CROP_RECIPE
 from mien.vision.resize import resize_crops
@@ -40,7 +39,7 @@ TOLERANCE = 1e-4
 PARITY_CROPS = 256
 
 CODE_LICENCE = "Apache-2.0"
-#: Backbone weights that a package ships, and their licence.
+#: Backbone weights that an installed package ships, and their licence.
 BACKBONE_LICENCE = "ImageNet-pretrained backbone: Apache-2.0"
 
 
@@ -81,7 +80,7 @@ def export_run(run_folder: Path, data: Path, out: Path, *, name: str | None = No
         crop_size=int(dataset.crops.shape[1]),
         tasks=run.tasks,
         calibration=calibration,
-        licences=_licences(dataset),
+        licences={**_licences(dataset), **_backbone_licence(run)},
         training=_training(run, mirror),
     )
     with atomic_path(out) as temporary:
@@ -157,7 +156,7 @@ def _with_figures(path: Path, metadata: BundleMetadata, dataset: PreparedDataset
     if not len(rows):
         return replace(metadata, card=model_card({}, fields))
     model = replace(open_model(path), sha256=None)
-    command = shlex.join(["mien", *sys.argv[1:]])
+    command = command_text()
     metrics = evaluate_table(build_predictions(model, dataset, rows, "test"), Sampling(), command)
     headline = {name: metrics["tasks"][name] for name in metrics["tasks"]}
     return replace(
@@ -179,13 +178,26 @@ def _licences(dataset: PreparedDataset) -> dict[str, Any]:
     sources = {source["name"]: source["licence"] for source in dataset.info.get("sources", [])}
     terms = "; ".join(sorted({str(licence) for licence in sources.values()}))
     weights = f"{CODE_LICENCE}, within the terms of the training data ({terms})"
-    return {"code": CODE_LICENCE, "weights": weights, "backbone": BACKBONE_LICENCE, **sources}
+    return {"code": CODE_LICENCE, "weights": weights, **sources}
+
+
+def _backbone_licence(run: Run) -> dict[str, str]:
+    """The licence of the weights that the backbone started from; nothing where it started at random."""
+    origin = run.info.get("backbone_weights")
+    if origin == "random":
+        return {}
+    if origin == "package":
+        return {"backbone": BACKBONE_LICENCE}
+    config: Any = run.network.backbone.pretrained_cfg
+    return {"backbone": f"{run.recipe.model.backbone} of timm: {config.get('license') or 'see its model card'}"}
 
 
 def _training(run: Run, mirror: bool) -> dict[str, Any]:
     """What the bundle says of its training: enough to run it again."""
     keys = ("command", "commit", "seed", "splits", "fold", "best_epoch", "epochs", "validation", "training_seconds")
     told = {key: run.info[key] for key in keys if run.info.get(key) is not None}
+    if "command" in told:
+        told["command"] = without_folders(str(told["command"]))
     data = run.info.get("data") or {}
     return {
         "recipe": run.recipe.name,

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mien.errors import MienError
 from mien.labels import Task
 from mien.losses.nominal import UNLABELLED, nominal_loss
 from mien.losses.ordinal import ordinal_loss
@@ -85,10 +86,20 @@ class AttributeTraining(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         if not self.trainer.sanity_checking:
+            self._check_finite()
             self.last_figures = validation_figures(self.tasks, self._seen)
             for name, value in self.last_figures.items():
                 self.log(name, value, sync_dist=True)
         self._seen.clear()
+
+    def _check_finite(self) -> None:
+        """Stop before a checkpoint keeps weights that are no numbers."""
+        for name in ("train/loss", "val/loss"):
+            if not torch.isfinite(torch.stack(self._sums.get(name, [torch.zeros(())]))).all():
+                raise MienError(
+                    f"The training diverged in epoch {self.current_epoch + 1}: {name} must be a finite number. Try a "
+                    "lower optimiser.learning_rate, or precision: fp32, in another run folder."
+                )
 
     def epoch_means(self) -> dict[str, float]:
         """Mean losses since the last call, the figures of the last validation, and the loss weights in force."""

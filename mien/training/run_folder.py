@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from mien.errors import MienError
@@ -63,6 +65,19 @@ def write_info(folder: Path, info: dict[str, Any]) -> None:
     write_text(folder / RUN, json.dumps(info, indent=2, ensure_ascii=False) + "\n")
 
 
+def read_info(folder: Path) -> dict[str, Any]:
+    """What ``run.json`` says; nothing where it is absent."""
+    if not (folder / RUN).is_file():
+        return {}
+    try:
+        info = json.loads(_read(folder / RUN))
+    except ValueError as error:
+        raise MienError(f"{folder / RUN} is not JSON: {error}.") from error
+    if not isinstance(info, dict):
+        raise MienError(f"{folder / RUN} must hold a JSON object, got {type(info).__name__}.")
+    return info
+
+
 def read_recipe(folder: Path) -> Recipe:
     """The recipe that a run folder was started with."""
     return parse_recipe(_read(folder / RECIPE), source=str(folder / RECIPE))
@@ -86,9 +101,9 @@ def load_run(folder: Path) -> Run:
     recipe = read_recipe(folder)
     try:
         tasks = tuple(task_from_json(task) for task in json.loads(_read(folder / TASKS)))
-        info = json.loads(_read(folder / RUN)) if (folder / RUN).is_file() else {}
-    except ValueError as error:
-        raise MienError(f"{folder}: {TASKS} or {RUN} is not JSON: {error}.") from error
+    except (ValueError, TypeError) as error:
+        raise MienError(f"{folder / TASKS} is not a JSON list of tasks: {error}.") from error
+    info = read_info(folder)
     network = build_network(recipe, tasks, pretrained=False)
     try:
         network.load_state_dict(_best_weights(folder))
@@ -99,15 +114,33 @@ def load_run(folder: Path) -> Run:
 
 def _best_weights(folder: Path) -> dict[str, torch.Tensor]:
     if (folder / WEIGHTS).is_file():
-        return dict(load_file(folder / WEIGHTS))
+        try:
+            return dict(load_file(folder / WEIGHTS))
+        except (SafetensorError, OSError) as error:
+            raise MienError(f"{folder / WEIGHTS} is damaged: {str(error).splitlines()[0]}.") from error
     if (folder / BEST_CHECKPOINT).is_file():
         return _network_state(folder / BEST_CHECKPOINT)
     raise MienError(f"{folder} has no trained weights yet: expected {WEIGHTS} or {BEST_CHECKPOINT}.")
 
 
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint's content, on the CPU; nothing in it is ever executed.
+
+    Raises:
+        MienError: the file is damaged, or holds anything but plain values and tensors.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, ValueError, LookupError, UnpicklingError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise MienError(f"{path} is no checkpoint, or is damaged: {reason}.") from error
+    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
+        raise MienError(f"{path} is no checkpoint: it has no state_dict.")
+    return content
+
+
 def _network_state(checkpoint: Path) -> dict[str, torch.Tensor]:
-    # weights_only: a checkpoint is never unpickled.
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    state = read_checkpoint(checkpoint)["state_dict"]
     return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +24,7 @@ from mien.training.batches import BatchOrder, FaceBatches, batch_loader
 from mien.training.history import History
 from mien.training.module import AttributeTraining
 from mien.training.precision import keep_depthwise_in_float32
+from mien.training.provenance import command_text, source_commit
 from mien.training.recipe import Recipe
 from mien.training.trainer import make_trainer, quieten_lightning
 
@@ -37,14 +36,14 @@ def train(recipe: Recipe, data: Path, out: Path, *, resume: bool = False, fold: 
     """Train by a recipe on the ``train`` split, choosing the best epoch on ``val``; returns what ``run.json`` says.
 
     Raises:
-        UsageError: ``out`` holds a run already (and ``resume`` is not set), or one with another recipe; a task that
-            the data does not have.
+        UsageError: ``out`` holds a run already (and ``resume`` is not set), or one with another recipe or other data;
+            a task that the data does not have.
         MienError: the data cannot be read.
     """
     checkpoint = _prepare_folder(recipe, out, resume)
     dataset = open_dataset(data, fold=fold)
+    _check_same_data(out, dataset, fold)
     tasks = select_tasks(dataset.tasks, recipe.tasks)
-    run_folder.write_start(out, recipe, tasks)
     faces = FaceBatches(dataset, tasks)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     train_rows, val_rows = dataset.rows("train"), dataset.rows("val")
@@ -54,6 +53,8 @@ def train(recipe: Recipe, data: Path, out: Path, *, resume: bool = False, fold: 
     module = AttributeTraining(recipe, tasks, steps_per_epoch=len(order))
     if not torch.cuda.is_available():
         keep_depthwise_in_float32(module.network)
+    # Only now: what fails above leaves no run that a corrected command would have to go on with.
+    run_folder.write_start(out, recipe, tasks)
     write_augmented_page(out / "augmented.png", faces, train_rows, recipe)
     history = History(out)
     trainer = make_trainer(recipe, out, [history])
@@ -92,7 +93,18 @@ def _prepare_folder(recipe: Recipe, out: Path, resume: bool) -> Path | None:
     except OSError as error:
         raise MienError(f"Cannot make the folder {out}: {error.strerror}.") from error
     checkpoint = out / run_folder.LAST_CHECKPOINT
-    return checkpoint if resume and checkpoint.is_file() else None
+    if not resume or not checkpoint.is_file():
+        return None
+    run_folder.read_checkpoint(checkpoint)
+    return checkpoint
+
+
+def _check_same_data(out: Path, dataset: PreparedDataset, fold: int | None) -> None:
+    """A run goes on with the faces that it began with: others would mix its training and test faces."""
+    started = run_folder.read_info(out)
+    trained = (started.get("data") or {}).get("manifest_sha256")
+    if started and (trained != dataset.info.get("manifest_sha256") or started.get("fold") != fold):
+        raise UsageError(f"{out} was started with other data, or another fold, than {dataset.folder}, fold {fold}.")
 
 
 def _describe(
@@ -106,7 +118,7 @@ def _describe(
     return {
         "name": recipe.name,
         "seed": recipe.seed,
-        "command": " ".join(["mien", *sys.argv[1:]]),
+        "command": command_text(),
         "commit": source_commit(),
         "tasks": [task.name for task in tasks],
         "splits": splits,
@@ -122,25 +134,6 @@ def _describe(
             "numpy": np.__version__,
         },
     }
-
-
-def source_commit() -> str | None:
-    """The commit of the source tree this code runs from, with ``+changes`` where files differ; None outside one."""
-    root = Path(__file__).resolve().parents[2]
-    try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, timeout=10)
-        state = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            cwd=root,
-            capture_output=True,
-            text=True,
-            timeout=20,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    if commit.returncode:
-        return None
-    return commit.stdout.strip() + ("+changes" if state.stdout.strip() else "")
 
 
 def _opening_sentence(

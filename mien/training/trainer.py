@@ -19,6 +19,13 @@ from mien.training.precision import choose_precision
 from mien.training.recipe import Recipe
 
 
+class ResumableStop(EarlyStopping):
+    """Early stopping whose verdict outlives the process: a run that was stopped trains no further when resumed."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+
+
 def make_trainer(
     recipe: Recipe, out: Path, callbacks: Sequence[Callback], *, checkpoints: bool = True, **options: Any
 ) -> pl.Trainer:
@@ -55,7 +62,7 @@ def _checkpoints(recipe: Recipe, out: Path) -> list[Callback]:
     best = ModelCheckpoint(folder, "best", monitor="val/score", mode="max", enable_version_counter=False)
     # Without a figure to monitor, each epoch replaces the file.
     last = ModelCheckpoint(folder, "last", enable_version_counter=False)
-    stop = [EarlyStopping("val/score", mode="max", patience=recipe.patience)] if recipe.patience else []
+    stop = [ResumableStop("val/score", mode="max", patience=recipe.patience)] if recipe.patience else []
     return [*stop, best, last]
 
 

@@ -1,0 +1,55 @@
+"""`mien export` as a user types it."""
+
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+from typer.testing import CliRunner
+
+from mien.cli.main import app
+from mien.errors import MienError
+from mien.inference.bundle import load_bundle
+from mien.training.train import train
+from tests.training.tiny import tiny_recipe, write_easy
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data and a run."""
+    root = tmp_path_factory.mktemp("export")
+    write_easy(root / "data", size=16)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mien.training.history.draw_curves", lambda rows: Figure(figsize=(1, 1)))
+        train(tiny_recipe("stages=[{size: 16, epochs: 1}]"), root / "data", root / "run")
+    return root
+
+
+def test_a_bundle_and_its_card(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    words = ["export", "run", "--data", "data", "--out", "m [1].onnx", "--name", "mine", "--card", "card.md"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert "m [1].onnx: " in result.output
+    assert "torch and ONNX Runtime differ by at most" in " ".join(result.output.split())
+    metadata = load_bundle(folder / "m [1].onnx").metadata
+    assert metadata.name == "mine"
+    assert (folder / "card.md").read_text() == metadata.card
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "code"),
+    [
+        (["run", "--data", "data", "--out", "m.pt"], "ends in .onnx", 2),
+        (["data", "--data", "data", "--out", "m.onnx"], "no run folder", 1),
+        (["run", "--data", "run", "--out", "m.onnx"], "run mien prepare", 1),
+    ],
+)
+def test_wrong_use_is_one_sentence(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str, code: int
+) -> None:
+    monkeypatch.chdir(folder)
+    result = CliRunner().invoke(app, ["export", *words])
+    assert isinstance(result.exception, MienError)
+    assert message in str(result.exception)
+    assert result.exception.exit_code == code
+    assert not (folder / "m.onnx").exists()

@@ -1,0 +1,128 @@
+"""Calibration against hand-worked quantiles and made-up data whose true temperature and coverage are known."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from mien.export.calibration import FEWEST_FACES, calibrate_nominal, calibrate_ordinal, conformal_quantile
+from mien.inference.answers import ordinal_interval, ordinal_point
+from mien.inference.metadata import NominalCalibration, OrdinalCalibration
+from mien.labels import Task
+
+LEVELS = Task(name="age", kind="ordinal", lowest=0, highest=100)
+
+
+@pytest.mark.parametrize(
+    ("scores", "coverage", "expected"),
+    [
+        ([3, 1, 2, 5, 4, 9, 8, 7, 6], 0.9, 9),  # ceil(10 x 0.9) = 9th of 9
+        ([3, 1, 2, 5, 4, 9, 8, 7, 6], 0.5, 5),  # ceil(10 x 0.5) = 5th
+        ([3, 1, 2, 5, 4, 9, 8, 7, 6], 0.51, 6),  # ceil(5.1) = 6th
+        ([-4, -2], 0.3, -4),  # ceil(0.9) = 1st
+        ([1.5], 0.9, 1.5),  # never beyond the last
+    ],
+)
+def test_conformal_quantile_by_hand(scores: list[float], coverage: float, expected: float) -> None:
+    assert conformal_quantile(np.array(scores, dtype=float), coverage) == expected
+
+
+def test_conformal_quantile_covers_new_scores() -> None:
+    """Over many draws of 60 scores, the next one is covered 90 % of the time: between 55/61 and 56/61."""
+    random = np.random.default_rng(0)
+    draws = random.exponential(size=(8000, 61))
+    covered = [row[-1] <= conformal_quantile(row[:-1], 0.9) for row in draws]
+    assert np.mean(covered) == pytest.approx(55 / 61, abs=0.01)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(odds / odds.sum(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_a_known_temperature_is_found_again(temperature: float) -> None:
+    random = np.random.default_rng(1)
+    truth = softmax(random.normal(0, 1.5, (20_000, 4)))
+    labels = (truth.cumsum(axis=1) < random.random((20_000, 1))).sum(axis=1)
+    given = softmax(np.log(truth) * temperature)  # what a model says that is too sure (or not sure enough)
+    assert calibrate_nominal(given, labels).temperature == pytest.approx(temperature, rel=0.05)
+
+
+def test_unlabelled_faces_do_not_count() -> None:
+    random = np.random.default_rng(2)
+    output = softmax(random.normal(0, 2, (400, 3)))
+    labels = random.integers(0, 3, 400)
+    doubled = calibrate_nominal(np.concatenate([output, output[::-1]]), np.concatenate([labels, np.full(400, -1)]))
+    assert doubled == calibrate_nominal(output, labels)
+    assert doubled != NominalCalibration()
+
+
+def test_certain_answers_that_are_right_stay_within_bounds() -> None:
+    labels = np.arange(200) % 2
+    found = calibrate_nominal(np.eye(2)[labels], labels)
+    assert 0.25 <= found.temperature <= 4
+    assert calibrate_nominal(np.eye(2)[1 - labels], labels).temperature == pytest.approx(4, rel=0.01)
+
+
+def normal_outputs(means: np.ndarray, spreads: np.ndarray) -> np.ndarray:
+    """Distributions over `LEVELS`: the normal's mass in each level's +-0.5."""
+    edges = np.arange(0, 102) - 0.5
+    mass = np.diff(norm.cdf((edges - means[:, None]) / spreads[:, None]), axis=1)
+    return np.asarray(mass / mass.sum(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("claimed", [0.4, 1.0, 2.0])
+def test_intervals_cover_ninety_percent_whatever_the_model_claims(claimed: float) -> None:
+    """Errors of 2 to 8 levels, of which the model claims a share: its interval is widened or narrowed to fit."""
+    random = np.random.default_rng(3)
+    means, spreads = random.uniform(30, 70, 8000), random.uniform(2, 8, 8000)
+    labels = np.rint(means + spreads * random.normal(size=8000))
+    output = normal_outputs(means, claimed * spreads)
+    fit, new = slice(0, 4000), slice(4000, None)
+    found = calibrate_ordinal(output[fit], labels[fit], labels[fit], LEVELS)
+    low, high = ordinal_interval(output[new], LEVELS, found)
+    covered = ((low <= labels[new]) & (labels[new] <= high)).mean()
+    assert covered == pytest.approx(0.9, abs=0.02)
+    assert found.coverage == 0.9
+    assert (found.offset > 1) is (claimed == 0.4)
+    assert (found.offset < -1) is (claimed == 2.0)
+
+
+def test_the_offset_by_hand() -> None:
+    """All mass on level 50: quantiles 49.55 and 50.45. Of 99 labels 50 + 1 ... 99 the 90th lies 90 away."""
+    output = np.zeros((99, 201))
+    output[:, 50] = 1
+    labels = 50.0 + np.arange(1, 100)
+    wide = Task(name="age", kind="ordinal", lowest=0, highest=200)
+    found = calibrate_ordinal(output, labels, labels, wide)
+    assert found.offset == pytest.approx(90 - 0.45, abs=1e-3)
+
+
+@pytest.mark.parametrize("point", ["mean", "median"])
+def test_the_better_point_is_chosen(point: str) -> None:
+    """60 % on level 10, 40 % on level 90: the median is 10.33, the mean 42."""
+    output = np.zeros((80, 101))
+    output[:, 10], output[:, 90] = 0.6, 0.4
+    labels = np.full(80, 42.0 if point == "mean" else 10.0)
+    found = calibrate_ordinal(output, labels, labels, LEVELS)
+    assert found.point == point
+    errors = {
+        choice: np.abs(ordinal_point(output, LEVELS, OrdinalCalibration(point=choice)) - labels).mean()
+        for choice in ("mean", "median")
+    }
+    assert errors[point] == min(errors.values())
+
+
+def test_too_few_faces_fit_nothing() -> None:
+    n = FEWEST_FACES - 1
+    output, labels = np.full((n, 101), 1 / 101), np.full(n, 30.0)
+    assert calibrate_ordinal(output, labels, labels, LEVELS) == OrdinalCalibration()
+    assert calibrate_nominal(np.full((n, 2), 0.5), np.zeros(n, np.int64)) == NominalCalibration()
+    # Faces without a label, and those whose label is an interval, are not counted.
+    more = np.concatenate([output, output])
+    low = np.concatenate([labels, np.full(n, math.nan)])
+    assert calibrate_ordinal(more, low, low, LEVELS) == OrdinalCalibration()
+    assert calibrate_ordinal(more, np.full(2 * n, 20.0), np.full(2 * n, 29.0), LEVELS) == OrdinalCalibration()
+    assert calibrate_nominal(np.full((2 * n, 2), 0.5), np.r_[np.zeros(n, int), np.full(n, -1)]) == NominalCalibration()

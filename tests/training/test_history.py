@@ -1,0 +1,36 @@
+"""Curves of a run: one panel a figure, drawn from the rows alone."""
+
+from typing import Any
+
+import pytest
+
+from mien.training import history
+
+ROWS = [
+    {
+        "epoch": float(epoch),
+        "learning_rate": 1e-3 / epoch,
+        "train/loss": 5 / epoch,
+        "val/loss": 6 / epoch,
+        "val/score": 0.1 * epoch,
+        "val/age_mae": 20 / epoch,
+        "val/gender_accuracy": 0.5 + 0.1 * epoch,
+        "weight/age": 0.1,
+        "weight/gender": 1.0,
+    }
+    for epoch in (1, 2, 3)
+]
+# The module's own function, before the tests of training replace it.
+draw_curves: Any = history.draw_curves
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_every_figure_has_its_panel(n: int) -> None:
+    figure = draw_curves(ROWS[:n])
+    shown = {axes.get_title(): axes for axes in figure.axes if axes.get_visible()}
+    assert list(shown) == ["loss", "score", "age_mae", "gender_accuracy", "learning rate", "loss weights"]
+    lines = shown["loss"].get_lines()
+    assert [line.get_ydata().tolist() for line in lines] == [
+        [row[name] for row in ROWS[:n]] for name in ("train/loss", "val/loss")
+    ]
+    assert len(shown["loss weights"].get_lines()) == 2

@@ -1,0 +1,86 @@
+"""The learning rate, the seeds of steps, weight decay, number formats and weight averaging, by hand."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from mien.labels import AGE, ETHNICITY, GENDER
+from mien.training.averaging import WarmedUpAverage
+from mien.training.module import AttributeTraining, step_seed
+from mien.training.precision import choose_precision, keep_depthwise_in_float32
+from tests.training.tiny import tiny_recipe
+
+TASKS = (AGE, GENDER, ETHNICITY)
+
+
+def test_the_rate_warms_up_and_falls_along_a_cosine() -> None:
+    """Three epochs of 10 steps, one of them warm-up: steps 0-9 climb by elevenths, then 20 steps of cosine."""
+    recipe = tiny_recipe("optimiser={learning_rate: 1, warmup_epochs: 1, final_fraction: 0.1}")
+    rate = AttributeTraining(recipe, TASKS, steps_per_epoch=10)._rate_at
+    assert [rate(step) for step in range(10)] == pytest.approx([(step + 1) / 11 for step in range(10)])
+    assert rate(10) == pytest.approx(1)
+    assert rate(15) == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi / 4)) / 2)
+    assert rate(20) == pytest.approx(0.55)
+    assert rate(30) == rate(99) == pytest.approx(0.1)
+
+
+def test_seeds_of_steps_do_not_repeat() -> None:
+    seeds = {step_seed(seed, step) for seed in range(3) for step in range(2000)}
+    assert len(seeds) == 6000
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_only_weight_matrices_decay() -> None:
+    recipe = tiny_recipe("optimiser.weight_decay=0.5", "loss.weighting=uncertainty")
+    module = AttributeTraining(recipe, TASKS, steps_per_epoch=1)
+    decayed, others = module.configure_optimizers()["optimizer"].param_groups
+    assert (decayed["weight_decay"], others["weight_decay"]) == (0.5, 0.0)
+    assert all(value.ndim > 1 for value in decayed["params"])
+    assert len(decayed["params"]) + len(others["params"]) == len(list(module.parameters()))
+    assert any(value is module.weighting.log_variances["age"] for value in others["params"])
+
+
+def test_losses_are_means_over_labelled_faces() -> None:
+    module = AttributeTraining(tiny_recipe("loss={}"), TASKS, steps_per_epoch=1)
+    logits = {"age": torch.zeros(4, 116), "gender": torch.zeros(4, 2), "ethnicity": torch.zeros(4, 5)}
+    ages = torch.tensor([30.0, math.nan, 5.0, math.nan])
+    batch = {
+        "age_low": ages,
+        "age_high": ages,
+        "gender": torch.tensor([-1, 1, 0, 1]),
+        "ethnicity": torch.full((4,), -1),
+    }
+    losses = module.task_losses(logits, batch)
+    assert losses["age"].item() == pytest.approx(116 * math.log(2), rel=1e-5)
+    assert losses["gender"].item() == pytest.approx(math.log(2))
+    assert losses["ethnicity"].item() == 0
+
+
+def test_precision_by_name() -> None:
+    assert choose_precision("bf16") == "bf16-mixed"
+    assert choose_precision("fp32") == "32-true"
+    assert choose_precision("auto") in ("bf16-mixed", "32-true")
+
+
+def test_depthwise_convolutions_stay_in_float32_and_keep_their_weights() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(1, 4, 3))
+    network[2].groups = 1
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    assert keep_depthwise_in_float32(network) == 1
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    crops = torch.randn(2, 3, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert network[0](crops).dtype == torch.bfloat16
+        assert network[1](network[0](crops)).dtype == torch.float32
+
+
+def test_the_weight_average_by_hand() -> None:
+    """Decay min(0.9, (1 + n) / (10 + n)): 2/11 after one step, 0.9 from n = 80 on; whole numbers are copied."""
+    average = WarmedUpAverage(0.9)
+    assert average(torch.tensor(0.0), torch.tensor(1.0), 1).item() == pytest.approx(9 / 11)
+    assert average(torch.tensor(0.0), torch.tensor(1.0), torch.tensor(80)).item() == pytest.approx(0.1)
+    assert average(torch.tensor(0.0), torch.tensor(1.0), 5000).item() == pytest.approx(0.1)
+    assert average(torch.tensor(3), torch.tensor(7), 10).item() == 7
