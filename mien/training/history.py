@@ -12,6 +12,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch.utils.tensorboard import SummaryWriter
 
 from mien.files import atomic_path
@@ -91,11 +92,12 @@ def draw_curves(rows: list[dict[str, float]]) -> Figure:
     figure = Figure(figsize=(4 * columns, 3 * lines), layout="constrained")
     for axes, (title, series) in zip(figure.subplots(lines, columns, squeeze=False).flat, panels, strict=False):
         for name in series:
-            axes.plot(
-                [row["epoch"] for row in rows], [row.get(name) for row in rows], marker=".", label=name.split("/")[-1]
-            )
+            # "train" and "val" tell losses apart, tasks the weights.
+            label = name.split("/")[0 if title == "loss" else -1]
+            axes.plot([row["epoch"] for row in rows], [row.get(name) for row in rows], marker=".", label=label)
         axes.set_title(title)
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         if len(series) > 1:
             axes.legend()

@@ -130,8 +130,15 @@ def test_a_network_that_differs_from_its_graph_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture
+def ready_graph(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The graph that was written before, in place of a new one: writing it takes seconds."""
+    content = exported.path.read_bytes()
+    monkeypatch.setattr(room, "write_graph", lambda network, metadata, path: path.write_bytes(content))
+
+
 def test_a_failed_export_leaves_an_older_bundle_alone(
-    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Trained, ready_graph: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "model.onnx").write_bytes(b"older")
     monkeypatch.setattr(room, "TOLERANCE", -1.0)
@@ -161,9 +168,7 @@ def test_no_run_is_refused(trained: Trained, tmp_path: Path) -> None:
         export_run(tmp_path, trained.data, tmp_path / "model.onnx")
 
 
-def test_without_a_test_split_the_bundle_has_no_figures(
-    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_test_split_the_bundle_has_no_figures(trained: Trained, ready_graph: None, tmp_path: Path) -> None:
     import pandas as pd
 
     write_easy(tmp_path / "data")

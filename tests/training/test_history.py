@@ -33,4 +33,5 @@ def test_every_figure_has_its_panel(n: int) -> None:
     assert [line.get_ydata().tolist() for line in lines] == [
         [row[name] for row in ROWS[:n]] for name in ("train/loss", "val/loss")
     ]
-    assert len(shown["loss weights"].get_lines()) == 2
+    assert [line.get_label() for line in lines] == ["train", "val"]
+    assert [line.get_label() for line in shown["loss weights"].get_lines()] == ["age", "gender"]

@@ -71,7 +71,7 @@ def test_a_checkpoint_is_never_executed(run: Path, tmp_path: Path, bare: bool) -
     (run / "model.safetensors").unlink()
     content = {"state_dict": {}, "payload": Payload(mark)}
     if bare:
-        path.write_bytes(pickle.dumps(content))
+        path.write_bytes(pickle.dumps(content, protocol=2))
     else:
         torch.save(content, path)
     assert "best.ckpt is no checkpoint, or is damaged" in refusal(run)
