@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,6 +47,7 @@ def evaluate(
     from mien.evaluation.report import write_report
     from mien.evaluation.summary import evaluate_table
     from mien.evaluation.table import read_predictions
+    from mien.training.provenance import command_text
 
     sampling = Sampling(resamples=resamples, seed=seed)
     if out.exists() and not out.is_dir():
@@ -60,7 +59,7 @@ def evaluate(
         predictions = read_predictions(model)
     else:
         predictions, crops = _predict(model, data, split, fold, limit, seed)
-    metrics = evaluate_table(predictions, sampling, shlex.join(["mien", *sys.argv[1:]]))
+    metrics = evaluate_table(predictions, sampling, command_text())
     grids = galleries(predictions, crops, seed) if crops is not None else ()
     page = write_report(out, predictions, metrics, grids)
     console.print(summary_table(metrics))

@@ -18,6 +18,12 @@ def export(
     mirror: Annotated[
         bool, typer.Option("--mirror", help="Answer by each crop and its mirror image: better, at twice the work.")
     ] = False,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            min=16, max=1024, help="Side of the crops in pixels; default: the last stage's.", show_default=False
+        ),
+    ] = None,
     card: Annotated[Path | None, typer.Option(help="Write the model card to this Markdown file too.")] = None,
 ) -> None:
     """Write a run as one ONNX file with its tasks, calibration, licences, figures and card; checked against torch.
@@ -27,7 +33,7 @@ def export(
     from mien.export.export import export_run
     from mien.files import write_text
 
-    exported = export_run(run, data, out, name=name, mirror=mirror)
+    exported = export_run(run, data, out, name=name, mirror=mirror, size=size)
     if card is not None:
         write_text(card, exported.card)
     megabytes = exported.path.stat().st_size / 1e6

