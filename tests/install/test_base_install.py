@@ -61,7 +61,7 @@ def calls_that_need_an_extra(folder: Path) -> dict[str, list[str]]:
         "train": ["train", "first-model", "--data", str(folder), "--out", str(folder / "run")],
         "evaluate": ["evaluate", str(folder), "--data", str(folder), "--out", str(folder / "report")],
         "explain": ["explain", str(folder), "--data", str(folder), "--out", str(folder / "report")],
-        "export": ["export", str(folder), "--out", str(folder / "model.onnx")],
+        "export": ["export", str(folder), "--data", str(folder), "--out", str(folder / "model.onnx")],
         "serve": ["serve"],
     }
 
