@@ -102,7 +102,7 @@ def results_page() -> str:
         "## Accuracy",
         accuracy_table(metrics),
         f"Seed {training['seed']}, commit `{training['commit']}`, best epoch {training['best_epoch']} of "
-        f"{training['epochs']}, {training['training_seconds'] / 60:.0f} minutes of training on two cores. Commands:",
+        f"{training['epochs']}, {training['training_seconds'] / 60:.0f} minutes of training. Commands:",
         "```text\n" + "\n".join((training["command"], metrics["command"])) + "\n```",
         "Epoch and calibration were chosen on the validation split. "
         "MAE and CS@5 are over faces with one exact age; copies whose labels disagree have an interval, and are in "

@@ -6,7 +6,6 @@ The report and the model card are written from this JSON alone, so that no figur
 from __future__ import annotations
 
 import json
-import subprocess
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from mien.evaluation.groups import GapResult, GroupResult, group_results
 from mien.evaluation.measures import NominalResult, OrdinalResult, nominal_result, ordinal_result
 from mien.evaluation.table import Predictions, nominal_columns, ordinal_columns
 from mien.files import write_text
+from mien.training.provenance import source_commit
 
 FORMAT_VERSION = 1
 
@@ -35,7 +35,7 @@ def evaluate_table(predictions: Predictions, sampling: Sampling, command: str) -
         "seed": sampling.seed,
         "resamples": sampling.resamples,
         "command": command,
-        "commit": project_commit(),
+        "commit": source_commit() or f"mien {mien.__version__}",
         "data": dict(about.get("data") or {}),
         "training": dict(about.get("training") or {}),
         "licences": dict(about.get("licences") or {}),
@@ -81,25 +81,6 @@ def _group_json(group: GroupResult) -> dict[str, Any]:
 
 def _gap_json(gap: GapResult) -> dict[str, Any]:
     return {**asdict(gap), "difference": gap.difference.to_json()}
-
-
-def project_commit() -> str:
-    """The commit of the checkout that this code runs from (``+changes`` where files differ), else mien's version."""
-    root = Path(mien.__file__).resolve().parents[1]
-    version = f"mien {mien.__version__}"
-    if not (root / ".git").exists():
-        return version
-    try:
-        commit = _git(root, "rev-parse", "HEAD")
-        changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", "mien")
-    except (OSError, subprocess.SubprocessError):
-        return version
-    return commit + ("+changes" if changed else "")
-
-
-def _git(root: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(root), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
 
 
 def write_metrics(path: Path, metrics: dict[str, Any]) -> None:
