@@ -18,6 +18,10 @@ def train(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe's value; may be repeated.")
     ] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option("--start-from", metavar="RUN", help="Begin with the weights of a finished run, not ImageNet's."),
+    ] = None,
     fold: Annotated[int | None, typer.Option("--fold", help="Which fold is the test split, for k-fold data.")] = None,
 ) -> None:
     """Train a model by a recipe.
@@ -27,7 +31,9 @@ def train(
     from mien.training.recipe import load_recipe
     from mien.training.train import train as run_training
 
-    result = run_training(load_recipe(recipe, settings or ()), data, out, resume=resume, fold=fold)
+    result = run_training(
+        load_recipe(recipe, settings or ()), data, out, resume=resume, fold=fold, start_from=start_from
+    )
     figures = ", ".join(f"{name} {value:.4g}" for name, value in result["validation"].items())
     sentence = f"best epoch {result['best_epoch']} of {result['epochs']} (validation: {figures}); run in {out}"
     console.print(sentence, markup=False)

@@ -28,12 +28,21 @@ from mien.training.validation import validation_figures
 
 
 class AttributeTraining(pl.LightningModule):
-    """Trains a `FaceAttributeNetwork` by a recipe. ``steps_per_epoch`` counts optimiser steps, for the schedule."""
+    """Trains a `FaceAttributeNetwork` by a recipe.
 
-    def __init__(self, recipe: Recipe, tasks: Sequence[Task], steps_per_epoch: int) -> None:
+    Args:
+        recipe: the training.
+        tasks: what to estimate.
+        steps_per_epoch: optimiser steps, for the schedule.
+        pretrained: overrides the recipe's own choice, where the weights come from elsewhere.
+    """
+
+    def __init__(
+        self, recipe: Recipe, tasks: Sequence[Task], steps_per_epoch: int, *, pretrained: bool | None = None
+    ) -> None:
         super().__init__()
         self.recipe, self.tasks, self.steps_per_epoch = recipe, tuple(tasks), steps_per_epoch
-        self.network = build_network(recipe, self.tasks).to(memory_format=torch.channels_last)
+        self.network = build_network(recipe, self.tasks, pretrained=pretrained).to(memory_format=torch.channels_last)
         self.weighting = WEIGHTINGS[recipe.loss.weighting]([task.name for task in tasks], recipe.loss.weights)
         self.last_figures: dict[str, float] = {}
         self._seen: list[tuple[dict[str, np.ndarray], Batch]] = []

@@ -26,14 +26,25 @@ from mien.training.module import AttributeTraining
 from mien.training.precision import keep_depthwise_in_float32
 from mien.training.provenance import command_text, source_commit
 from mien.training.recipe import Recipe
+from mien.training.start import start_from_run
 from mien.training.trainer import make_trainer, quieten_lightning
 
 #: Faces in a validation batch.
 VALIDATION_BATCH = 256
 
 
-def train(recipe: Recipe, data: Path, out: Path, *, resume: bool = False, fold: int | None = None) -> dict[str, Any]:
+def train(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    *,
+    resume: bool = False,
+    fold: int | None = None,
+    start_from: Path | None = None,
+) -> dict[str, Any]:
     """Train by a recipe on the ``train`` split, choosing the best epoch on ``val``; returns what ``run.json`` says.
+
+    ``start_from``: a finished run whose weights the training begins with, instead of ImageNet's.
 
     Raises:
         UsageError: ``out`` holds a run already (and ``resume`` is not set), or one with another recipe or other data;
@@ -50,7 +61,11 @@ def train(recipe: Recipe, data: Path, out: Path, *, resume: bool = False, fold: 
     order = BatchOrder(train_rows, recipe.batch_size, seed=recipe.seed, rank=rank, world=world)
     val_order = BatchOrder(val_rows, VALIDATION_BATCH, seed=None, rank=rank, world=world)
     quieten_lightning()
-    module = AttributeTraining(recipe, tasks, steps_per_epoch=len(order))
+    module = AttributeTraining(
+        recipe, tasks, steps_per_epoch=len(order), pretrained=None if start_from is None else False
+    )
+    origin = None if start_from is None else start_from_run(module.network, start_from, dataset, fold)
+    _check_same_start(out, origin)
     if not torch.cuda.is_available():
         keep_depthwise_in_float32(module.network)
     # Only now: what fails above leaves no run that a corrected command would have to go on with.
@@ -60,10 +75,9 @@ def train(recipe: Recipe, data: Path, out: Path, *, resume: bool = False, fold: 
     trainer = make_trainer(recipe, out, [history])
     started = time.time()
     info = _describe(recipe, dataset, tasks, module, fold, {"train": len(train_rows), "val": len(val_rows)})
+    info["started_from"] = origin
     run_folder.write_info(out, {**info, "finished": False})
-    console.print(
-        _opening_sentence(recipe, tasks, module, len(train_rows), len(val_rows), trainer.precision, checkpoint)
-    )
+    console.print(_opening_sentence(recipe, tasks, info, len(train_rows), len(val_rows), trainer.precision, checkpoint))
     trainer.fit(
         module,
         batch_loader(faces, order),
@@ -107,6 +121,13 @@ def _check_same_data(out: Path, dataset: PreparedDataset, fold: int | None) -> N
         raise UsageError(f"{out} was started with other data, or another fold, than {dataset.folder}, fold {fold}.")
 
 
+def _check_same_start(out: Path, origin: dict[str, Any] | None) -> None:
+    """A run goes on from the weights that it began with."""
+    started = run_folder.read_info(out)
+    if started and (started.get("started_from") or {}).get("weights_sha256") != (origin or {}).get("weights_sha256"):
+        raise UsageError(f"{out} was started from other weights: pass the --start-from that it began with, or none.")
+
+
 def _describe(
     recipe: Recipe,
     dataset: PreparedDataset,
@@ -139,13 +160,14 @@ def _describe(
 def _opening_sentence(
     recipe: Recipe,
     tasks: tuple[Task, ...],
-    module: AttributeTraining,
+    info: dict[str, Any],
     train: int,
     val: int,
     precision: Any,
     checkpoint: Path | None,
 ) -> str:
-    start = "resuming" if checkpoint else f"weights from {module.network.weights_from}"
+    origin = f"run {info['started_from']['run']}" if info["started_from"] else info["backbone_weights"]
+    start = "resuming" if checkpoint else f"weights from {origin}"
     names = ", ".join(task.name for task in tasks)
     return (
         f"{recipe.name}: {recipe.model.backbone} ({start}), {names}; {train:,} faces to train on, {val:,} to validate; "

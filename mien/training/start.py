@@ -1,0 +1,78 @@
+"""A finished run in, its weights in a new network: a second training goes on from what a first one learned."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from mien.data.dataset import PreparedDataset
+from mien.errors import UsageError
+from mien.models.network import FaceAttributeNetwork
+from mien.progress import console
+from mien.training.run_folder import Run, load_run
+
+
+def start_from_run(
+    network: FaceAttributeNetwork, folder: Path, dataset: PreparedDataset, fold: int | None
+) -> dict[str, Any]:
+    """Copy a run's best weights into ``network``, in place: the backbone, and each head that has the same shape.
+
+    A run on other data, or on another fold, has perhaps learned from faces that test this one; it is refused where
+    that is certain (another fold) and said where it cannot be told (other data).
+
+    Returns:
+        What to record: the run's name, commit and seed, a hash of its weights, and which heads start anew.
+
+    Raises:
+        MienError: the folder holds no trained run.
+        UsageError: its backbone differs from the network's, or it learned from this fold's test faces.
+    """
+    run = load_run(folder)
+    same_data = _check_faces(run, dataset, fold)
+    own, theirs = network.state_dict(), run.network.state_dict()
+    fits = {name: value for name, value in theirs.items() if name in own and own[name].shape == value.shape}
+    missing = [name for name in own if name not in fits and not name.startswith("heads.")]
+    if missing:
+        raise UsageError(
+            f"{folder} has backbone {run.recipe.model.backbone}, which has other weights than the recipe's backbone "
+            f"(the first that differ: {missing[0]})."
+        )
+    whole = {task for task in network.heads if all(name in fits for name in own if name.startswith(f"heads.{task}."))}
+    learned = {name: fits[name] for name in fits if not name.startswith("heads.") or name.split(".")[1] in whole}
+    network.load_state_dict({**own, **learned})
+    network.weights_from = run.info.get("backbone_weights") or "random"
+    return {
+        "run": run.name,
+        "seed": run.recipe.seed,
+        "commit": run.info.get("commit"),
+        "command": run.info.get("command"),
+        "epochs": run.info.get("epochs"),
+        "weights_sha256": _hash_of(theirs),
+        "same_data": same_data,
+        "new_heads": sorted(set(network.heads) - whole),
+    }
+
+
+def _check_faces(run: Run, dataset: PreparedDataset, fold: int | None) -> bool:
+    """Whether the run was trained on the same data; raises for another fold of them."""
+    same = (run.info.get("data") or {}).get("manifest_sha256") == dataset.info.get("manifest_sha256")
+    if same and run.info.get("fold") != fold:
+        raise UsageError(
+            f"{run.folder} was trained with fold {run.info.get('fold')}, so it learned from test faces of fold {fold}."
+        )
+    if not same:
+        console.print(
+            f"{run.folder} was trained on other data: make sure that none of its training faces is in this test split.",
+            style="yellow",
+            markup=False,
+        )
+    return same
+
+
+def _hash_of(state: dict[str, Any]) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        digest.update(name.encode())
+        digest.update(value.contiguous().numpy().tobytes())
+    return digest.hexdigest()
