@@ -24,6 +24,9 @@ def export(
             min=16, max=1024, help="Side of the crops in pixels; default: the last stage's.", show_default=False
         ),
     ] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Compute in 8 bits: a third of the size; refused where validation suffers.")
+    ] = False,
     card: Annotated[Path | None, typer.Option(help="Write the model card to this Markdown file too.")] = None,
 ) -> None:
     """Write a run as one ONNX file with its tasks, calibration, licences, figures and card; checked against torch.
@@ -33,7 +36,7 @@ def export(
     from mien.export.export import export_run
     from mien.files import write_text
 
-    exported = export_run(run, data, out, name=name, mirror=mirror, size=size)
+    exported = export_run(run, data, out, name=name, mirror=mirror, size=size, int8=int8)
     if card is not None:
         write_text(card, exported.card)
     megabytes = exported.path.stat().st_size / 1e6
@@ -41,3 +44,7 @@ def export(
         f"{exported.path}: {megabytes:.1f} MB; torch and ONNX Runtime differ by at most {exported.difference:.1e}",
         markup=False,
     )
+    if exported.quantised is not None:
+        changes = ", ".join(change.text for change in exported.quantised.changes)
+        difference = exported.quantised.difference
+        console.print(f"int8, on validation: {changes}; probabilities differ by at most {difference:.2f}", markup=False)

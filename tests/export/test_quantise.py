@@ -1,0 +1,219 @@
+"""int8 bundles: which nodes are quantised, what may be lost, and an export whose answers stay those of float32."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from typer.testing import CliRunner
+
+from mien.cli.main import app
+from mien.data.dataset import open_dataset
+from mien.export import export as export_room
+from mien.export import quantise as room
+from mien.export.export import Exported, export_run
+from mien.export.graph import ParityError
+from mien.export.quantise import TaskChange, check_changes, nominal_change, ordinal_change, trunk_nodes
+from mien.inference.bundle import load_bundle
+from mien.labels import AGE, GENDER
+from mien.vision.resize import resize_crops
+from tests.export.conftest import Trained
+
+
+def graph_of(*nodes: tuple[str, list[str], str]) -> onnx.ModelProto:
+    """A model of nodes (operator, inputs, output); each is called after its output."""
+    made = [helper.make_node(kind, inputs, [output], name=output) for kind, inputs, output in nodes]
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, None)
+    return helper.make_model(helper.make_graph(made, "g", [value], []))
+
+
+def test_the_trunk_lies_between_weights() -> None:
+    """A stem, a residual block, and two heads of which one has a hidden layer."""
+    model = graph_of(
+        ("Cast", ["x"], "float"),
+        ("Sub", ["float", "mean"], "normal"),
+        ("Conv", ["normal", "w1"], "stem"),
+        ("Relu", ["stem"], "relu"),
+        ("Conv", ["relu", "w2"], "block"),
+        ("Add", ["block", "relu"], "sum"),
+        ("GlobalAveragePool", ["sum"], "pool"),
+        ("Gemm", ["pool", "w3"], "age_logits"),
+        ("Sigmoid", ["age_logits"], "age"),
+        ("MatMul", ["pool", "w4"], "hidden"),
+        ("Relu", ["hidden"], "hidden_relu"),
+        ("MatMul", ["hidden_relu", "w5"], "gender_logits"),
+        ("Softmax", ["gender_logits"], "gender"),
+    )
+    assert trunk_nodes(model) == ["stem", "relu", "block", "sum", "pool", "hidden", "hidden_relu"]
+
+
+def test_without_weights_there_is_no_trunk() -> None:
+    assert trunk_nodes(graph_of(("Cast", ["x"], "float"), ("Softmax", ["float"], "out"))) == []
+    assert trunk_nodes(graph_of(("MatMul", ["x", "w"], "logits"), ("Softmax", ["logits"], "out"))) == []
+
+
+def test_the_change_of_an_accuracy_by_hand() -> None:
+    """Four labelled faces of five: three right before (0, 1 and 3), two after (0 and 3)."""
+    labels = np.array([0, 1, 1, 1, -1])
+    before, after = np.eye(2)[[0, 1, 0, 1, 0]], np.eye(2)[[0, 0, 0, 1, 1]]
+    change = nominal_change(GENDER, (before, after), labels)
+    assert (change.float32, change.int8, change.n) == (0.75, 0.5, 4)
+    assert change.loss == 0.25
+    assert change.text == "gender accuracy 75.0 % to 50.0 %"
+    # Without any label float32's own answers are the truth: three of five stayed.
+    change = nominal_change(GENDER, (before, after), np.full(5, -1))
+    assert (change.float32, change.int8, change.n) == (1.0, 0.6, 5)
+
+
+def test_the_change_of_an_error_by_hand() -> None:
+    nan = math.nan
+    before, after = np.array([30.0, 41.0, 12.0, 7.0]), np.array([31.0, 43.0, 12.0, 9.0])
+    # Exact labels 30 and 40; the interval and the unlabelled face stay out: (0 + 1) / 2 and (1 + 3) / 2.
+    change = ordinal_change(AGE, (before, after), np.array([30, 40, 0, nan]), np.array([30, 40, 5, nan]))
+    assert (change.float32, change.int8, change.n) == (0.5, 2.0, 2)
+    assert change.loss == 1.5
+    assert change.text == "age MAE 0.50 to 2.00"
+    # Intervals alone: 0-5 is missed by 7 both times; 40-42 is hit, then missed by 1.
+    change = ordinal_change(AGE, (before, after), np.array([nan, 40, 0, nan]), np.array([nan, 42, 5, nan]))
+    assert (change.float32, change.int8, change.n) == (3.5, 4.0, 2)
+    # No label at all: the distance to float32's answers, (1 + 2 + 0 + 2) / 4.
+    change = ordinal_change(AGE, (before, after), np.full(4, nan), np.full(4, nan))
+    assert (change.float32, change.int8, change.n) == (0.0, 1.25, 4)
+
+
+def change_of(measure: str, float32: float, int8: float) -> TaskChange:
+    return TaskChange(task="t", measure=measure, float32=float32, int8=int8, n=1234)  # type: ignore[arg-type]
+
+
+def test_what_is_lost_within_the_bounds_is_allowed() -> None:
+    check_changes((change_of("mae", 4.5, 4.59), change_of("accuracy", 0.93, 0.9275)), 0.1)
+    # Better is never refused.
+    check_changes((change_of("mae", 4.5, 3.0), change_of("accuracy", 0.5, 0.9)), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("measure", "float32", "int8", "words"),
+    [
+        ("mae", 4.5, 4.61, "t MAE 4.50 to 4.61 on 1,234 faces"),
+        ("accuracy", 0.93, 0.926, "t accuracy 93.0 % to 92.6 % on 1,234 faces"),
+        ("mae", 4.5, math.nan, "t MAE 4.50 to nan"),
+    ],
+)
+def test_what_is_lost_beyond_them_is_refused(measure: str, float32: float, int8: float, words: str) -> None:
+    with pytest.raises(ParityError, match=r"at most 0\.1 of a level and 0\.3 points are allowed") as refused:
+        check_changes((change_of("mae", 4.5, 4.5), change_of(measure, float32, int8)), 0.25)
+    assert words in str(refused.value)
+    assert "MAE 4.50 to 4.50" not in str(refused.value)
+    assert "differ by up to 0.25" in str(refused.value)
+
+
+@pytest.fixture
+def ready_graph(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The float32 graph that was written before, in place of a new one: writing it takes seconds."""
+    content = exported.path.read_bytes()
+    monkeypatch.setattr(export_room, "write_graph", lambda network, metadata, path: path.write_bytes(content))
+
+
+@pytest.fixture(scope="module")
+def quantised(trained: Trained, exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """The run's bundle in int8. One face of 80 weighs more than the bounds allow, so they are wider here."""
+    content = exported.path.read_bytes()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export_room, "write_graph", lambda network, metadata, path: path.write_bytes(content))
+        patch.setattr(room, "ALLOWED_MAE", 2.0)
+        patch.setattr(room, "ALLOWED_ACCURACY", 0.05)
+        out = tmp_path_factory.mktemp("int8") / "int8.onnx"
+        return export_run(trained.run, trained.data, out, int8=True)
+
+
+def operators(path: Path) -> dict[str, list[onnx.NodeProto]]:
+    found: dict[str, list[onnx.NodeProto]] = {}
+    for node in onnx.load(path).graph.node:
+        found.setdefault(node.op_type, []).append(node)
+    return found
+
+
+def test_the_answers_stay_the_same(trained: Trained, exported: Exported, quantised: Exported) -> None:
+    dataset = open_dataset(trained.data)
+    crops = resize_crops(np.asarray(dataset.crops[dataset.rows("test")]), 24)
+    wanted, got = load_bundle(exported.path).run(crops), load_bundle(quantised.path).run(crops)
+    for name, output in got.items():
+        np.testing.assert_allclose(output, wanted[name], atol=0.2)
+    assert (got["gender"].argmax(axis=1) == wanted["gender"].argmax(axis=1)).mean() > 0.97
+    # It is another graph, and the answers are not constant.
+    assert np.abs(got["gender"] - wanted["gender"]).max() > 1e-6
+    assert len(set(wanted["gender"].argmax(axis=1))) == 2
+
+
+def test_the_trunk_is_int8_and_the_heads_are_not(exported: Exported, quantised: Exported) -> None:
+    model, found = onnx.load(quantised.path), operators(quantised.path)
+    kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    scaled = {output: node.input[0] for node in found["DequantizeLinear"] for output in node.output}
+    assert [kinds[scaled[node.input[1]]] for node in found["Conv"]] == [TensorProto.INT8] * len(found["Conv"])
+    assert [kinds[node.input[1]] for node in found["Gemm"]] == [TensorProto.FLOAT] * 3
+    assert not {"QuantizeLinear", "DequantizeLinear"} & set(operators(exported.path))
+    # Per channel: a scale for each output channel of the convolution.
+    scales = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
+    weight = next(node for node in found["DequantizeLinear"] if node.output[0] == found["Conv"][0].input[1])
+    assert scales[weight.input[1]] == [scales[weight.input[0]][0]]
+    assert {opset.domain for opset in model.opset_import} == {""}
+    assert model.producer_name == "mien"
+
+
+def test_the_metadata_say_what_was_done(exported: Exported, quantised: Exported) -> None:
+    metadata = load_bundle(quantised.path).metadata
+    assert metadata == quantised.metadata
+    assert metadata.name == "tiny"
+    told = metadata.training["quantised"]
+    assert told["ranges_from"] == {"split": "train", "crops": 64, "seed": 0}
+    assert set(told["validation"]) == {"age", "gender", "ethnicity"}
+    assert told["validation"]["ethnicity"]["n"] == 160
+    assert quantised.quantised is not None
+    assert told["largest_difference"] == round(quantised.quantised.difference, 4) > 0
+    assert metadata.metrics["split"] == "test"
+    assert "int8 weights per channel" in metadata.card
+    assert metadata.licences == exported.metadata.licences
+    assert exported.quantised is None
+    assert "quantised" not in exported.metadata.training
+
+
+def test_the_calibration_is_that_of_the_int8_answers(trained: Trained, quantised: Exported) -> None:
+    from mien.export.calibration import calibrate_nominal
+
+    dataset = open_dataset(trained.data)
+    rows = dataset.rows("val")
+    output = load_bundle(quantised.path).run(resize_crops(np.asarray(dataset.crops[rows]), 24))["gender"]
+    expected = calibrate_nominal(output, dataset.nominal_labels(GENDER)[rows])
+    assert quantised.metadata.calibration["gender"] == expected
+
+
+def test_nothing_of_the_machine_is_in_the_file(quantised: Exported) -> None:
+    content = quantised.path.read_bytes()
+    for start in (b"/work/", b"/home/", b"/tmp/", b"/root/", b"site-packages", b"/nowhere", b"mien-int8-"):
+        assert start not in content, start
+
+
+def test_a_loss_above_the_bound_writes_nothing(
+    trained: Trained, ready_graph: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "ALLOWED_ACCURACY", -2.0)
+    with pytest.raises(ParityError, match=r"gender accuracy .* on \d+ faces"):
+        export_run(trained.run, trained.data, tmp_path / "model.onnx", int8=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_says_what_changed(
+    trained: Trained, ready_graph: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "ALLOWED_MAE", 2.0)
+    monkeypatch.setattr(room, "ALLOWED_ACCURACY", 0.05)
+    words = ["export", str(trained.run), "--data", str(trained.data), "--out", str(tmp_path / "m.onnx"), "--int8"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    told = " ".join(result.output.split())
+    assert "int8, on validation: age MAE" in told
+    assert "gender accuracy" in told
+    assert "probabilities differ by at most 0." in told
+    assert "quantised" in load_bundle(tmp_path / "m.onnx").metadata.training
