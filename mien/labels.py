@@ -31,6 +31,7 @@ class Task:
     """One attribute to estimate.
 
     An ordinal task has the integer levels ``lowest .. highest`` (both included); a nominal one has ``classes``.
+    A nominal task of bins (see `bin_task`) says of which ordinal task, in ``bins_of``, and where each bin starts.
 
     >>> AGE.levels[:3], AGE.n_outputs
     ((0, 1, 2), 117)
@@ -41,6 +42,8 @@ class Task:
     classes: tuple[str, ...] = ()
     lowest: int = 0
     highest: int = 0
+    bins_of: str = ""
+    starts: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", self.name) or self.name in RESERVED_COLUMNS:
@@ -52,6 +55,10 @@ class Task:
                 raise UsageError(
                     f"Nominal task {self.name!r} needs two or more distinct class names, got {self.classes}."
                 )
+            if self.bins_of and (
+                len(self.starts) != len(self.classes) or list(self.starts) != sorted(set(self.starts))
+            ):
+                raise UsageError(f"The bins of {self.name!r} need one start each, ascending, got {self.starts}.")
         elif self.kind == "ordinal":
             if not self.lowest < self.highest:
                 raise UsageError(
@@ -82,7 +89,8 @@ class Task:
     def to_json(self) -> dict[str, object]:
         """A JSON object that `task_from_json` reads back."""
         if self.kind == "nominal":
-            return {"name": self.name, "kind": self.kind, "classes": list(self.classes)}
+            bins = {"bins_of": self.bins_of, "starts": list(self.starts)} if self.bins_of else {}
+            return {"name": self.name, "kind": self.kind, "classes": list(self.classes), **bins}
         return {"name": self.name, "kind": self.kind, "lowest": self.lowest, "highest": self.highest}
 
 
@@ -98,7 +106,44 @@ def task_from_json(value: object) -> Task:
         raise UsageError(f"The classes of task {value['name']!r} must be a list of names, got {classes!r}.")
     if any(isinstance(level, bool) or not isinstance(level, int) for level in (lowest, highest)):
         raise UsageError(f"The levels of task {value['name']!r} must be whole numbers, got {lowest!r} and {highest!r}.")
-    return Task(name=value["name"], kind=kind, classes=tuple(classes), lowest=lowest, highest=highest)
+    bins_of, starts = value.get("bins_of", ""), value.get("starts", ())
+    if not isinstance(bins_of, str) or not isinstance(starts, (list, tuple)) or not all(map(_is_level, starts)):
+        raise UsageError(f"The bins of task {value['name']!r} must start at whole numbers, got {starts!r}.")
+    return Task(
+        name=value["name"],
+        kind=kind,
+        classes=tuple(classes),
+        lowest=lowest,
+        highest=highest,
+        bins_of=bins_of,
+        starts=tuple(starts),
+    )
+
+
+def _is_level(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def bin_task(name: str, source: Task, edges: Iterable[int]) -> Task:
+    """A nominal task whose classes are bins of an ordinal task's levels.
+
+    Args:
+        name: the new task's name.
+        source: the ordinal task.
+        edges: the lowest level of every bin but the first, which starts at the task's lowest level. An edge belongs to
+            the upper bin, and the last bin reaches to the task's highest level.
+
+    >>> bin_task("age_bin", AGE, [16, 26, 53]).classes
+    ('0-15', '16-25', '26-52', '53+')
+    """
+    starts = (source.lowest, *edges)
+    if not all(low < high for low, high in zip(starts, (*starts[1:], source.highest + 1), strict=True)):
+        raise UsageError(
+            f"The edges of {name!r} must ascend within {source.lowest + 1}-{source.highest}, got {starts[1:]}."
+        )
+    ends = [start - 1 for start in starts[1:]]
+    names = [f"{low}-{high}" if low < high else f"{low}" for low, high in zip(starts, ends, strict=False)]
+    return Task(name=name, kind="nominal", classes=(*names, f"{starts[-1]}+"), bins_of=source.name, starts=starts)
 
 
 def parse_task(text: str) -> Task:

@@ -11,9 +11,13 @@ from rich.table import Table
 
 from mien.labels import parse_task
 from mien.progress import console
+from mien.vision.align import CROP_RECIPE, WHOLE_RECIPE
 
 if TYPE_CHECKING:
     from mien.data.dataset import PreparedDataset
+
+#: Why a crop is the whole image, by the data's crop recipe.
+_WHOLE = {WHOLE_RECIPE: "as they are", CROP_RECIPE: "no face found: the whole image"}
 
 
 def prepare(
@@ -31,6 +35,9 @@ def prepare(
     ] = "80/10/10",
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     crop_size: Annotated[int, typer.Option(help="Side of the cached crops in pixels.")] = 128,
+    as_is: Annotated[
+        bool, typer.Option("--as-is", help="Keep each image's own frame: no detection, no alignment.")
+    ] = False,
     near_duplicates: Annotated[
         float, typer.Option(help="Cosine of the 48x48 grey images from which two are one photo.")
     ] = 0.997,
@@ -60,6 +67,7 @@ def prepare(
             split=split,
             seed=seed,
             crop_size=crop_size,
+            align=not as_is,
             near_threshold=near_duplicates,
             declared=tuple(parse_task(text) for text in task or ()),
             keep_duplicates=keep_duplicates,
@@ -84,7 +92,7 @@ def _print_summary(data: PreparedDataset) -> None:
     for name, count in info["splits"].items():
         table.add_row(f"split {name}", f"{count:,}", f"{count / info['rows']:.1%}")
     for kind, count in info["crop_kinds"].items():
-        table.add_row(f"crops {kind}", f"{count:,}", "no face found: the whole image" if kind == "whole" else "")
+        table.add_row(f"crops {kind}", f"{count:,}", _WHOLE.get(info["crop"]["recipe"], "") if kind == "whole" else "")
     copies = info["duplicates"]
     table.add_row("label conflicts", f"{copies['conflicting_groups']:,}", "groups of copies, see label_conflicts.csv")
     console.print(table)

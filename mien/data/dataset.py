@@ -52,13 +52,26 @@ class PreparedDataset:
         return low.to_numpy(np.float32, na_value=np.nan), high.to_numpy(np.float32, na_value=np.nan)
 
     def nominal_labels(self, task: Task) -> NDArray[np.int64]:
-        """Each row's class number in the task's order, int64, N values; -1 where not labelled."""
+        """Each row's class number in the task's order, int64, N values; -1 where not labelled.
+
+        A task of bins takes its labels from its ordinal task; an interval that reaches over an edge has none.
+        """
+        if task.bins_of and task.name not in self.manifest.columns:
+            return self._bins(task)
         numbers = {name: number for number, name in enumerate(task.classes)}
         values = self._column(task, task.name).astype(object).tolist()
         unknown = sorted({value for value in values if isinstance(value, str) and value not in numbers})
         if unknown:
             raise MienError(f"The manifest has classes of {task.name!r} that the task lacks: {', '.join(unknown[:5])}.")
         return np.array([numbers.get(value, -1) if isinstance(value, str) else -1 for value in values], np.int64)
+
+    def _bins(self, task: Task) -> NDArray[np.int64]:
+        source = {known.name: known for known in self.tasks}.get(task.bins_of)
+        if source is None or source.kind != "ordinal":
+            raise UsageError(f"The data in {self.folder} has no ordinal task {task.bins_of!r} to make bins of.")
+        low, high = self.ordinal_labels(source)
+        first, last = (np.maximum(np.searchsorted(task.starts, end, side="right") - 1, 0) for end in (low, high))
+        return np.where(~np.isnan(low) & (first == last), first, -1).astype(np.int64)
 
     def _column(self, task: Task, name: str) -> pd.Series[Any]:
         if name not in self.manifest.columns:

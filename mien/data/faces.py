@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from mien.data.rows import Rejection, text_array
 from mien.data.values import RowError
 from mien.progress import track
-from mien.vision.align import crop_ready_made
+from mien.vision.align import crop_ready_made, whole_crop
 from mien.vision.decode import (
     FORMAT_OF_SUFFIX,
     ImageTooLargeError,
@@ -65,15 +65,23 @@ class FaceTable:
 
 
 def read_faces(
-    rows: pd.DataFrame, images: NDArray[np.uint8] | None, crops: BinaryIO, *, crop_size: int, workers: int, label: str
+    rows: pd.DataFrame,
+    images: NDArray[np.uint8] | None,
+    crops: BinaryIO,
+    *,
+    crop_size: int,
+    workers: int,
+    label: str,
+    align: bool = True,
 ) -> FaceTable:
-    """Decode every row and append its crop to the open file ``crops`` (raw bytes, crop_size² x 3 a face)."""
+    """Decode every row and append its crop to the open file ``crops`` (raw bytes, crop_size² x 3 a face); without
+    ``align`` the crop is the whole image."""
     local = threading.local()
     paths: list[str] = rows["path"].tolist()
 
     def work(index: int) -> Face | RowError:
         if not hasattr(local, "detector"):
-            local.detector = FaceDetector()
+            local.detector = FaceDetector() if align else None
         try:
             image = _decode(Path(paths[index])) if images is None else _grey_to_rgb(images[index])
         except RowError as error:
@@ -98,13 +106,13 @@ def read_faces(
     return FaceTable(rows=table, thumbnails=stacked, rejected=tuple(rejected))
 
 
-def read_face(image: RGBImage, detector: FaceDetector, crop_size: int) -> Face:
-    """Crop, hash and thumbnail of one decoded image (uint8, H x W x 3, RGB)."""
+def read_face(image: RGBImage, detector: FaceDetector | None, crop_size: int) -> Face:
+    """Crop, hash and thumbnail of one decoded image (uint8, H x W x 3, RGB); the whole image without a detector."""
     digest = hashlib.sha256(f"{image.shape[0]}x{image.shape[1]}:".encode())
     digest.update(np.ascontiguousarray(image).data)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
-    crop, kind = crop_ready_made(image, detector, crop_size)
+    crop, kind = crop_ready_made(image, detector, crop_size) if detector else (whole_crop(image, crop_size), "whole")
     return Face(crop=crop, crop_kind=kind, sha256=digest.hexdigest(), thumbnail=np.asarray(small, np.uint8).ravel())
 
 

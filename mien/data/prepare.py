@@ -52,6 +52,7 @@ class PrepareOptions:
     split: str = "80/10/10"
     seed: int = 0
     crop_size: int = 128
+    align: bool = True
     near_threshold: float = NEAR_THRESHOLD
     declared: tuple[Task, ...] = ()
     keep_duplicates: bool = False
@@ -156,6 +157,7 @@ def gather(options: PrepareOptions, tasks: Sequence[Task], raw: Path) -> Gathere
                     found.images,
                     file,
                     crop_size=options.crop_size,
+                    align=options.align,
                     workers=options.workers,
                     label=argument.label,
                 )

@@ -20,7 +20,7 @@ from mien.data.dataset import CROPS_NAME, FORMAT_VERSION, INFO_NAME, MANIFEST_NA
 from mien.data.rows import Rejection, text_array
 from mien.files import atomic_path, write_text
 from mien.labels import KNOWN_TASKS, Task
-from mien.vision.align import CROP_RECIPE
+from mien.vision.align import CROP_RECIPE, WHOLE_RECIPE
 from mien.vision.decode import as_path_text
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ def describe(
             "sources": list(options.sources),
             "split": options.split,
             "crop_size": options.crop_size,
+            "as_is": not options.align,
             "near_duplicates": options.near_threshold,
             "keep_duplicates": options.keep_duplicates,
         },
@@ -125,7 +126,7 @@ def describe(
             "conflicting_groups": merged.n_groups,
         },
         "groups": int(kept["group"].nunique()),
-        "crop": {"size": options.crop_size, "recipe": CROP_RECIPE},
+        "crop": {"size": options.crop_size, "recipe": CROP_RECIPE if options.align else WHOLE_RECIPE},
         "crop_kinds": {str(kind): int(count) for kind, count in kept["crop_kind"].value_counts().items()},
         "manifest_sha256": hashlib.sha256((options.out / MANIFEST_NAME).read_bytes()).hexdigest(),
     }

@@ -95,6 +95,8 @@ def _truth(
             low, high = (np.asarray(ends, np.float32)[rows] for ends in dataset.ordinal_labels(source))
         exact = np.where(low == high, low, np.float32(np.nan))
         return {f"{task.name}_true": exact, f"{task.name}_true_low": low, f"{task.name}_true_high": high}
+    if source is None and any(known.name == task.bins_of for known in dataset.tasks):
+        source = task
     numbers = np.full(len(rows), -1) if source is None else dataset.nominal_labels(source)[rows]
     names = (*(source or task).classes, None)
     return {f"{task.name}_true": np.array([names[number] for number in numbers], dtype=object)}

@@ -55,7 +55,14 @@ def ordinal_loss(logits: Tensor, low: Tensor, high: Tensor, lowest: int, *, l1: 
     entropy = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     loss = (entropy * decided).sum(dim=1)
     if l1:
-        mean = lowest + logits.sigmoid().sum(dim=1)
-        distance = functional.relu(low - mean) + functional.relu(mean - high)
-        loss = loss + l1 * torch.nan_to_num(distance)
+        loss = loss + l1 * interval_loss(lowest + logits.sigmoid().sum(dim=1), low, high)
     return loss
+
+
+def interval_loss(level: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """How far each level lies outside its label's interval: float, n; zero inside, and where there is no label.
+
+    >>> interval_loss(torch.tensor([5.0, 15.0]), torch.tensor([10.0, 10.0]), torch.tensor([20.0, 20.0])).tolist()
+    [5.0, 0.0]
+    """
+    return torch.nan_to_num(functional.relu(low - level) + functional.relu(level - high))

@@ -9,26 +9,52 @@ from __future__ import annotations
 import difflib
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+from timm.models import ResNet
 from torch import Tensor, nn
 
 from mien.errors import UsageError
 from mien.progress import console
 
 
-def create_backbone(name: str, *, pretrained: bool, drop_path: float = 0.0) -> tuple[nn.Module, str]:
+@dataclass(frozen=True, kw_only=True)
+class StemShape:
+    """The first convolution of a ResNet: side, stride, and whether max-pooling follows."""
+
+    kernel: int
+    stride: int
+    max_pool: bool
+
+
+def create_backbone(
+    name: str, *, pretrained: bool, drop_path: float = 0.0, channels: int = 3, stem: StemShape | None = None
+) -> tuple[nn.Module, str]:
     """The backbone without its classifier, and where its weights come from: ``hub``, ``package`` or ``random``.
 
+    With one channel, pretrained first convolutions are summed over colours. Another ``stem`` starts at random.
+
     Raises:
-        UsageError: timm knows no model, or no weights, of this name.
+        UsageError: timm knows no model, or no weights, of this name; a stem for what is no ResNet.
     """
     _check_name(name)
-    options: dict[str, Any] = {"num_classes": 0, **({"drop_path_rate": drop_path} if drop_path else {})}
+    options: dict[str, Any] = {
+        "num_classes": 0,
+        "in_chans": channels,
+        **({"drop_path_rate": drop_path} if drop_path else {}),
+    }
+    model, origin = _create(name, pretrained, options)
+    if stem is not None:
+        replace_stem(model, stem, name)
+    return model, origin
+
+
+def _create(name: str, pretrained: bool, options: dict[str, Any]) -> tuple[nn.Module, str]:
     if not pretrained:
         return timm.create_model(name, pretrained=False, **options), "random"
     if name in PACKAGED_WEIGHTS:
@@ -45,6 +71,28 @@ def create_backbone(name: str, *, pretrained: bool, drop_path: float = 0.0) -> t
         message = f"ImageNet weights of {name} cannot be had ({reason}); starting from random weights."
         console.print(message, style="yellow", markup=False)
         return timm.create_model(name, pretrained=False, **options), "random"
+
+
+def replace_stem(model: nn.Module, stem: StemShape, name: str) -> None:
+    """Give a ResNet another first convolution, in place."""
+    if not isinstance(model, ResNet) or not isinstance(model.conv1, nn.Conv2d):
+        raise UsageError(f"model.stem goes with ResNets that begin with one convolution; {name} does not.")
+    old = model.conv1
+    new = nn.Conv2d(
+        old.in_channels, old.out_channels, stem.kernel, stride=stem.stride, padding=stem.kernel // 2, bias=False
+    )
+    nn.init.kaiming_normal_(new.weight, mode="fan_out", nonlinearity="relu")
+    # timm types these as what its other stems have.
+    model.conv1 = new  # type: ignore[assignment]
+    if not stem.max_pool:
+        model.maxpool = nn.Identity()  # type: ignore[assignment]
+
+
+def kaiming_initialise(module: nn.Module) -> None:
+    """Draw every convolution's weights from a normal distribution of variance 2 / fan-in (He et al. 2015)."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
 
 
 def _check_name(name: str) -> None:
@@ -65,6 +113,11 @@ def load_by_position(model: nn.Module, state: OrderedDict[str, Tensor]) -> None:
         UsageError: a shape differs, so the order cannot be the same.
     """
     own = model.state_dict()
+    state = OrderedDict(
+        # A grey model's first convolution sees the sum of the colours.
+        (name, value.sum(1, keepdim=True) if value.shape[1:2] == (3,) and mine.shape[1:2] == (1,) else value)
+        for (name, value), mine in zip(state.items(), own.values(), strict=False)
+    )
     if len(state) < len(own):
         raise UsageError(f"The weights have {len(state)} entries; the model needs {len(own)}.")
     renamed = dict(zip(own, state.values(), strict=False))

@@ -1,38 +1,70 @@
-"""Features in, logits out; logits in, probabilities out: one class per kind of head.
+"""Features in, logits out; logits in, probabilities and losses out: one class per kind of head.
 
-Both kinds give a probability vector that sums to one: over classes, or over levels.
+Every head gives a probability vector that sums to one: over classes, or over levels. A head may need another task's
+logits beside its own (`Head.companion`).
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mien.labels import Task
+from mien.losses.nominal import UNLABELLED, nominal_loss
+from mien.losses.ordinal import interval_loss, ordinal_loss
 
 
-class NominalHead(nn.Module):
+class Head(nn.Module):
+    """What every head has in common: ``companion`` names the task whose logits it needs too."""
+
+    companion: str | None = None
+
+    def probabilities(self, logits: Tensor, companion: Tensor | None = None) -> Tensor:
+        """Float32, n x classes or n x levels; every row sums to one."""
+        raise NotImplementedError
+
+    def losses(
+        self, logits: Tensor, labels: tuple[Tensor, ...], companion: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The loss of each face (float32, n; 0 where it does not count) and whether it counts (bool, n).
+
+        ``labels``: class numbers (int64, n) of a nominal task; lowest and highest level (float, n) of an ordinal one.
+        """
+        raise NotImplementedError
+
+
+class NominalHead(Head):
     """Dropout and one fully connected layer; n x features to n x classes."""
 
-    def __init__(self, features: int, task: Task, dropout: float) -> None:
+    def __init__(self, features: int, task: Task, dropout: float, *, label_smoothing: float = 0.0) -> None:
         super().__init__()
+        self.label_smoothing = label_smoothing
         self.layers = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, task.n_outputs))
 
     def forward(self, features: Tensor) -> Tensor:
         """Class logits, n x classes."""
         return self.layers(features)
 
-    @staticmethod
-    def probabilities(logits: Tensor) -> Tensor:
+    def probabilities(self, logits: Tensor, companion: Tensor | None = None) -> Tensor:
         """Softmax in float32, n x classes."""
         return logits.float().softmax(dim=1)
 
+    def losses(
+        self, logits: Tensor, labels: tuple[Tensor, ...], companion: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Cross-entropy; see `mien.losses.nominal`."""
+        return nominal_loss(logits, labels[0], label_smoothing=self.label_smoothing), labels[0] != UNLABELLED
 
-class OrdinalHead(nn.Module):
+
+class OrdinalHead(Head):
     """Dropout and K-1 binary classifiers, "is the level greater than k?"; n x features to n x K-1."""
 
-    def __init__(self, features: int, task: Task, dropout: float) -> None:
+    def __init__(self, features: int, task: Task, dropout: float, *, l1: float = 0.0) -> None:
         super().__init__()
+        self.lowest, self.l1 = task.lowest, l1
         linear = nn.Linear(features, task.n_outputs - 1)
         # Start from "the higher the threshold, the less likely", so that the first steps need not learn the order.
         with torch.no_grad():
@@ -43,22 +75,109 @@ class OrdinalHead(nn.Module):
         """Threshold logits, n x K-1; see `mien.losses.ordinal`."""
         return self.layers(features)
 
-    @staticmethod
-    def probabilities(logits: Tensor) -> Tensor:
+    def probabilities(self, logits: Tensor, companion: Tensor | None = None) -> Tensor:
         """The distribution over the K levels, float32, n x K.
 
         Independent classifiers may cross; sorting their probabilities is the closest monotone sequence that keeps the
         sum, and so the mean level.
 
-        >>> OrdinalHead.probabilities(torch.tensor([[0.0, 20.0]])).round(decimals=3).tolist()
+        >>> head = OrdinalHead(1, Task(name="smile", kind="ordinal", lowest=0, highest=2), 0.0)
+        >>> head.probabilities(torch.tensor([[0.0, 20.0]])).round(decimals=3).tolist()
         [[0.0, 0.5, 0.5]]
         """
         exceeded = torch.sort(logits.float().sigmoid(), dim=1, descending=True).values
         ones, zeros = torch.ones_like(exceeded[:, :1]), torch.zeros_like(exceeded[:, :1])
         return torch.cat([ones, exceeded], dim=1) - torch.cat([exceeded, zeros], dim=1)
 
+    def losses(
+        self, logits: Tensor, labels: tuple[Tensor, ...], companion: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Cross-entropies of the thresholds that the label decides; see `mien.losses.ordinal`."""
+        low, high = labels
+        return ordinal_loss(logits, low, high, self.lowest, l1=self.l1), ~torch.isnan(low)
 
-Head = NominalHead | OrdinalHead
 
-#: Head class by kind of task.
-HEADS: dict[str, type[NominalHead] | type[OrdinalHead]] = {"nominal": NominalHead, "ordinal": OrdinalHead}
+class TwoStageHead(Head):
+    """A coarse classifier's bins, then one small regressor a bin, each trained on the faces of its own bin only.
+
+    The bins are another task of the same network, whose logits choose (``hard``) or weight (``soft``) the regressors'
+    answers. Grillo and Sillitti's pipeline (2025) is the hard one.
+    """
+
+    def __init__(self, features: int, task: Task, dropout: float, *, bins: Task, mix: str, width: int) -> None:
+        super().__init__()
+        self.companion, self.mix = bins.name, mix
+        self.lowest, self.highest = task.lowest, task.highest
+        ends = [start - 1 for start in bins.starts[1:]] + [task.highest]
+        self.starts: Tensor
+        self.ends: Tensor
+        self.centres: Tensor
+        self.scales: Tensor
+        self.register_buffer("starts", torch.tensor(bins.starts, dtype=torch.float32))
+        self.register_buffer("ends", torch.tensor(ends, dtype=torch.float32))
+        self.register_buffer("centres", (self.starts + self.ends) / 2)
+        self.register_buffer("scales", ((self.ends - self.starts) / 4).clamp(min=1.0))
+        self.regressors = nn.ModuleList(_regressor(features, width, dropout) for _ in bins.classes)
+
+    def fit_scale(self, low: Tensor, high: Tensor) -> None:
+        """Let every regressor start from, and count in, the mean and deviation of its bin's training labels."""
+        bin_numbers, counted = self._bins_of(low, high)
+        for number in range(len(self.starts)):
+            levels = ((low + high) / 2)[counted & (bin_numbers == number)]
+            if len(levels) > 1:
+                self.centres[number] = levels.mean()
+                self.scales[number] = levels.std().clamp(min=0.5)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The level that each bin's regressor says, n x bins."""
+        said = torch.cat([regressor(features) for regressor in self.regressors], dim=1).float()
+        return self.centres + self.scales * said
+
+    def probabilities(self, logits: Tensor, companion: Tensor | None = None) -> Tensor:
+        """The distribution over the levels, float32, n x K: each regressor's answer, kept inside its bin, between its
+        two nearest levels, so that the mean level is the answer itself."""
+        weights = _required(companion).float().softmax(dim=1)
+        if self.mix == "hard":
+            weights = nn.functional.one_hot(weights.argmax(dim=1), weights.shape[1]).float()
+        levels = torch.arange(self.lowest, self.highest + 1, device=logits.device, dtype=torch.float32)
+        said = logits.float().clamp(self.starts, self.ends)
+        near = (1 - (said[:, :, None] - levels).abs()).clamp(min=0)
+        return (weights[:, :, None] * near).sum(dim=1)
+
+    def losses(
+        self, logits: Tensor, labels: tuple[Tensor, ...], companion: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Distance of the own bin's regressor from the label; with ``soft``, of the mixture's mean too."""
+        low, high = labels
+        numbers, counted = self._bins_of(low, high)
+        own = logits.float().gather(1, numbers[:, None]).squeeze(1)
+        loss = interval_loss(own, low, high)
+        if self.mix == "soft":
+            weights = _required(companion).float().softmax(dim=1)
+            mixed = (weights * logits.float().clamp(self.starts, self.ends)).sum(dim=1)
+            loss = loss + interval_loss(mixed, low, high)
+        return torch.where(counted, loss, torch.zeros_like(loss)), counted
+
+    def _bins_of(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """The bin of each label, and whether the label lies in one bin; labels that are absent do not."""
+        first, last = (
+            (torch.bucketize(end.nan_to_num(), self.starts, right=True) - 1).clamp(min=0) for end in (low, high)
+        )
+        return first, ~torch.isnan(low) & (first == last)
+
+
+def _regressor(features: int, width: int, dropout: float) -> nn.Sequential:
+    last = nn.Linear(width, 1)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.Linear(features, width), nn.ReLU(), nn.Dropout(dropout), last)
+
+
+def _required(companion: Tensor | None) -> Tensor:
+    if companion is None:
+        raise ValueError("A two-stage head needs its bins' logits.")
+    return companion
+
+
+#: Head class by name: a task's own is named after its kind.
+HEADS: dict[str, Callable[..., Any]] = {"nominal": NominalHead, "ordinal": OrdinalHead, "two_stage": TwoStageHead}

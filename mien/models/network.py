@@ -5,52 +5,91 @@ The normalisation stands inside the network, so there is one, for training, eval
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mien.labels import Task
-from mien.models.backbones import create_backbone
-from mien.models.heads import HEADS
+from mien.models.backbones import StemShape, create_backbone, kaiming_initialise
+from mien.models.heads import HEADS, Head
+
+#: Luma weights of ITU-R BT.601: how a grey network sees colours.
+LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkShape:
+    """What a network is made of, but for its tasks; see `mien.training.recipe.ModelRecipe`."""
+
+    backbone: str
+    pretrained: bool = False
+    channels: int = 3
+    stem: StemShape | None = None
+    kaiming: bool = False
+    layer_norm: bool = False
+    dropout: float = 0.0
+    drop_path: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadChoice:
+    """The head of a task: a name of `HEADS` and what its class takes beside features, task and dropout."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class FaceAttributeNetwork(nn.Module):
     """A shared backbone and one head a task.
 
     Args:
-        backbone: a timm name.
+        shape: the backbone and what stands around it.
         tasks: what to estimate.
-        pretrained: start from ImageNet weights where they can be had.
-        dropout: before every head, in [0, 1).
-        drop_path: stochastic depth of the backbone (Huang et al. 2016), where it knows it.
+        heads: by task, where it is not the one of the task's kind.
     """
 
     def __init__(
-        self,
-        backbone: str,
-        tasks: Sequence[Task],
-        *,
-        pretrained: bool = False,
-        dropout: float = 0.0,
-        drop_path: float = 0.0,
+        self, shape: NetworkShape, tasks: Sequence[Task], heads: Mapping[str, HeadChoice] | None = None
     ) -> None:
         super().__init__()
-        self.tasks = tuple(tasks)
-        self.backbone, self.weights_from = create_backbone(backbone, pretrained=pretrained, drop_path=drop_path)
+        self.tasks, self.channels = tuple(tasks), shape.channels
+        self.backbone, self.weights_from = create_backbone(
+            shape.backbone,
+            pretrained=shape.pretrained,
+            drop_path=shape.drop_path,
+            channels=shape.channels,
+            stem=shape.stem,
+        )
         config: Any = self.backbone.pretrained_cfg
+        # Grey crops are scaled to [-1, 1].
+        mean, std = (config["mean"], config["std"]) if shape.channels == 3 else ((0.5,), (0.5,))
         self.mean: Tensor
         self.std: Tensor
-        self.register_buffer("mean", 255 * torch.tensor(config["mean"]).view(1, 3, 1, 1))
-        self.register_buffer("std", 255 * torch.tensor(config["std"]).view(1, 3, 1, 1))
+        self.luma: Tensor
+        self.register_buffer("mean", 255 * torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", 255 * torch.tensor(std).view(1, -1, 1, 1))
+        self.register_buffer("luma", torch.tensor(LUMA).view(1, 3, 1, 1), persistent=False)
         # timm: the width after the backbone's own last layer, where that differs from the width of its last stage.
         width = int(getattr(self.backbone, "head_hidden_size", None) or self.backbone.num_features)  # type: ignore[arg-type]
-        self.heads = nn.ModuleDict({task.name: HEADS[task.kind](width, task, dropout) for task in self.tasks})
+        self.norm = nn.LayerNorm(width) if shape.layer_norm else nn.Identity()
+        choices = {task.name: (heads or {}).get(task.name, HeadChoice(name=task.kind)) for task in self.tasks}
+        made = {
+            task.name: HEADS[choices[task.name].name](width, task, shape.dropout, **choices[task.name].options)
+            for task in self.tasks
+        }
+        self.heads = nn.ModuleDict(made)
+        if shape.kaiming:
+            kaiming_initialise(self.backbone)
 
     def features(self, crops: Tensor) -> Tensor:
         """Embedding of each crop, n x features. ``crops``: n x 3 x S x S, RGB, 0-255, uint8 or float."""
-        return self.backbone((crops.float() - self.mean) / self.std)
+        images = crops.float()
+        if self.channels == 1:
+            images = (images * self.luma).sum(dim=1, keepdim=True)
+        return self.norm(self.backbone((images - self.mean) / self.std))
 
     def forward(self, crops: Tensor) -> dict[str, Tensor]:
         """Logits a task; see `features` for the crops."""
@@ -59,7 +98,22 @@ class FaceAttributeNetwork(nn.Module):
 
     def probabilities(self, logits: dict[str, Tensor]) -> dict[str, Tensor]:
         """Float32 probability vectors a task, n x classes or n x levels."""
-        return {task.name: HEADS[task.kind].probabilities(logits[task.name]) for task in self.tasks}
+        return {name: self.head(name).probabilities(logits[name], self._companion(name, logits)) for name in self.heads}
+
+    def losses(self, logits: dict[str, Tensor], task: Task, labels: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """The loss of each face for a task, and whether it counts; see `Head.losses`."""
+        return self.head(task.name).losses(logits[task.name], labels, self._companion(task.name, logits))
+
+    def head(self, task: str) -> Head:
+        """The head of a task."""
+        found = self.heads[task]
+        if not isinstance(found, Head):
+            raise TypeError(f"The head of {task} is no Head.")
+        return found
+
+    def _companion(self, task: str, logits: dict[str, Tensor]) -> Tensor | None:
+        name = self.head(task).companion
+        return None if name is None else logits[name]
 
 
 class ProbabilityNetwork(nn.Module):

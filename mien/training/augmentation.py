@@ -8,22 +8,57 @@ one would.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from mien.training.recipe import AugmentationRecipe
+from mien.errors import UsageError
+from mien.labels import Task
+from mien.models.network import LUMA
+from mien.training.batches import Batch
+from mien.training.recipe import AugmentationRecipe, Recipe
 
-#: Luma weights of ITU-R BT.601.
-_LUMA = (0.299, 0.587, 0.114)
+#: A task and the numbers of its classes that are augmented further.
+Minority = tuple[Task, list[int]]
+
+
+def augment_batch(batch: Batch, recipe: Recipe, minority: Minority | None, epoch: int, generator: Generator) -> Tensor:
+    """What a training step sees of a batch; see `augment`. ``minority``: of `minority_classes`."""
+    size = recipe.size_at(epoch)
+    images = augment(batch["crops"], recipe.augmentation, size, generator)
+    if recipe.minority is None or minority is None:
+        return images
+    task, classes = minority
+    chosen = torch.isin(batch[task.name], torch.tensor(classes, device=images.device))
+    if not chosen.any():
+        return images
+    return images.index_put((chosen,), augment(images[chosen], recipe.minority.augmentation, size, generator))
+
+
+def minority_classes(recipe: Recipe, tasks: Sequence[Task]) -> Minority | None:
+    """The task (trained or not) and class numbers that ``minority`` names; None where the recipe has none.
+
+    Raises:
+        UsageError: it names a task or a class that the data lacks.
+    """
+    if recipe.minority is None:
+        return None
+    task = next((found for found in tasks if found.name == recipe.minority.task and found.kind == "nominal"), None)
+    unknown = sorted(set(recipe.minority.classes) - set(task.classes if task else ()))
+    if task is None or unknown:
+        raise UsageError(
+            f"minority names {recipe.minority.task} {', '.join(unknown)}, which the recipe does not train."
+        )
+    return task, [task.classes.index(name) for name in recipe.minority.classes]
 
 
 def augment(crops: Tensor, recipe: AugmentationRecipe, size: int, generator: Generator) -> Tensor:
     """Change and resize a batch.
 
     Args:
-        crops: uint8, n x 3 x S x S, RGB.
+        crops: uint8 or float, n x 3 x S x S, RGB, 0-255.
         recipe: what to draw.
         size: side of the result in pixels.
         generator: source of all randomness, on the CPU.
@@ -32,7 +67,7 @@ def augment(crops: Tensor, recipe: AugmentationRecipe, size: int, generator: Gen
         float32, n x 3 x size x size, 0-255.
     """
     images = crops.float()
-    images = _move(images, recipe, generator)
+    images = _move(images, recipe, size, generator)
     images = resize(images, size)
     images = _blur(images, recipe, generator)
     images = _recolour(images, recipe, generator)
@@ -59,20 +94,51 @@ def _chosen(n: int, probability: float, generator: Generator, like: Tensor) -> T
     return (torch.rand(n, generator=generator) < probability).to(like.device)
 
 
-def _move(images: Tensor, recipe: AugmentationRecipe, generator: Generator) -> Tensor:
-    """Mirror, rotate, zoom and shift, by one interpolation."""
+def _move(images: Tensor, recipe: AugmentationRecipe, size: int, generator: Generator) -> Tensor:
+    """Mirror, rotate, zoom, shift and cut out, by one interpolation. ``size``: of the result, for whole pixels."""
     n = len(images)
     mirror = 1 - 2 * _chosen(n, recipe.flip, generator, images).float()
     angle = _uniform(n, -recipe.rotation, recipe.rotation, generator, images) * math.pi / 180
     scale = 1 + _uniform(n, -recipe.zoom, recipe.zoom, generator, images)
     shift_x = 2 * _uniform(n, -recipe.shift, recipe.shift, generator, images)
     shift_y = 2 * _uniform(n, -recipe.shift, recipe.shift, generator, images)
-    if not (recipe.rotation or recipe.zoom or recipe.shift):
+    width = height = torch.ones_like(scale)
+    if recipe.crop_padding:
+        step = 2 / size
+        shift_x = shift_x + step * _whole(n, recipe.crop_padding, generator, images)
+        shift_y = shift_y + step * _whole(n, recipe.crop_padding, generator, images)
+    if recipe.resized_crop != (1.0, 1.0):
+        width, height, left, top = _cut_out(n, recipe.resized_crop, generator, images)
+        shift_x, shift_y = shift_x + left, shift_y + top
+    elif not (recipe.rotation or recipe.zoom or recipe.shift or recipe.crop_padding):
         return torch.where(mirror[:, None, None, None] < 0, images.flip(3), images)
     cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
-    rows = [torch.stack([mirror * cos, -sin, shift_x], 1), torch.stack([mirror * sin, cos, shift_y], 1)]
+    rows = [
+        torch.stack([width * mirror * cos, -height * sin, shift_x], 1),
+        torch.stack([width * mirror * sin, height * cos, shift_y], 1),
+    ]
     grid = functional.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
     return functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _whole(n: int, most: int, generator: Generator, like: Tensor) -> Tensor:
+    """Whole numbers within +- ``most``, float, n."""
+    return torch.randint(-most, most + 1, (n,), generator=generator).to(like)
+
+
+def _cut_out(
+    n: int, area_range: tuple[float, float], generator: Generator, like: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Random rectangles inside the image: width and height as shares of the side, and their centre from the image's, in
+    half sides. As torchvision's RandomResizedCrop, but every draw fits."""
+    area = _uniform(n, *area_range, generator, like)
+    # A rectangle of this area fits while neither side is longer than the image.
+    widest = torch.minimum(-torch.log(area), torch.full_like(area, math.log(4 / 3)))
+    ratio = torch.exp(_uniform(n, -1, 1, generator, like) * widest)
+    width, height = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
+    left = _uniform(n, -1, 1, generator, like) * (1 - width)
+    top = _uniform(n, -1, 1, generator, like) * (1 - height)
+    return width, height, left, top
 
 
 def _blur(images: Tensor, recipe: AugmentationRecipe, generator: Generator) -> Tensor:
@@ -96,7 +162,7 @@ def _recolour(images: Tensor, recipe: AugmentationRecipe, generator: Generator) 
     saturation, contrast, brightness = factor(recipe.saturation), factor(recipe.contrast), factor(recipe.brightness)
     grey = _chosen(n, recipe.grey, generator, images)[:, None, None, None]
     saturation = torch.where(grey, torch.zeros_like(saturation), saturation)
-    luma = (images * images.new_tensor(_LUMA)[None, :, None, None]).sum(dim=1, keepdim=True)
+    luma = (images * images.new_tensor(LUMA)[None, :, None, None]).sum(dim=1, keepdim=True)
     images = luma + (images - luma) * saturation
     mean = luma.mean(dim=(2, 3), keepdim=True)
     return (((images - mean) * contrast + mean) * brightness).clamp(0, 255)

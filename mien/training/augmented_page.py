@@ -10,21 +10,23 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mien.files import atomic_path
-from mien.training.augmentation import augment, resize
+from mien.training.augmentation import Minority, augment_batch, resize
 from mien.training.batches import FaceBatches
 from mien.training.recipe import Recipe
 
 FACES, DRAWS = 8, 9
 
 
-def write_augmented_page(path: Path, faces: FaceBatches, rows: NDArray[np.int64], recipe: Recipe) -> None:
+def write_augmented_page(
+    path: Path, faces: FaceBatches, rows: NDArray[np.int64], recipe: Recipe, minority: Minority | None = None
+) -> None:
     """Write the picture: one row a face, first the crop, then `DRAWS` draws at the last stage's size."""
     size = recipe.stages[-1].size
     chosen = np.random.default_rng(recipe.seed).choice(rows, size=min(FACES, len(rows)), replace=False)
-    crops = faces[np.sort(chosen)]["crops"]
+    batch = faces[np.sort(chosen)]
     generator = torch.Generator().manual_seed(recipe.seed)
-    columns = [resize(crops.float(), size)]
-    columns += [augment(crops, recipe.augmentation, size, generator) for _ in range(DRAWS)]
+    columns = [resize(batch["crops"].float(), size)]
+    columns += [augment_batch(batch, recipe, minority, recipe.epochs, generator) for _ in range(DRAWS)]
     page = torch.cat([torch.cat(list(column), dim=1) for column in columns], dim=2)
     with atomic_path(path) as temporary:
         Image.fromarray(page.permute(1, 2, 0).round().byte().numpy()).save(temporary)

@@ -40,15 +40,24 @@ class FaceBatches(Dataset[Batch]):
 
 
 class BatchOrder(Sampler[NDArray[np.int64]]):
-    """Row numbers of each batch. Shuffled anew each epoch when ``seed`` is given, else in order.
+    """Row numbers of each batch. Shuffled anew each epoch when ``seed`` is given, else in order; with ``chances`` (one
+    a row, any sum) drawn with replacement, as many as there are rows.
 
     With several processes each takes every n-th batch, all the same number of them. A shuffled last batch that is too
     small for batch statistics (fewer than half) is left out.
     """
 
     def __init__(
-        self, rows: NDArray[np.int64], batch_size: int, *, seed: int | None, rank: int = 0, world: int = 1
+        self,
+        rows: NDArray[np.int64],
+        batch_size: int,
+        *,
+        seed: int | None,
+        chances: NDArray[np.float64] | None = None,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
+        self._chances = None if chances is None else chances / chances.sum()
         self._rows, self._batch_size, self._seed = rows, batch_size, seed
         self._rank, self._world, self._epoch = rank, world, 0
 
@@ -64,10 +73,23 @@ class BatchOrder(Sampler[NDArray[np.int64]]):
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
         rows = self._rows
         if self._seed is not None:
-            rows = np.random.default_rng((self._seed, self._epoch)).permutation(rows)
+            random = np.random.default_rng((self._seed, self._epoch))
+            drawn = self._chances is not None
+            rows = random.choice(rows, len(rows), p=self._chances) if drawn else random.permutation(rows)
         for index in range(len(self)):
             start = (index * self._world + self._rank) * self._batch_size
             yield rows[start : start + self._batch_size]
+
+
+def balancing_chances(labels: NDArray[np.int64], power: float) -> NDArray[np.float64]:
+    """The chance of each row: its class's frequency to the power of minus ``power``; sums to 1.
+
+    >>> balancing_chances(np.array([0, 0, 0, 1]), 1.0).round(3).tolist()
+    [0.167, 0.167, 0.167, 0.5]
+    """
+    _, numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    chances = counts.astype(np.float64)[numbers] ** -power
+    return np.asarray(chances / chances.sum(), dtype=np.float64)
 
 
 def batch_loader(dataset: FaceBatches, order: BatchOrder) -> DataLoader[Batch]:

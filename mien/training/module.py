@@ -6,24 +6,24 @@ resumed run goes on exactly as an uninterrupted one.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mien.errors import MienError
+from mien.errors import MienError, UsageError
 from mien.labels import Task
-from mien.losses.nominal import UNLABELLED, nominal_loss
-from mien.losses.ordinal import ordinal_loss
 from mien.losses.weighting import WEIGHTINGS
-from mien.models.network import FaceAttributeNetwork
-from mien.training.augmentation import augment, resize
+from mien.models.backbones import StemShape
+from mien.models.network import FaceAttributeNetwork, HeadChoice, NetworkShape
+from mien.training.augmentation import Minority, augment_batch, resize
 from mien.training.batches import Batch
 from mien.training.recipe import Recipe
+from mien.training.schedule import rate_factor
 from mien.training.validation import validation_figures
 
 
@@ -35,29 +35,47 @@ class AttributeTraining(pl.LightningModule):
         tasks: what to estimate.
         steps_per_epoch: optimiser steps, for the schedule.
         pretrained: overrides the recipe's own choice, where the weights come from elsewhere.
+        minority: the task and classes that are augmented further (`minority_classes`).
     """
 
     def __init__(
-        self, recipe: Recipe, tasks: Sequence[Task], steps_per_epoch: int, *, pretrained: bool | None = None
+        self,
+        recipe: Recipe,
+        tasks: Sequence[Task],
+        steps_per_epoch: int,
+        *,
+        pretrained: bool | None = None,
+        minority: Minority | None = None,
     ) -> None:
         super().__init__()
         self.recipe, self.tasks, self.steps_per_epoch = recipe, tuple(tasks), steps_per_epoch
         self.network = build_network(recipe, self.tasks, pretrained=pretrained).to(memory_format=torch.channels_last)
         self.weighting = WEIGHTINGS[recipe.loss.weighting]([task.name for task in tasks], recipe.loss.weights)
+        self._minority = minority
         self.last_figures: dict[str, float] = {}
         self._seen: list[tuple[dict[str, np.ndarray], Batch]] = []
         self._sums: dict[str, list[Tensor]] = {}
+
+    def on_train_epoch_start(self) -> None:
+        """Freeze the parts that this epoch's stage does not train: their weights and their batch statistics."""
+        parts: dict[str, tuple[nn.Module, ...]] = {"backbone": (self.network.backbone, self.network.norm)}
+        parts |= {task.name: (self.network.head(task.name),) for task in self.tasks}
+        for name, modules in parts.items():
+            for module in modules:
+                module.requires_grad_(self._trains(name)).train(self._trains(name))
+
+    def _trains(self, part: str) -> bool:
+        return self.recipe.trains_at(self.current_epoch, part)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         torch.manual_seed(step_seed(self.recipe.seed, self.global_step))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         generator = torch.Generator().manual_seed(step_seed(self.recipe.seed + 1, self.global_step))
-        size = self.recipe.size_at(self.current_epoch)
         with torch.autocast(self.device.type, enabled=False):
-            crops = augment(batch["crops"], self.recipe.augmentation, size, generator)
+            crops = augment_batch(batch, self.recipe, self._minority, self.current_epoch, generator)
         losses = self.task_losses(self.network(crops.to(memory_format=torch.channels_last)), batch)
-        total = self.weighting(losses)
+        total = self.weighting({name: value for name, value in losses.items() if self._trains(name)})
         self._remember({"train/loss": total, **{f"train/loss_{name}": value for name, value in losses.items()}})
         return total
 
@@ -65,18 +83,8 @@ class AttributeTraining(pl.LightningModule):
         """The mean loss a task over the faces that have its label (0 where none has)."""
         losses = {}
         for task in self.tasks:
-            if task.kind == "nominal":
-                labels = batch[task.name]
-                smoothing = self.recipe.loss.label_smoothing.get(task.name, 0.0)
-                each, labelled = (
-                    nominal_loss(logits[task.name], labels, label_smoothing=smoothing),
-                    labels != UNLABELLED,
-                )
-            else:
-                low, high = (batch[name] for name in task.columns)
-                each = ordinal_loss(logits[task.name], low, high, task.lowest, l1=self.recipe.loss.ordinal_l1)
-                labelled = ~torch.isnan(low)
-            losses[task.name] = each.sum() / labelled.sum().clamp(min=1)
+            each, counted = self.network.losses(logits, task, tuple(batch[name] for name in task.columns))
+            losses[task.name] = each.sum() / counted.sum().clamp(min=1)
         return losses
 
     def _remember(self, values: dict[str, Tensor]) -> None:
@@ -124,29 +132,39 @@ class AttributeTraining(pl.LightningModule):
         others = [value for value in self.parameters() if value.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
         optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, self._rate_at)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate_factor(self.recipe, self.steps_per_epoch))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _rate_at(self, step: int) -> float:
-        """Share of the peak rate at an optimiser step: linear warm-up, then a cosine."""
-        warmup = self.recipe.optimiser.warmup_epochs * self.steps_per_epoch
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        whole = max(self.recipe.epochs * self.steps_per_epoch - warmup, 1)
-        floor = self.recipe.optimiser.final_fraction
-        return floor + (1 - floor) * (1 + math.cos(math.pi * min((step - warmup) / whole, 1.0))) / 2
 
 
 def build_network(recipe: Recipe, tasks: Sequence[Task], *, pretrained: bool | None = None) -> FaceAttributeNetwork:
     """The network of a recipe; ``pretrained`` overrides the recipe's own choice."""
     torch.manual_seed(recipe.seed)
-    return FaceAttributeNetwork(
-        recipe.model.backbone,
-        tasks,
-        pretrained=recipe.model.pretrained if pretrained is None else pretrained,
-        dropout=recipe.model.dropout,
-        drop_path=recipe.model.drop_path,
+    model = recipe.model
+    shape = NetworkShape(
+        backbone=model.backbone,
+        pretrained=model.pretrained if pretrained is None else pretrained,
+        channels=model.channels,
+        stem=None if model.stem is None else StemShape(**asdict(model.stem)),
+        kaiming=model.initialisation == "kaiming",
+        layer_norm=model.norm == "layer",
+        dropout=model.dropout,
+        drop_path=model.drop_path,
     )
+    return FaceAttributeNetwork(shape, tasks, {task.name: _head(recipe, task, tasks) for task in tasks})
+
+
+def _head(recipe: Recipe, task: Task, tasks: Sequence[Task]) -> HeadChoice:
+    """The head of a task, with the settings of its loss."""
+    other = recipe.model.heads.get(task.name)
+    if other is not None:
+        bins = next(found for found in tasks if found.name == other.bins)
+        if task.kind != "ordinal" or bins.bins_of != task.name:
+            raise UsageError(f"The two-stage head of {task.name} needs an ordinal task and bins of it.")
+        return HeadChoice(name=other.kind, options={"bins": bins, "mix": other.mix, "width": other.width})
+    if task.kind == "nominal":
+        smoothing = recipe.loss.label_smoothing.get(task.name, 0.0)
+        return HeadChoice(name="nominal", options={"label_smoothing": smoothing})
+    return HeadChoice(name="ordinal", options={"l1": recipe.loss.ordinal_l1})
 
 
 def step_seed(seed: int, step: int) -> int:

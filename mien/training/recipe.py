@@ -26,13 +26,65 @@ Range = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
+class StemRecipe:
+    """The first convolution of a ResNet for small images: its side and stride, and whether max-pooling follows."""
+
+    kernel: Literal[1, 3, 5, 7] = 3
+    stride: Literal[1, 2] = 1
+    max_pool: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+class HeadRecipe:
+    """Another head than a task's own. ``two_stage`` (an ordinal task): one regressor a bin of the task ``bins``;
+    ``mix`` takes the regressor of the likeliest bin (``hard``) or all by their bin's probability (``soft``)."""
+
+    kind: Literal["two_stage"]
+    bins: str
+    mix: Literal["hard", "soft"] = "hard"
+    width: Annotated[int, Field(ge=1, le=4096)] = 64
+
+
+@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+class BinsRecipe:
+    """A task made of another: bins of an ordinal task ``of``, by the lowest level of each bin but the first
+    (``edges``), or so many bins with about equal counts of training faces (``equal_count``)."""
+
+    of: str
+    edges: list[int] = field(default_factory=list)
+    equal_count: Annotated[int, Field(ge=0, le=100)] = 0
+
+    @model_validator(mode="after")
+    def _check_one_way(self) -> BinsRecipe:
+        if bool(self.edges) == (self.equal_count > 1):
+            raise ValueError("bins need either edges or equal_count (2 or more)")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=_CHECKED)
 class ModelRecipe:
-    """The network. ``backbone``: a timm name; ``pretrained``: from ImageNet weights; dropout before every head."""
+    """The network.
+
+    ``backbone``: a timm name; ``pretrained``: from ImageNet weights; ``channels``: 1 for grey, scaled to [-1, 1];
+    ``stem``: another first convolution; ``initialisation``: kaiming is He et al.'s (2015) by fan-in, for every layer;
+    ``norm``: LayerNorm on the embedding; ``dropout``: before every head; ``heads``: by task, where not its own.
+    """
 
     backbone: str
     pretrained: bool = True
+    channels: Literal[1, 3] = 3
+    stem: StemRecipe | None = None
+    initialisation: Literal["default", "kaiming"] = "default"
+    norm: Literal["none", "layer"] = "none"
     dropout: Share = 0.2
     drop_path: Share = 0.0
+    heads: dict[str, HeadRecipe] = field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check_start(self) -> ModelRecipe:
+        if self.initialisation == "kaiming" and self.pretrained:
+            raise ValueError("kaiming initialisation starts anew: it needs pretrained: false")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
@@ -48,10 +100,17 @@ class LossRecipe:
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
 class Stage:
-    """Some epochs at one crop size: progressive resizing (Howard 2018) lists several, small first."""
+    """Some epochs at one crop size: progressive resizing (Howard 2018) lists several, small first.
+
+    ``trains``: the parts that learn (``backbone`` or a task's name, for its head), all by default; the others keep
+    their weights and batch statistics, and their losses do not count. ``learning_rate``: begins a new warm-up and
+    cosine from this peak; without it the stage goes on with the one before.
+    """
 
     size: Annotated[int, Field(ge=16, le=512)]
     epochs: Annotated[int, Field(ge=1, le=1000)]
+    trains: list[str] = field(default_factory=list)
+    learning_rate: Positive | None = None
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
@@ -70,12 +129,16 @@ class AugmentationRecipe:
     """Random changes of each training crop, drawn for each face; a zero switches a change off.
 
     ``flip``, ``grey``, ``blur``, ``noise``, ``erase``: probabilities. ``rotation``: degrees, ``shift`` and ``zoom``:
-    shares of the side, each drawn evenly within +-. ``brightness``, ``contrast``, ``saturation``: factors drawn within
-    1 +- the number. ``blur_side``: range of the side, as a share, that a blurred crop is shrunk to and back;
-    ``noise_level``: largest standard deviation, in grey levels; ``erase_area``: range of the erased share.
+    shares of the side, each drawn evenly within +-. ``crop_padding``: whole pixels within which a padded crop is cut
+    anew; ``resized_crop``: range of the area, as a share, that is cut out and enlarged again. ``brightness``,
+    ``contrast``, ``saturation``: factors drawn within 1 +- the number. ``blur_side``: range of the side, as a share,
+    that a blurred crop is shrunk to and back; ``noise_level``: largest standard deviation, in grey levels;
+    ``erase_area``: range of the erased share.
     """
 
     flip: Share = 0.5
+    crop_padding: Annotated[int, Field(ge=0, le=64)] = 0
+    resized_crop: Range = (1.0, 1.0)
     rotation: NotNegative = 0.0
     shift: Share = 0.0
     zoom: Share = 0.0
@@ -92,7 +155,7 @@ class AugmentationRecipe:
 
     @model_validator(mode="after")
     def _check_ranges(self) -> AugmentationRecipe:
-        for name in ("blur_side", "erase_area"):
+        for name in ("blur_side", "erase_area", "resized_crop"):
             low, high = getattr(self, name)
             if not 0 < low <= high <= 1:
                 raise ValueError(f"{name} must be two shares, 0 < low <= high <= 1, got {low} and {high}")
@@ -100,13 +163,32 @@ class AugmentationRecipe:
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
+class MinorityRecipe:
+    """Further changes, after the others, of the faces of some classes of a nominal task."""
+
+    task: str
+    classes: Annotated[list[str], Field(min_length=1)]
+    augmentation: AugmentationRecipe
+
+
+@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+class SamplerRecipe:
+    """Draw training faces with replacement, each with its class's frequency to the power of minus ``power``: 1 makes
+    the classes of the task ``balance`` equally frequent. A face without the label counts as a class of its own."""
+
+    balance: str
+    power: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, config=_CHECKED)
 class Recipe:
-    """One training. ``tasks``: names of the data set's tasks; ``patience``: epochs without a better validation score
-    before the run stops (0: never); ``ema_decay``: exponential weight averaging (0: none)."""
+    """One training. ``tasks``: names of the data set's tasks, or of ``bins``; ``patience``: epochs without a better
+    validation score before the run stops (0: never); ``ema_decay``: exponential weight averaging (0: none)."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
     description: str = ""
     tasks: Annotated[list[str], Field(min_length=1)]
+    bins: dict[str, BinsRecipe] = field(default_factory=dict)
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     batch_size: Annotated[int, Field(ge=2, le=65536)] = 64
     stages: Annotated[list[Stage], Field(min_length=1)]
@@ -114,6 +196,8 @@ class Recipe:
     loss: LossRecipe = field(default_factory=LossRecipe)
     optimiser: OptimiserRecipe = field(default_factory=OptimiserRecipe)
     augmentation: AugmentationRecipe = field(default_factory=AugmentationRecipe)
+    minority: MinorityRecipe | None = None
+    sampler: SamplerRecipe | None = None
     ema_decay: Share = 0.0
     patience: Annotated[int, Field(ge=0)] = 0
     precision: Literal["auto", "bf16", "fp32"] = "auto"
@@ -125,6 +209,13 @@ class Recipe:
         strangers = (set(self.loss.weights) | set(self.loss.label_smoothing)) - set(self.tasks)
         if strangers:
             raise ValueError(f"the loss names tasks that the recipe does not train: {', '.join(sorted(strangers))}")
+        for name, head in self.model.heads.items():
+            if name not in self.tasks or head.bins not in self.tasks:
+                raise ValueError(f"the head of {name} needs both {name} and {head.bins} among the tasks")
+        for number, stage in enumerate(self.stages):
+            unknown = sorted(set(stage.trains) - {"backbone", *self.tasks})
+            if unknown:
+                raise ValueError(f"stage {number} trains unknown parts: {', '.join(unknown)}")
         return self
 
     @property
@@ -132,13 +223,22 @@ class Recipe:
         """Epochs of all stages."""
         return sum(stage.epochs for stage in self.stages)
 
-    def size_at(self, epoch: int) -> int:
-        """The crop size of an epoch (0-based); the last stage's beyond the end."""
+    def stage_at(self, epoch: int) -> Stage:
+        """The stage of an epoch (0-based); the last one beyond the end."""
         for stage in self.stages:
             epoch -= stage.epochs
             if epoch < 0:
-                return stage.size
-        return self.stages[-1].size
+                return stage
+        return self.stages[-1]
+
+    def size_at(self, epoch: int) -> int:
+        """The crop size of an epoch (0-based)."""
+        return self.stage_at(epoch).size
+
+    def trains_at(self, epoch: int, part: str) -> bool:
+        """Whether ``backbone``, or the head of a task, learns in an epoch (0-based)."""
+        parts = self.stage_at(epoch).trains
+        return not parts or part in parts
 
     def to_text(self) -> str:
         """YAML that `parse_recipe` reads back."""

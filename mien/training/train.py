@@ -12,15 +12,18 @@ import lightning
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mien import __version__
 from mien.data.dataset import PreparedDataset, open_dataset
 from mien.errors import MienError, UsageError
-from mien.labels import Task, select_tasks
+from mien.labels import Task, bin_task, select_tasks
+from mien.models.heads import TwoStageHead
 from mien.progress import console
 from mien.training import run_folder
+from mien.training.augmentation import minority_classes
 from mien.training.augmented_page import write_augmented_page
-from mien.training.batches import BatchOrder, FaceBatches, batch_loader
+from mien.training.batches import BatchOrder, FaceBatches, balancing_chances, batch_loader
 from mien.training.history import History
 from mien.training.module import AttributeTraining
 from mien.training.precision import keep_depthwise_in_float32
@@ -54,23 +57,27 @@ def train(
     checkpoint = _prepare_folder(recipe, out, resume)
     dataset = open_dataset(data, fold=fold)
     _check_same_data(out, dataset, fold)
-    tasks = select_tasks(dataset.tasks, recipe.tasks)
-    faces = FaceBatches(dataset, tasks)
+    tasks = select_tasks((*dataset.tasks, *bin_tasks(recipe, dataset)), recipe.tasks)
+    minority = minority_classes(recipe, dataset.tasks)
+    # What is augmented further may depend on a label that is not trained.
+    labels = {task.name: task for task in (*tasks, *((minority[0],) if minority else ()))}
+    faces = FaceBatches(dataset, tuple(labels.values()))
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     train_rows, val_rows = dataset.rows("train"), dataset.rows("val")
-    order = BatchOrder(train_rows, recipe.batch_size, seed=recipe.seed, rank=rank, world=world)
+    chances = _chances(recipe, dataset, train_rows)
+    order = BatchOrder(train_rows, recipe.batch_size, seed=recipe.seed, chances=chances, rank=rank, world=world)
     val_order = BatchOrder(val_rows, VALIDATION_BATCH, seed=None, rank=rank, world=world)
     quieten_lightning()
-    module = AttributeTraining(
-        recipe, tasks, steps_per_epoch=len(order), pretrained=None if start_from is None else False
-    )
+    pretrained = None if start_from is None else False
+    module = AttributeTraining(recipe, tasks, len(order), pretrained=pretrained, minority=minority)
     origin = None if start_from is None else start_from_run(module.network, start_from, dataset, fold)
     _check_same_start(out, origin)
+    _fit_scales(module, dataset, train_rows)
     if not torch.cuda.is_available():
         keep_depthwise_in_float32(module.network)
     # Only now: what fails above leaves no run that a corrected command would have to go on with.
     run_folder.write_start(out, recipe, tasks)
-    write_augmented_page(out / "augmented.png", faces, train_rows, recipe)
+    write_augmented_page(out / "augmented.png", faces, train_rows, recipe, minority)
     history = History(out)
     trainer = make_trainer(recipe, out, [history])
     started = time.time()
@@ -86,6 +93,49 @@ def train(
         weights_only=True,
     )
     return _finish(out, info, history, trainer, time.time() - started)
+
+
+def bin_tasks(recipe: Recipe, dataset: PreparedDataset) -> tuple[Task, ...]:
+    """The tasks that the recipe makes of others: bins of an ordinal task's levels."""
+    known = {task.name: task for task in dataset.tasks}
+    made = []
+    for name, bins in recipe.bins.items():
+        source = known.get(bins.of)
+        if name in known or source is None or source.kind != "ordinal":
+            raise UsageError(f"bins.{name} needs a new name and an ordinal task of the data, got {bins.of!r}.")
+        low, high = (ends[dataset.rows("train")] for ends in dataset.ordinal_labels(source))
+        made.append(bin_task(name, source, bins.edges or equal_count_edges((low + high) / 2, bins.equal_count)))
+    return tuple(made)
+
+
+def equal_count_edges(levels: NDArray[np.floating], count: int) -> list[int]:
+    """Edges of ``count`` bins that hold about as many of these labels each; fewer where one level fills several bins.
+
+    >>> equal_count_edges(np.array([1, 2, 3, 4, 5, 6], np.float32), 3)
+    [3, 5]
+    """
+    known = np.sort(levels[~np.isnan(levels)])
+    places = [round(len(known) * number / count) for number in range(1, count)]
+    return sorted({int(np.ceil(known[place])) for place in places if place < len(known) and known[place] > known[0]})
+
+
+def _chances(recipe: Recipe, dataset: PreparedDataset, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    """The chance of each training face to be drawn; None where all are seen once an epoch."""
+    if recipe.sampler is None:
+        return None
+    (task,) = select_tasks((*dataset.tasks, *bin_tasks(recipe, dataset)), [recipe.sampler.balance])
+    if task.kind != "nominal":
+        raise UsageError(f"sampler.balance must name a nominal task, got {task.name!r}.")
+    return balancing_chances(dataset.nominal_labels(task)[rows], recipe.sampler.power)
+
+
+def _fit_scales(module: AttributeTraining, dataset: PreparedDataset, rows: NDArray[np.int64]) -> None:
+    """Let regressors count in the spread of the training labels; a checkpoint brings its own."""
+    for task in module.tasks:
+        head = module.network.head(task.name)
+        if isinstance(head, TwoStageHead):
+            low, high = (torch.from_numpy(ends[rows]) for ends in dataset.ordinal_labels(task))
+            head.fit_scale(low, high)
 
 
 def _prepare_folder(recipe: Recipe, out: Path, resume: bool) -> Path | None:

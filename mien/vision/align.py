@@ -16,6 +16,8 @@ from mien.vision.detect import Detection, FaceDetector
 
 #: Written into every bundle; change it with the template.
 CROP_RECIPE = "five-landmarks-37"
+#: Of prepared data whose images were kept in their own frame.
+WHOLE_RECIPE = "whole-image"
 
 #: Where the landmarks land, as fractions of the crop's side (x, y), in the order of `Detection.landmarks`.
 TEMPLATE = np.array([[0.315, 0.31], [0.685, 0.31], [0.5, 0.508], [0.346, 0.68], [0.654, 0.68]], dtype=np.float64)

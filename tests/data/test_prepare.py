@@ -114,6 +114,20 @@ def test_crops_belong_to_their_rows(prepared: PreparedDataset, utkface: Path) ->
         np.testing.assert_array_equal(prepared.crops[row], expected)
 
 
+def test_pixel_rows_as_they_are_stay_as_they_are(sample_data: Path, tmp_path: Path) -> None:
+    source = sample_data / "pixels.csv"
+    options = PrepareOptions(sources=(f"pixels:{source}",), out=tmp_path / "data", crop_size=48, align=False)
+    data = prepare(options)
+    with source.open(encoding="utf-8", newline="") as file:
+        greys = {number: row["pixels"] for number, row in enumerate(csv.DictReader(file), start=2)}
+    for row in range(0, len(data.manifest), 17):
+        line = int(data.manifest["path"].iat[row].rpartition("#")[2])
+        expected = np.array(greys[line].split(), np.uint8).reshape(48, 48)
+        assert (data.crops[row] == expected[:, :, None]).all()
+    assert data.info["crop"]["recipe"] == "whole-image"
+    assert set(data.manifest["crop_kind"]) == {"whole"}
+
+
 def test_running_again_gives_the_same_files(prepared: PreparedDataset, utkface: Path, tmp_path: Path) -> None:
     again = run([f"utkface:{utkface}"], tmp_path / "again")
     for name in ("manifest.parquet", "crops.npy", "quarantine.csv", "label_conflicts.csv"):

@@ -9,12 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from mien.training.augmentation import augment, resize
-from mien.training.recipe import AugmentationRecipe, load_recipe
+from mien.errors import UsageError
+from mien.labels import AGE, ETHNICITY, GENDER
+from mien.training.augmentation import augment, augment_batch, minority_classes, resize
+from mien.training.recipe import AugmentationRecipe, load_recipe, parse_recipe
 
 EVERYTHING = AugmentationRecipe(
     flip=0.5, rotation=20, shift=0.1, zoom=0.2, brightness=0.4, contrast=0.4, saturation=0.5, grey=0.3, blur=0.5,
-    noise=0.5, erase=0.5, erase_area=(0.05, 0.2),
+    noise=0.5, erase=0.5, erase_area=(0.05, 0.2), crop_padding=3, resized_crop=(0.8, 1.0),
 )  # fmt: skip
 ALWAYS = 0.9999999
 
@@ -195,3 +197,50 @@ def test_interpolation_past_the_edge_repeats_it() -> None:
     images = augment(flat, only(rotation=45, shift=0.3), 32, seeded())
     torch.testing.assert_close(images, flat.float(), atol=1e-3, rtol=0)
     assert math.isfinite(float(images.sum()))
+
+
+def test_a_padded_crop_moves_by_whole_pixels() -> None:
+    """Padding 2 of a 20-pixel result: a dot lands 0, 1 or 2 whole pixels away, in both directions."""
+    dot = torch.zeros(400, 3, 20, 20, dtype=torch.uint8)
+    dot[:, :, 10, 10] = 255
+    moved = augment(dot, only(crop_padding=2), 20, seeded())
+    places = {tuple(place) for place in moved[:, 0].flatten(1).argmax(dim=1)[:, None].tolist()}
+    steps = {(place // 20 - 10, place % 20 - 10) for (place,) in places}
+    assert steps == {(y, x) for y in range(-2, 3) for x in range(-2, 3)}
+    torch.testing.assert_close(moved[:, 0].amax(dim=(1, 2)), torch.full((400,), 255.0), atol=0.1, rtol=0)
+
+
+def test_a_resized_crop_enlarges_within_its_range() -> None:
+    """A plain square of half the side: cutting out 81 % of the area enlarges it to 1 / 0.9 of the side, on average."""
+    square = torch.zeros(200, 3, 40, 40, dtype=torch.uint8)
+    square[:, :, 10:30, 10:30] = 255
+    cut = augment(square, only(resized_crop=(0.81, 0.81)), 40, seeded())
+    assert (cut[:, 0] / 255).sum(dim=(1, 2)).mean().item() == pytest.approx(400 / 0.81, rel=0.02)
+    assert torch.equal(augment(square, only(resized_crop=(1.0, 1.0)), 40, seeded()), square.float())
+
+
+MINORITY = """
+name: extra
+tasks: [gender]
+stages: [{size: 32, epochs: 1}]
+model: {backbone: test_resnet, pretrained: false}
+augmentation: {flip: 0}
+minority: {task: ethnicity, classes: [black, other], augmentation: {flip: 0, erase: 0.9999999, erase_area: [0.1, 0.1]}}
+"""
+
+
+def test_only_minority_classes_are_changed_further() -> None:
+    recipe = parse_recipe(MINORITY)
+    minority = minority_classes(recipe, (AGE, GENDER, ETHNICITY))
+    assert minority == (ETHNICITY, [1, 4])
+    batch = {"crops": crops(6, 32), "ethnicity": torch.tensor([0, 1, 2, 4, -1, 1])}
+    images = augment_batch(batch, recipe, minority, 0, seeded())
+    changed = (images != batch["crops"].float()).flatten(1).any(dim=1)
+    assert changed.tolist() == [False, True, False, True, False, True]
+
+
+def test_a_minority_that_the_data_lacks_is_refused() -> None:
+    with pytest.raises(UsageError, match="blue"):
+        minority_classes(parse_recipe(MINORITY, ["minority.classes=[blue]"]), (ETHNICITY,))
+    with pytest.raises(UsageError, match="ethnicity"):
+        minority_classes(parse_recipe(MINORITY), (GENDER,))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mien.data.dataset import open_dataset
-from mien.training.batches import BatchOrder, FaceBatches, batch_loader
+from mien.training.batches import BatchOrder, FaceBatches, balancing_chances, batch_loader
 from tests.prepared import write_prepared
 
 ROWS = np.arange(100, 203)
@@ -102,3 +102,19 @@ def test_the_loader_gives_whole_batches(faces: FaceBatches) -> None:
     order = BatchOrder(np.arange(30), 8, seed=0)
     sizes = [len(batch["gender"]) for batch in batch_loader(faces, order)]
     assert sizes == [8, 8, 8, 6]
+
+
+def test_balancing_draws_every_class_about_as_often() -> None:
+    labels = np.repeat([0, 1, 2], [900, 90, 10])
+    order = BatchOrder(np.arange(1000), 50, seed=1, chances=balancing_chances(labels, 1.0))
+    drawn = np.concatenate([flat(epoch(order, number)) for number in range(3)])
+    assert len(drawn) == 3000
+    # 1,000 draws a class, give or take four deviations.
+    assert np.abs(np.bincount(labels[drawn]) - 1000).max() < 4 * (3000 * 2 / 9) ** 0.5
+    assert epoch(order, 0) == epoch(order, 0) != epoch(order, 1)
+
+
+def test_a_lesser_power_balances_less() -> None:
+    labels = np.repeat([0, 1], [900, 100])
+    chances = balancing_chances(labels, 0.5)
+    assert chances[labels == 0].sum() == pytest.approx(0.75)

@@ -15,17 +15,6 @@ from tests.training.tiny import tiny_recipe
 TASKS = (AGE, GENDER, ETHNICITY)
 
 
-def test_the_rate_warms_up_and_falls_along_a_cosine() -> None:
-    """Three epochs of 10 steps, one of them warm-up: steps 0-9 climb by elevenths, then 20 steps of cosine."""
-    recipe = tiny_recipe("optimiser={learning_rate: 1, warmup_epochs: 1, final_fraction: 0.1}")
-    rate = AttributeTraining(recipe, TASKS, steps_per_epoch=10)._rate_at
-    assert [rate(step) for step in range(10)] == pytest.approx([(step + 1) / 11 for step in range(10)])
-    assert rate(10) == pytest.approx(1)
-    assert rate(15) == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi / 4)) / 2)
-    assert rate(20) == pytest.approx(0.55)
-    assert rate(30) == rate(99) == pytest.approx(0.1)
-
-
 def test_seeds_of_steps_do_not_repeat() -> None:
     seeds = {step_seed(seed, step) for seed in range(3) for step in range(2000)}
     assert len(seeds) == 6000
