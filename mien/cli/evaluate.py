@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -73,6 +74,7 @@ def _predict(
     from mien.data.dataset import open_dataset
     from mien.evaluation.model import open_model
     from mien.evaluation.predictions import build_predictions, choose_rows, trained_on
+    from mien.export.calibration import fit_calibration
 
     if data is None:
         raise UsageError("To evaluate a model, say on which prepared data: --data FOLDER.")
@@ -85,6 +87,9 @@ def _predict(
                 f"The model was trained with --fold {trained}: fold {fold} holds faces that it learned from."
             )
         dataset = open_dataset(data, fold=trained)
+    if model.is_dir() and trained_on(opened, dataset) and "val" in dataset.split_of:
+        # A run answers as its bundle would.
+        opened = replace(opened, calibration=fit_calibration(opened, dataset))
     rows = choose_rows(dataset, split, limit, seed)
     return build_predictions(opened, dataset, rows, split), dataset.crops[rows]
 

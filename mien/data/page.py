@@ -1,5 +1,5 @@
-"""A prepared data set in, two pictures out: what is in it (dataset.png) and which pairs lie at the threshold for copies
-(duplicates.png)."""
+"""A prepared data set in, three pictures out: what is in it (dataset.png; classes.png without a face) and which pairs
+lie at the threshold for copies (duplicates.png)."""
 
 from __future__ import annotations
 
@@ -26,16 +26,34 @@ _SAMPLE_COLUMNS, _SAMPLE_ROWS = 20, 4
 def draw_dataset(path: Path, data: PreparedDataset) -> None:
     """One page: ages, class counts, gender by ethnicity, split sizes, and sample crops."""
     figure = Figure(figsize=(16, 12), layout="constrained")
-    sources = ", ".join(f"{source['name']} ({source['kept']:,})" for source in data.info["sources"])
-    figure.suptitle(f"{data.info['rows']:,} faces from {sources}", fontsize=15, fontweight="bold")
+    figure.suptitle(_title(data), fontsize=15, fontweight="bold")
     halves: Any = figure.subfigures(2, 1, height_ratios=(8, 4))
-    upper, lower = halves
+    _draw_counts(halves[0], data)
+    _draw_samples(halves[1].subplots(), data)
+    _save(figure, path)
+
+
+def draw_classes(path: Path, data: PreparedDataset) -> None:
+    """The counts of `draw_dataset` without a face, for where the images themselves may not be shown."""
+    figure = Figure(figsize=(16, 8), layout="constrained")
+    figure.suptitle(_title(data), fontsize=15, fontweight="bold")
+    _draw_counts(figure, data)
+    _save(figure, path)
+
+
+def _title(data: PreparedDataset) -> str:
+    sources = ", ".join(f"{source['name']} ({source['kept']:,})" for source in data.info["sources"])
+    return f"{data.info['rows']:,} faces from {sources}"
+
+
+def _draw_counts(figure: Any, data: PreparedDataset) -> None:
+    """A panel a task, gender by ethnicity, and the splits."""
     panels: list[tuple[str, Task | None]] = [("ordinal", task) for task in data.tasks if task.kind == "ordinal"]
     panels += [("nominal", task) for task in data.tasks if task.kind == "nominal"]
     panels += [("table", None)] if {"gender", "ethnicity"} <= {task.name for task in data.tasks} else []
     panels += [("splits", None)]
     columns = min(3, len(panels))
-    axes = upper.subplots(-(-len(panels) // columns), columns, squeeze=False).ravel()
+    axes = figure.subplots(-(-len(panels) // columns), columns, squeeze=False).ravel()
     for axis, (kind, task) in zip(axes, panels, strict=False):
         if kind == "ordinal" and task is not None:
             _draw_levels(axis, data, task)
@@ -48,8 +66,6 @@ def draw_dataset(path: Path, data: PreparedDataset) -> None:
             _draw_bars(axis, f"split ({data.info['arguments']['split']})", data.info["splits"], data.info["rows"])
     for axis in axes[len(panels) :]:
         axis.axis("off")
-    _draw_samples(lower.subplots(), data)
-    _save(figure, path)
 
 
 def _draw_levels(axis: Any, data: PreparedDataset, task: Task) -> None:

@@ -1,7 +1,7 @@
 """Sources in, a prepared folder out: read, decode, find copies, split, write. Every row read is kept or quarantined.
 
 The folder (see docs/data.md): manifest.parquet, crops.npy, quarantine.csv, label_conflicts.csv, dataset.json and the
-pictures dataset.png and duplicates.png. dataset.json is written last, so a folder that has it is whole.
+pictures dataset.png, classes.png and duplicates.png. dataset.json is written last, so a folder that has it is whole.
 """
 
 from __future__ import annotations
@@ -118,11 +118,12 @@ def prepare(options: PrepareOptions) -> PreparedDataset:
         raise MienError(f"The preparation of {options.out} failed: {error}.") from error
     data = open_dataset(options.out)
     page.draw_dataset(options.out / "dataset.png", data)
+    page.draw_classes(options.out / "classes.png", data)
     return data
 
 
 def _write_all(options: PrepareOptions, tasks: Sequence[Task]) -> None:
-    """Every file but dataset.png; dataset.json last."""
+    """Every file but dataset.png and classes.png; dataset.json last."""
     with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=options.out) as scratch:
         raw = Path(scratch) / "crops.raw"
         gathered = gather(options, tasks, raw)

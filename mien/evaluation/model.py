@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,18 @@ Predict = Callable[[NDArray[np.uint8]], Mapping[str, NDArray[np.float32]]]
 
 
 @dataclass(frozen=True, kw_only=True)
+class TwoStage:
+    """The inside of a two-stage head: the name of its ``bins`` task, and uint8 crops (N x 3 x size x size) in, the
+    level that each bin's regressor says out (float32, N x bins)."""
+
+    bins: str
+    regress: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluatedModel:
-    """What is evaluated: ``size`` is the side of its crops in pixels, ``sha256`` that of its file where it has one."""
+    """What is evaluated: ``size`` is the side of its crops in pixels, ``sha256`` that of its file where it has one;
+    ``two_stage``: by task, the inside of the heads that have one (of a run; a bundle shows only its answers)."""
 
     name: str
     size: int
@@ -34,6 +45,7 @@ class EvaluatedModel:
     sha256: str | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     licences: Mapping[str, Any] = field(default_factory=dict)
+    two_stage: Mapping[str, TwoStage] = field(default_factory=dict)
 
 
 def default_calibration(task: Task) -> Calibration:
@@ -71,16 +83,19 @@ def _from_run(folder: Path) -> EvaluatedModel:
     from mien.training.run_folder import WEIGHTS, load_run
 
     run = load_run(folder)
-    fitted = getattr(run, "calibration", None) or {}
     weights = folder / WEIGHTS
     return EvaluatedModel(
         name=run.name,
         size=run.size,
         tasks=tuple(run.tasks),
-        calibration={task.name: fitted.get(task.name, default_calibration(task)) for task in run.tasks},
+        calibration={task.name: default_calibration(task) for task in run.tasks},
         predict=run.predict,
         sha256=file_sha256(weights) if weights.is_file() else None,
         training=run.info,
+        two_stage={
+            task: TwoStage(bins=head.bins, regress=partial(run.regress, task=task))
+            for task, head in run.recipe.model.heads.items()
+        },
     )
 
 

@@ -150,6 +150,27 @@ def predicted_true_plot(true: NDArray[np.float64], predicted: NDArray[np.float64
 
 
 @_styled
+def two_stage_plot(stages: Json, name: str) -> Figure:
+    """MAE by true bin: with the predicted bin, with the true bin, and of the bin's median."""
+    figure, (axes,) = _figure(6.4, 4.6)
+    kinds = {
+        "mae_predicted_bin": "predicted bin",
+        "mae_true_bin": "true bin (oracle)",
+        "constant": "bin's median (oracle)",
+    }
+    places = np.arange(len(stages["per_bin"]))
+    for index, (key, label) in enumerate(kinds.items()):
+        heights = [bin_[key]["value"] or 0.0 for bin_ in stages["per_bin"].values()]
+        text = f"{label}: {stages[key]['value']:.2f}"
+        axes.bar(places + 0.27 * (index - 1), heights, 0.25, color=PALETTE[index], label=text)
+    names = [f"{label}\nn {figures['mae_true_bin']['n']}" for label, figures in stages["per_bin"].items()]
+    axes.set_xticks(places, names)
+    axes.set(title="Error of both stages", xlabel=f"bin of the true {name}", ylabel="mean absolute error")
+    axes.legend()
+    return figure
+
+
+@_styled
 def error_by_band_plot(bands: Sequence[Json], name: str, overall: float | None) -> Figure:
     """MAE with its 95 % interval in each band; the line is that of all faces."""
     figure, (axes,) = _figure(6.4, 4.6)

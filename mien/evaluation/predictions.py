@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mien.errors import MienError, UsageError
 from mien.evaluation.model import EvaluatedModel
-from mien.evaluation.table import Predictions
+from mien.evaluation.table import Predictions, true_bin_column
 from mien.inference.answers import Probabilities, apply_temperature, ordinal_interval, ordinal_point
 from mien.inference.metadata import Calibration, NominalCalibration, OrdinalCalibration
 from mien.labels import Task
@@ -80,6 +80,8 @@ def build_predictions(
         columns |= _truth(dataset, known.get(task.name), task, rows)
         if task.name in answered:
             columns |= answers(task, model.calibration[task.name], outputs[task.name])
+        if task.name in model.two_stage:
+            columns |= _true_bin_answers(model, dataset, task, rows)
     frame = pd.DataFrame(columns)
     about = _about(model, dataset, rows, split)
     return Predictions(frame=frame, tasks=model.tasks, labelled=labelled, about=about)
@@ -116,6 +118,21 @@ def answers(task: Task, calibration: Calibration, output: Probabilities) -> dict
     for index, label in enumerate(task.classes):
         columns[f"{task.name}_p_{label}"] = scaled[:, index].astype(np.float32)
     return columns
+
+
+def _true_bin_answers(
+    model: EvaluatedModel, dataset: PreparedDataset, task: Task, rows: NDArray[np.int64]
+) -> dict[str, NDArray[Any]]:
+    """What the regressor of the true bin says; null where the label lies in no one bin. It knows part of the label, so
+    it shows what the regressors can do, not what the model does."""
+    inside = model.two_stage[task.name]
+    bins = next(found for found in model.tasks if found.name == inside.bins)
+    numbers = dataset.nominal_labels(bins)[rows]
+    starts = range(0, len(rows), BATCH)
+    crops = (resize_crops(np.asarray(dataset.crops[rows[start : start + BATCH]]), model.size) for start in starts)
+    said = np.concatenate([np.zeros((0, len(bins.classes)), np.float32), *(inside.regress(each) for each in crops)])
+    chosen = said[np.arange(len(rows)), np.maximum(numbers, 0)].round(2)
+    return {true_bin_column(task): np.where(numbers >= 0, chosen, np.float32(np.nan)).astype(np.float32)}
 
 
 def _about(model: EvaluatedModel, dataset: PreparedDataset, rows: NDArray[np.int64], split: str) -> dict[str, Any]:

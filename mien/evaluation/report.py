@@ -124,6 +124,13 @@ def _ordinal_pictures(
         share = wording.format_number("coverage", figures["coverage"]["value"])
         alt = f"Interval coverage and mean interval width by {name} band; {share} covered in all."
         found.append(picture(f"{name}_coverage", alt, plots.coverage_by_band_plot(bands, name, stated)))
+    if "two_stage" in figures:
+        stages = figures["two_stage"]
+        said, told = (
+            wording.format_number("mae", stages[key]["value"]) for key in ("mae_predicted_bin", "mae_true_bin")
+        )
+        alt = f"Mean absolute error of {name} by true bin; in all {said} by the predicted bin, {told} by the true one."
+        found.append(picture(f"{name}_two_stage", alt, plots.two_stage_plot(stages, name)))
     return found
 
 

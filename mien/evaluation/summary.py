@@ -15,6 +15,7 @@ from mien.evaluation.bootstrap import Sampling
 from mien.evaluation.groups import GapResult, GroupResult, group_results
 from mien.evaluation.measures import NominalResult, OrdinalResult, nominal_result, ordinal_result
 from mien.evaluation.table import Predictions, nominal_columns, ordinal_columns
+from mien.evaluation.two_stage import two_stage_json
 from mien.files import write_text
 from mien.training.provenance import source_commit
 
@@ -49,7 +50,9 @@ def evaluate_table(predictions: Predictions, sampling: Sampling, command: str) -
 def _task_json(predictions: Predictions, index: int, sampling: Sampling) -> dict[str, Any]:
     task = predictions.tasks[index]
     if task.kind == "ordinal":
-        return ordinal_json(ordinal_result(ordinal_columns(predictions.frame, task), task, sampling))
+        figures = ordinal_json(ordinal_result(ordinal_columns(predictions.frame, task), task, sampling))
+        stages = two_stage_json(predictions, task, sampling)
+        return figures if stages is None else {**figures, "two_stage": stages}
     return nominal_json(nominal_result(nominal_columns(predictions.frame, task), task, sampling))
 
 

@@ -87,6 +87,11 @@ def answer_columns(task: Task) -> tuple[str, ...]:
     return (f"{task.name}_pred", *(f"{task.name}_p_{label}" for label in task.classes))
 
 
+def true_bin_column(task: Task) -> str:
+    """The column with the answers of a two-stage head that is told the true bin."""
+    return f"{task.name}_pred_true_bin"
+
+
 def ordinal_columns(frame: pd.DataFrame, task: Task) -> OrdinalColumns:
     """The labelled faces of an ordinal task."""
     names = (*truth_columns(task)[1:], *answer_columns(task))

@@ -12,8 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
+from mien.data.dataset import PreparedDataset
+from mien.evaluation.model import EvaluatedModel
+from mien.evaluation.predictions import predict_rows
 from mien.inference.answers import Probabilities, apply_temperature, distribution_quantile, ordinal_point
-from mien.inference.metadata import NominalCalibration, OrdinalCalibration
+from mien.inference.metadata import Calibration, NominalCalibration, OrdinalCalibration
 from mien.labels import Task
 
 #: With fewer labelled faces nothing is fitted: the defaults say less, but nothing wrong.
@@ -76,3 +79,18 @@ def conformal_quantile(scores: NDArray[np.floating], coverage: float) -> float:
     """
     rank = min(math.ceil((len(scores) + 1) * coverage), len(scores))
     return float(np.sort(scores)[rank - 1])
+
+
+def fit_calibration(model: EvaluatedModel, dataset: PreparedDataset) -> dict[str, Calibration]:
+    """The calibration of every task of a model, on the validation split of the data that it was trained on."""
+    rows = dataset.rows("val")
+    outputs = predict_rows(model, dataset, rows)
+    return {task.name: calibrate_task(task, outputs[task.name], dataset, rows) for task in model.tasks}
+
+
+def calibrate_task(task: Task, output: Probabilities, dataset: PreparedDataset, rows: NDArray[np.int64]) -> Calibration:
+    """The calibration of one task from its probabilities of these rows."""
+    if task.kind == "nominal":
+        return calibrate_nominal(output, dataset.nominal_labels(task)[rows])
+    low, high = dataset.ordinal_labels(task)
+    return calibrate_ordinal(output, low[rows], high[rows], task)

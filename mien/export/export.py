@@ -19,9 +19,9 @@ from mien.errors import MienError, UsageError
 from mien.evaluation.bootstrap import Sampling
 from mien.evaluation.card import model_card
 from mien.evaluation.model import EvaluatedModel, default_calibration, open_model
-from mien.evaluation.predictions import build_predictions, predict_rows
+from mien.evaluation.predictions import build_predictions
 from mien.evaluation.summary import evaluate_table
-from mien.export.calibration import calibrate_nominal, calibrate_ordinal
+from mien.export.calibration import calibrate_task, fit_calibration
 from mien.export.graph import check_parity, set_metadata, write_graph
 from mien.export.quantise import Quantised, quantise_bundle
 from mien.files import atomic_path
@@ -118,24 +118,14 @@ def _check_same_data(run: Run, dataset: PreparedDataset) -> None:
 
 
 def _calibrate(network: ProbabilityNetwork, run: Run, dataset: PreparedDataset) -> dict[str, Calibration]:
-    rows = dataset.rows("val")
     defaults = {task.name: default_calibration(task) for task in run.tasks}
-    model = EvaluatedModel(
-        name=run.name, size=run.size, tasks=run.tasks, calibration=defaults, predict=_torch_predict(network, run.tasks)
-    )
-    outputs = predict_rows(model, dataset, rows)
-    return {task.name: _calibrate_task(task, outputs[task.name], dataset, rows) for task in run.tasks}
-
-
-def _calibrate_task(task: Task, output: Any, dataset: PreparedDataset, rows: NDArray[np.int64]) -> Calibration:
-    if task.kind == "nominal":
-        return calibrate_nominal(output, dataset.nominal_labels(task)[rows])
-    low, high = dataset.ordinal_labels(task)
-    return calibrate_ordinal(output, low[rows], high[rows], task)
+    predict = _torch_predict(network, run.tasks)
+    model = EvaluatedModel(name=run.name, size=run.size, tasks=run.tasks, calibration=defaults, predict=predict)
+    return fit_calibration(model, dataset)
 
 
 def _quantise(path: Path, dataset: PreparedDataset) -> Quantised:
-    return quantise_bundle(path, dataset, partial(_calibrate_task, dataset=dataset, rows=dataset.rows("val")))
+    return quantise_bundle(path, dataset, partial(calibrate_task, dataset=dataset, rows=dataset.rows("val")))
 
 
 def _torch_predict(network: ProbabilityNetwork, tasks: tuple[Task, ...]) -> Any:

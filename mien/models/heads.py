@@ -133,6 +133,10 @@ class TwoStageHead(Head):
         said = torch.cat([regressor(features) for regressor in self.regressors], dim=1).float()
         return self.centres + self.scales * said
 
+    def answers(self, logits: Tensor) -> Tensor:
+        """What the regressors say, kept inside their bins: float32, n x bins."""
+        return logits.float().clamp(self.starts, self.ends)
+
     def probabilities(self, logits: Tensor, companion: Tensor | None = None) -> Tensor:
         """The distribution over the levels, float32, n x K: each regressor's answer, kept inside its bin, between its
         two nearest levels, so that the mean level is the answer itself."""
@@ -140,7 +144,7 @@ class TwoStageHead(Head):
         if self.mix == "hard":
             weights = nn.functional.one_hot(weights.argmax(dim=1), weights.shape[1]).float()
         levels = torch.arange(self.lowest, self.highest + 1, device=logits.device, dtype=torch.float32)
-        said = logits.float().clamp(self.starts, self.ends)
+        said = self.answers(logits)
         near = (1 - (said[:, :, None] - levels).abs()).clamp(min=0)
         return (weights[:, :, None] * near).sum(dim=1)
 
@@ -154,7 +158,7 @@ class TwoStageHead(Head):
         loss = interval_loss(own, low, high)
         if self.mix == "soft":
             weights = _required(companion).float().softmax(dim=1)
-            mixed = (weights * logits.float().clamp(self.starts, self.ends)).sum(dim=1)
+            mixed = (weights * self.answers(logits)).sum(dim=1)
             loss = loss + interval_loss(mixed, low, high)
         return torch.where(counted, loss, torch.zeros_like(loss)), counted
 

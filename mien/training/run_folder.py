@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from mien.errors import MienError
 from mien.files import atomic_path, write_text
 from mien.labels import Task, task_from_json
+from mien.models.heads import TwoStageHead
 from mien.models.network import FaceAttributeNetwork
 from mien.training.module import build_network
 from mien.training.recipe import Recipe, parse_recipe
@@ -54,6 +55,15 @@ class Run:
         with torch.inference_mode():
             logits = self.network(torch.from_numpy(np.ascontiguousarray(crops)))
             return {name: value.numpy() for name, value in self.network.probabilities(logits).items()}
+
+    def regress(self, crops: NDArray[np.uint8], *, task: str) -> NDArray[np.float32]:
+        """What the regressors of a two-stage head say of the crops, n x bins; see `predict`."""
+        with torch.inference_mode():
+            features = self.network.features(torch.from_numpy(np.ascontiguousarray(crops)))
+            head = self.network.head(task)
+            if not isinstance(head, TwoStageHead):
+                raise MienError(f"The head of {task!r} has no regressors.")
+            return head.answers(head(features)).numpy()
 
 
 def write_start(folder: Path, recipe: Recipe, tasks: tuple[Task, ...]) -> None:

@@ -136,6 +136,7 @@ def test_running_again_gives_the_same_files(prepared: PreparedDataset, utkface: 
     assert sorted(path.name for path in again.folder.iterdir()) == [
         "crops.npy",
         "dataset.json",
+        "classes.png",
         "dataset.png",
         "duplicates.png",
         "label_conflicts.csv",
@@ -357,5 +358,5 @@ def test_the_real_samples_together(sample_data: Path, tmp_path: Path) -> None:
     assert data.manifest.groupby("group")["split"].nunique().max() == 1
     assert (data.manifest["group"].value_counts() > 1).any()
     assert [task.name for task in data.tasks] == ["age", "gender", "ethnicity", "race7"]
-    for picture in ("dataset.png", "duplicates.png"):
+    for picture in ("dataset.png", "classes.png", "duplicates.png"):
         assert cv2.imread(str(data.folder / picture)).std() > 20

@@ -2,15 +2,21 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from mien.cli.main import app
 from mien.data.dataset import open_dataset
 from mien.errors import UsageError
+from mien.evaluation.model import open_model
+from mien.evaluation.predictions import build_predictions
+from mien.inference.metadata import OrdinalCalibration
 from mien.labels import AGE, bin_task, task_from_json
 from mien.training.recipe import parse_recipe
 from mien.training.run_folder import load_run, read_checkpoint
@@ -109,3 +115,42 @@ def test_bins_of_equal_count() -> None:
 def test_what_cannot_be_trained_is_said(run_tiny: Callable[..., dict[str, Any]], setting: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         run_tiny(*SETTINGS, setting)
+
+
+def test_the_table_says_what_the_true_bins_regressor_says(two_stage: Path, data: Path, tmp_path: Path) -> None:
+    model, dataset = open_model(two_stage), open_dataset(data)
+    predictions = build_predictions(model, dataset, dataset.rows("test"), "test")
+    told = predictions.frame["age_pred_true_bin"].to_numpy()
+    starts = np.array([0, 30, 60, 117])
+    known = predictions.frame["age_bin_true"].map({"0-29": 0, "30-59": 1, "60+": 2}).to_numpy()
+    assert (np.isnan(told) == np.isnan(known)).all()
+    numbers = known[~np.isnan(known)].astype(int)
+    assert (starts[numbers] <= told[~np.isnan(told)]).all()
+    assert (told[~np.isnan(told)] < starts[numbers + 1]).all()
+    # Where the bin is right, the answer is the same.
+    right = (predictions.frame["age_bin_pred"] == predictions.frame["age_bin_true"]).to_numpy()
+    assert right.any()
+    calibrated = replace(model, calibration={**model.calibration, "age": OrdinalCalibration(point="mean")})
+    exact = build_predictions(calibrated, dataset, dataset.rows("test"), "test").frame["age_pred"].to_numpy()
+    np.testing.assert_allclose(exact[right], told[right], atol=0.011)
+
+
+def test_evaluate_reports_both_stages(
+    two_stage: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mien.export.calibration.FEWEST_FACES", 5)
+    metrics = evaluate_run(two_stage, data, tmp_path / "report")
+    assert set(metrics["tasks"]["age"]["two_stage"]["per_bin"]) == {"0-29", "30-59", "60+"}
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert "Both stages" in page
+    assert (tmp_path / "report" / "figures" / "age_two_stage.png").is_file()
+    # Calibrated on the validation split, as its bundle would be.
+    assert metrics["calibration"]["age"]["offset"] != 0
+
+
+def evaluate_run(run: Path, data: Path, out: Path) -> dict[str, Any]:
+    result = CliRunner().invoke(
+        app, ["evaluate", str(run), "--data", str(data), "--out", str(out), "--resamples", "20"]
+    )
+    assert result.exit_code == 0, result.output
+    return dict(json.loads((out / "metrics.json").read_text()))
