@@ -25,6 +25,7 @@ from mien.training.augmentation import minority_classes
 from mien.training.augmented_page import write_augmented_page
 from mien.training.batches import BatchOrder, FaceBatches, balancing_chances, batch_loader
 from mien.training.history import History
+from mien.training.memory import keep_freed_memory
 from mien.training.module import AttributeTraining
 from mien.training.precision import keep_depthwise_in_float32
 from mien.training.provenance import command_text, source_commit
@@ -75,6 +76,7 @@ def train(
     _fit_scales(module, dataset, train_rows)
     if not torch.cuda.is_available():
         keep_depthwise_in_float32(module.network)
+        keep_freed_memory()
     # Only now: what fails above leaves no run that a corrected command would have to go on with.
     run_folder.write_start(out, recipe, tasks)
     write_augmented_page(out / "augmented.png", faces, train_rows, recipe, minority)
