@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import lightning
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import Callback
 from numpy.typing import NDArray
 
 from mien import __version__
@@ -45,10 +47,12 @@ def train(
     resume: bool = False,
     fold: int | None = None,
     start_from: Path | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> dict[str, Any]:
     """Train by a recipe on the ``train`` split, choosing the best epoch on ``val``; returns what ``run.json`` says.
 
-    ``start_from``: a finished run whose weights the training begins with, instead of ImageNet's.
+    ``start_from``: a finished run whose weights the training begins with, instead of ImageNet's. ``callbacks``:
+    Lightning's, called after the history is written.
 
     Raises:
         UsageError: ``out`` holds a run already (and ``resume`` is not set), or one with another recipe or other data;
@@ -81,7 +85,7 @@ def train(
     run_folder.write_start(out, recipe, tasks)
     write_augmented_page(out / "augmented.png", faces, train_rows, recipe, minority)
     history = History(out)
-    trainer = make_trainer(recipe, out, [history])
+    trainer = make_trainer(recipe, out, [history, *callbacks])
     started = time.time()
     info = _describe(recipe, dataset, tasks, module, fold, {"train": len(train_rows), "val": len(val_rows)})
     info["started_from"] = origin
