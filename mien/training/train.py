@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -48,11 +48,13 @@ def train(
     fold: int | None = None,
     start_from: Path | None = None,
     callbacks: Sequence[Callback] = (),
+    relabel: Callable[[PreparedDataset], PreparedDataset] | None = None,
 ) -> dict[str, Any]:
     """Train by a recipe on the ``train`` split, choosing the best epoch on ``val``; returns what ``run.json`` says.
 
     ``start_from``: a finished run whose weights the training begins with, instead of ImageNet's. ``callbacks``:
-    Lightning's, called after the history is written.
+    Lightning's, called after the history is written. ``relabel``: changes the data as the training sees it, such as
+    fewer training faces or other labels for them.
 
     Raises:
         UsageError: ``out`` holds a run already (and ``resume`` is not set), or one with another recipe or other data;
@@ -61,6 +63,8 @@ def train(
     """
     checkpoint = _prepare_folder(recipe, out, resume)
     dataset = open_dataset(data, fold=fold)
+    if relabel is not None:
+        dataset = relabel(dataset)
     _check_same_data(out, dataset, fold)
     tasks = select_tasks((*dataset.tasks, *bin_tasks(recipe, dataset)), recipe.tasks)
     minority = minority_classes(recipe, dataset.tasks)
