@@ -1,7 +1,7 @@
 """Committed result files in, the results page and README's table of figures out: no figure is typed by hand.
 
-In: docs/results/first-model/{metrics,peer,train_loop,predict_speed,startup}.json and the run's history. Out: its
-README.md and the marked block of the project's README. A test checks that both are what the files say.
+In: docs/results/first-model/{metrics,peer,train_loop,predict_speed,startup}.json and the histories of its runs. Out:
+its README.md and the marked block of the project's README. A test checks that both are what the files say.
 """
 
 from __future__ import annotations
@@ -82,9 +82,11 @@ def figures_block() -> str:
     splits = metrics["data"]["splits"]
     sizes = ", ".join(f"{name} {splits[name]:,}" for name in ("train", "val", "test"))
     commit = metrics["training"]["commit"][:10]
+    before = metrics["training"].get("started_from")
+    second = f" (a second run, from the weights of one at {before['commit'][:10]})" if before else ""
     notes = (
         f"Split 80/10/10 after removing copies ({sizes}), seed {metrics['training']['seed']}, trained at commit "
-        f"{commit}. 95 % percentile-bootstrap intervals. The test split chose nothing. Everything is in "
+        f"{commit}{second}. 95 % percentile-bootstrap intervals. The test split chose nothing. Everything is in "
         f"[docs/results/first-model](docs/results/first-model/README.md), made again from its committed predictions."
     )
     return "\n\n".join((accuracy_table(metrics), peer_table(peer), notes))
@@ -94,6 +96,7 @@ def results_page() -> str:
     """The page of the first model's results."""
     metrics, peer = read("metrics.json"), read("peer.json")
     training = metrics["training"]
+    earlier = [training["started_from"]["command"]] if training.get("started_from") else []
     parts = [
         "# First model: results",
         "Written by `python -m benchmarks.results_page` from the JSON files beside it. [card.md](card.md) is the model "
@@ -103,7 +106,7 @@ def results_page() -> str:
         accuracy_table(metrics),
         f"Seed {training['seed']}, commit `{training['commit']}`, best epoch {training['best_epoch']} of "
         f"{training['epochs']}, {training['training_seconds'] / 60:.0f} minutes of training. Commands:",
-        "```text\n" + "\n".join((training["command"], metrics["command"])) + "\n```",
+        "```text\n" + "\n".join((*earlier, training["command"], metrics["command"])) + "\n```",
         "Epoch and calibration were chosen on the validation split. "
         "MAE and CS@5 are over faces with one exact age; copies whose labels disagree have an interval, and are in "
         "`mae_to_interval` of [metrics.json](metrics.json).",
@@ -116,7 +119,9 @@ def results_page() -> str:
         "## Training loop",
         loop_table(read("train_loop.json")),
         "## Every epoch",
-        history_table(),
+        history_table("history.csv"),
+        "The second run, from the first one's weights:" if earlier else "",
+        history_table("history-continued.csv") if earlier else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -130,9 +135,9 @@ def loop_table(found: dict[str, Any]) -> str:
     return table(("images a second", "bare step on random tensors", "training loop", "ratio"), rows)
 
 
-def history_table() -> str:
-    """Validation figures of each epoch."""
-    with (FOLDER / "history.csv").open(encoding="utf-8", newline="") as file:
+def history_table(name: str) -> str:
+    """Validation figures of each epoch of a run."""
+    with (FOLDER / name).open(encoding="utf-8", newline="") as file:
         epochs = list(csv.DictReader(file))
     names = [name for name in epochs[0] if name.endswith(("_mae", "_accuracy")) or name == "val/score"]
     rows = [

@@ -95,6 +95,7 @@ def _from_run(folder: Path) -> EvaluatedModel:
         two_stage={
             task: TwoStage(bins=head.bins, regress=partial(run.regress, task=task))
             for task, head in run.recipe.model.heads.items()
+            if head.kind == "two_stage"
         },
     )
 

@@ -59,6 +59,24 @@ def ordinal_loss(logits: Tensor, low: Tensor, high: Tensor, lowest: int, *, l1: 
     return loss
 
 
+def corn_loss(logits: Tensor, low: Tensor, high: Tensor, lowest: int) -> Tensor:
+    """Binary cross-entropy summed over the decided thresholds whose condition, to have passed the one before, the label
+    meets (Shi, Cao, Raschka 2023).
+
+    Args:
+        logits: n x K-1; output k is the chance to pass threshold k given that threshold k-1 is passed.
+        low, high: float, n; see `threshold_targets`.
+
+    >>> round(corn_loss(torch.zeros(1, 3), torch.tensor([1.0]), torch.tensor([1.0]), 0).item(), 4)
+    1.3863
+    """
+    logits = logits.float()
+    targets, decided = threshold_targets(low, high, lowest, logits.shape[1])
+    passed = torch.cat([torch.ones_like(targets[:, :1]), targets[:, :-1]], dim=1)
+    entropy = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    return (entropy * decided * passed).sum(dim=1)
+
+
 def interval_loss(level: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """How far each level lies outside its label's interval: float, n; zero inside, and where there is no label.
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mien.labels import Task
 from mien.models.backbones import StemShape, create_backbone, kaiming_initialise
 from mien.models.heads import HEADS, Head
+from mien.models.sharing import BranchedBackbone, CrossStitchBackbone, stages_of
 
 #: Luma weights of ITU-R BT.601: how a grey network sees colours.
 LUMA = (0.299, 0.587, 0.114)
@@ -32,6 +33,8 @@ class NetworkShape:
     layer_norm: bool = False
     dropout: float = 0.0
     drop_path: float = 0.0
+    branch_at: int | None = None
+    cross_stitch: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +77,7 @@ class FaceAttributeNetwork(nn.Module):
         self.register_buffer("luma", torch.tensor(LUMA).view(1, 3, 1, 1), persistent=False)
         # timm: the width after the backbone's own last layer, where that differs from the width of its last stage.
         width = int(getattr(self.backbone, "head_hidden_size", None) or self.backbone.num_features)  # type: ignore[arg-type]
+        self.width = width
         self.norm = nn.LayerNorm(width) if shape.layer_norm else nn.Identity()
         choices = {task.name: (heads or {}).get(task.name, HeadChoice(name=task.kind)) for task in self.tasks}
         made = {
@@ -83,18 +87,37 @@ class FaceAttributeNetwork(nn.Module):
         self.heads = nn.ModuleDict(made)
         if shape.kaiming:
             kaiming_initialise(self.backbone)
+        self.separate = shape.cross_stitch or shape.branch_at is not None
+        if self.separate:
+            stages = stages_of(self.backbone, shape.backbone)
+            self.backbone = (
+                CrossStitchBackbone(stages, len(self.tasks))
+                if shape.branch_at is None
+                else BranchedBackbone(stages, shape.branch_at, len(self.tasks), shape.backbone)
+            )
 
     def features(self, crops: Tensor) -> Tensor:
-        """Embedding of each crop, n x features. ``crops``: n x 3 x S x S, RGB, 0-255, uint8 or float."""
+        """Embedding of each crop, n x features; where each task has its own, side by side, n x (tasks x features).
+
+        ``crops``: n x 3 x S x S, RGB, 0-255, uint8 or float.
+        """
         images = crops.float()
         if self.channels == 1:
             images = (images * self.luma).sum(dim=1, keepdim=True)
-        return self.norm(self.backbone((images - self.mean) / self.std))
+        features = self.backbone((images - self.mean) / self.std)
+        return self.norm(features.unflatten(1, (-1, self.width))).flatten(1)
+
+    def features_of(self, task: str, features: Tensor) -> Tensor:
+        """The part of `features` that a task's head takes."""
+        if not self.separate:
+            return features
+        place = list(self.heads).index(task) * self.width
+        return features[:, place : place + self.width]
 
     def forward(self, crops: Tensor) -> dict[str, Tensor]:
         """Logits a task; see `features` for the crops."""
         features = self.features(crops)
-        return {name: head(features) for name, head in self.heads.items()}
+        return {name: head(self.features_of(name, features)) for name, head in self.heads.items()}
 
     def probabilities(self, logits: dict[str, Tensor]) -> dict[str, Tensor]:
         """Float32 probability vectors a task, n x classes or n x levels."""

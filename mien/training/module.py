@@ -149,22 +149,28 @@ def build_network(recipe: Recipe, tasks: Sequence[Task], *, pretrained: bool | N
         layer_norm=model.norm == "layer",
         dropout=model.dropout,
         drop_path=model.drop_path,
+        branch_at=model.branch_at,
+        cross_stitch=model.sharing == "cross_stitch",
     )
     return FaceAttributeNetwork(shape, tasks, {task.name: _head(recipe, task, tasks) for task in tasks})
 
 
 def _head(recipe: Recipe, task: Task, tasks: Sequence[Task]) -> HeadChoice:
     """The head of a task, with the settings of its loss."""
-    other = recipe.model.heads.get(task.name)
-    if other is not None:
-        bins = next(found for found in tasks if found.name == other.bins)
-        if task.kind != "ordinal" or bins.bins_of != task.name:
-            raise UsageError(f"The two-stage head of {task.name} needs an ordinal task and bins of it.")
-        return HeadChoice(name=other.kind, options={"bins": bins, "mix": other.mix, "width": other.width})
-    if task.kind == "nominal":
+    other, l1 = recipe.model.heads.get(task.name), recipe.loss.ordinal_l1
+    if other is None:
         smoothing = recipe.loss.label_smoothing.get(task.name, 0.0)
-        return HeadChoice(name="nominal", options={"label_smoothing": smoothing})
-    return HeadChoice(name="ordinal", options={"l1": recipe.loss.ordinal_l1})
+        options = {"label_smoothing": smoothing} if task.kind == "nominal" else {"l1": l1}
+        return HeadChoice(name=task.kind, options=options)
+    if task.kind != "ordinal":
+        raise UsageError(f"model.heads names heads of ordinal tasks; {task.name!r} is {task.kind}.")
+    if other.kind == "two_stage":
+        bins = next(found for found in tasks if found.name == other.bins)
+        if bins.bins_of != task.name:
+            raise UsageError(f"The two-stage head of {task.name!r} needs bins of it; {bins.name!r} is none.")
+        return HeadChoice(name=other.kind, options={"bins": bins, "mix": other.mix, "width": other.width})
+    settings = {"coral": {"l1": l1}, "label_distribution": {"l1": l1, "sigma": other.sigma}}
+    return HeadChoice(name=other.kind, options=settings.get(other.kind, {}))
 
 
 def step_seed(seed: int, step: int) -> int:

@@ -36,13 +36,24 @@ class StemRecipe:
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
 class HeadRecipe:
-    """Another head than a task's own. ``two_stage`` (an ordinal task): one regressor a bin of the task ``bins``;
-    ``mix`` takes the regressor of the likeliest bin (``hard``) or all by their bin's probability (``soft``)."""
+    """Another head for an ordinal task than K-1 binary classifiers; see `mien.models.ordinal_heads`.
 
-    kind: Literal["two_stage"]
-    bins: str
+    ``two_stage``: one regressor (``width`` hidden units) a bin of the task ``bins``; ``mix`` takes the regressor of the
+    likeliest bin (``hard``) or all by their bin's probability (``soft``). ``label_distribution``: around the label, of
+    standard deviation ``sigma`` levels.
+    """
+
+    kind: Literal["two_stage", "coral", "corn", "label_distribution", "mean_variance", "regression", "classification"]
+    bins: str = ""
     mix: Literal["hard", "soft"] = "hard"
     width: Annotated[int, Field(ge=1, le=4096)] = 64
+    sigma: Positive = 2.0
+
+    @model_validator(mode="after")
+    def _check_bins(self) -> HeadRecipe:
+        if (self.kind == "two_stage") != bool(self.bins):
+            raise ValueError("bins goes with the head two_stage, and with no other")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
@@ -66,8 +77,10 @@ class ModelRecipe:
     """The network.
 
     ``backbone``: a timm name; ``pretrained``: from ImageNet weights; ``channels``: 1 for grey, scaled to [-1, 1];
-    ``stem``: another first convolution; ``initialisation``: kaiming is He et al.'s (2015) by fan-in, for every layer;
-    ``norm``: LayerNorm on the embedding; ``dropout``: before every head; ``heads``: by task, where not its own.
+    ``stem``: another first convolution; ``initialisation``: kaiming is He et al.'s (2015) by fan-in, for every
+    convolution; ``norm``: LayerNorm on the embedding; ``dropout``: before every head; ``heads``: by task, where not its
+    own. ``branch_at``: so many stages after the stem are shared, then each task has its own copy of the rest (0: all
+    its own; none: all shared); ``sharing``: ``cross_stitch`` gives each task a whole backbone and learned mixtures.
     """
 
     backbone: str
@@ -79,9 +92,13 @@ class ModelRecipe:
     dropout: Share = 0.2
     drop_path: Share = 0.0
     heads: dict[str, HeadRecipe] = field(default_factory=dict)
+    branch_at: Annotated[int, Field(ge=0, le=20)] | None = None
+    sharing: Literal["hard", "cross_stitch"] = "hard"
 
     @model_validator(mode="after")
     def _check_start(self) -> ModelRecipe:
+        if self.sharing == "cross_stitch" and self.branch_at is not None:
+            raise ValueError("branch_at goes with sharing: hard")
         if self.initialisation == "kaiming" and self.pretrained:
             raise ValueError("kaiming initialisation starts anew: it needs pretrained: false")
         return self
@@ -210,8 +227,9 @@ class Recipe:
         if strangers:
             raise ValueError(f"the loss names tasks that the recipe does not train: {', '.join(sorted(strangers))}")
         for name, head in self.model.heads.items():
-            if name not in self.tasks or head.bins not in self.tasks:
-                raise ValueError(f"the head of {name} needs both {name} and {head.bins} among the tasks")
+            needed = {name, head.bins} - {""}
+            if needed - set(self.tasks):
+                raise ValueError(f"the head of {name} needs {' and '.join(sorted(needed))} among the tasks")
         for number, stage in enumerate(self.stages):
             unknown = sorted(set(stage.trains) - {"backbone", *self.tasks})
             if unknown:

@@ -63,7 +63,7 @@ class Run:
             head = self.network.head(task)
             if not isinstance(head, TwoStageHead):
                 raise MienError(f"The head of {task!r} has no regressors.")
-            return head.answers(head(features)).numpy()
+            return head.answers(head(self.network.features_of(task, features))).numpy()
 
 
 def write_start(folder: Path, recipe: Recipe, tasks: tuple[Task, ...]) -> None:

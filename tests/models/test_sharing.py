@@ -1,0 +1,80 @@
+"""Sharing among tasks: what is common and what is not, and that the start is the backbone itself."""
+
+import pytest
+import timm
+import torch
+
+from mien.errors import UsageError
+from mien.labels import AGE, ETHNICITY, GENDER
+from mien.models.network import FaceAttributeNetwork, NetworkShape
+from mien.models.sharing import BranchedBackbone, CrossStitchBackbone, stages_of
+
+FAMILIES = ["test_efficientnet", "test_resnet"]
+
+
+def backbone(name: str) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return timm.create_model(name, pretrained=False, num_classes=0).eval()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_stages_one_after_the_other_are_the_backbone(name: str) -> None:
+    model, images = backbone(name), torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(torch.nn.Sequential(*stages_of(model, name))(images), model(images))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("shared", [0, 1, 2])
+def test_branches_start_as_the_backbone_and_are_their_own(name: str, shared: int) -> None:
+    model, images = backbone(name), torch.randn(2, 3, 64, 64)
+    expected = model(images)
+    branched = BranchedBackbone(stages_of(model, name), shared, 3, name).eval()
+    torch.testing.assert_close(branched(images), torch.cat([expected] * 3, dim=1))
+    branched(images)[:, : expected.shape[1]].sum().backward()
+    taught = [sum(value.grad.abs().sum().item() for value in branch.parameters()) for branch in branched.branches]
+    assert taught[0] > 0
+    assert taught[1:] == [0, 0]
+    assert bool(list(branched.trunk.parameters())) == (shared > 0)
+
+
+def test_more_shared_stages_have_fewer_weights() -> None:
+    sizes = [
+        sum(
+            value.numel()
+            for value in BranchedBackbone(stages_of(backbone(FAMILIES[0]), ""), shared, 3, "").parameters()
+        )
+        for shared in (0, 1, 2, 3)
+    ]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) == 4
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_cross_stitches_mix_what_is_alike_into_the_same(name: str) -> None:
+    """Copies give equal maps and every mixture sums to one: the start is the backbone. Then tasks teach each other."""
+    model, images = backbone(name), torch.randn(2, 3, 64, 64)
+    expected = model(images)
+    stitched = CrossStitchBackbone(stages_of(model, name), 2).eval()
+    torch.testing.assert_close(stitched(images), torch.cat([expected] * 2, dim=1), atol=1e-4, rtol=1e-4)
+    stitched(images)[:, : expected.shape[1]].sum().backward()
+    other = [value.grad for value in stitched.columns[1][0].parameters()]
+    assert all(gradient is not None and gradient.abs().sum() > 0 for gradient in other)
+
+
+@pytest.mark.parametrize(
+    "shape", [NetworkShape(backbone=FAMILIES[1], branch_at=1), NetworkShape(backbone=FAMILIES[1], cross_stitch=True)]
+)
+def test_each_head_takes_its_own_embedding(shape: NetworkShape) -> None:
+    network = FaceAttributeNetwork(shape, (AGE, GENDER, ETHNICITY)).eval()
+    crops = torch.rand(2, 3, 32, 32) * 255
+    features = network.features(crops)
+    assert features.shape == (2, 3 * network.width)
+    second = features[:, network.width : 2 * network.width]
+    torch.testing.assert_close(network(crops)["gender"], network.head("gender")(second))
+
+
+def test_what_cannot_be_split_is_said() -> None:
+    with pytest.raises(UsageError, match="neither"):
+        stages_of(timm.create_model("test_vit", pretrained=False), "test_vit")
+    with pytest.raises(UsageError, match="branch_at must be 0 to"):
+        BranchedBackbone(stages_of(backbone("test_resnet"), "test_resnet"), 9, 2, "test_resnet")
