@@ -1,13 +1,13 @@
 """The predictions table in, every task's error per group of people out, with the gap between the groups.
 
-A group is the faces that share a *true* label: gender, ethnicity, an age band, gender and ethnicity together. Its gap
-is its error minus that of all faces: above zero, the model serves this group worse. Groups of fewer than 30 faces are
-marked: their intervals are wide and prove nothing.
+A group is the faces that share a *true* label: gender, ethnicity, an age band, gender and ethnicity together, or all
+three. Its gap is its error minus that of all faces: above zero, the model serves this group worse. Groups of fewer than
+30 faces are marked: their intervals are wide and prove nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +20,8 @@ from mien.evaluation.table import Predictions, nominal_columns, nominal_truth, o
 from mien.labels import Task
 
 SMALL_GROUP = 30
+#: The groupings whose groups are crossed in the bias analysis.
+CROSSED = ("gender", "ethnicity", "age band")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +95,15 @@ def cross(first: Grouping, second: Grouping) -> Grouping:
     return Grouping(by=f"{first.by} x {second.by}", labels=labels, members=members)
 
 
+def intersection_of(predictions: Predictions) -> Grouping | None:
+    """The groups of gender, ethnicity and age band together; None where the table lacks one of the labels."""
+    by = {grouping.by: grouping for grouping in groupings_of(predictions)}
+    if not all(name in by for name in CROSSED):
+        return None
+    first, second, third = (by[name] for name in CROSSED)
+    return cross(cross(first, second), third)
+
+
 def errors_of(predictions: Predictions, task: Task) -> Errors:
     """The error of each labelled row: absolute levels (exact labels; all where none is exact), else wrong or not."""
     if task.kind == "nominal":
@@ -109,9 +120,15 @@ def group_results(
     predictions: Predictions, sampling: Sampling
 ) -> tuple[tuple[GroupResult, ...], tuple[GapResult, ...]]:
     """Errors of every task in every group, the largest gap first (small groups last), and the gaps between groups."""
+    return results_by(predictions, groupings_of(predictions), sampling)
+
+
+def results_by(
+    predictions: Predictions, groupings: Sequence[Grouping], sampling: Sampling
+) -> tuple[tuple[GroupResult, ...], tuple[GapResult, ...]]:
+    """As `group_results`, over these groupings; groups without a face of the task are left out."""
     groups: list[GroupResult] = []
     gaps: list[GapResult] = []
-    groupings = groupings_of(predictions)
     scale: dict[str, float] = {}
     for task in predictions.tasks:
         errors = errors_of(predictions, task)

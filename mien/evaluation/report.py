@@ -16,7 +16,7 @@ import jinja2
 from matplotlib.figure import Figure
 
 from mien import __version__
-from mien.evaluation import plots, wording
+from mien.evaluation import bias_plots, plots, wording
 from mien.evaluation.gallery import Gallery
 from mien.evaluation.summary import write_metrics
 from mien.evaluation.table import Predictions, nominal_columns, ordinal_columns, write_predictions
@@ -25,6 +25,8 @@ from mien.labels import Task
 
 #: Of the PNG files, and of the same plots on the page.
 RESOLUTION, PIXELS_PER_INCH = 130, 80
+#: Groups of gender x ethnicity x age band that the page lists; metrics.json has all.
+SHOWN_INTERSECTIONS = 15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,7 @@ def write_report(folder: Path, predictions: Predictions, metrics: dict[str, Any]
     write_predictions(folder / "predictions.parquet", predictions)
     pictures = {task.name: task_pictures(predictions, task, metrics) for task in predictions.tasks}
     pictures["groups"] = group_pictures(metrics)
+    pictures["intersections"] = intersection_pictures(metrics)
     for found in pictures.values():
         for picture in found:
             with atomic_path(folder / "figures" / f"{picture.name}.png") as temporary:
@@ -69,6 +72,7 @@ def render(metrics: dict[str, Any], pictures: dict[str, list[Picture]], grids: S
     environment.globals.update(
         title=wording.figure_title, number=wording.format_number, interval=wording.format_interval, version=__version__
     )
+    environment.globals["shown_intersections"] = SHOWN_INTERSECTIONS
     template = environment.get_template("report.html.j2")
     return template.render(metrics=metrics, pictures=pictures, grids=grids, rows=wording.headline(metrics))
 
@@ -150,6 +154,24 @@ def group_pictures(metrics: dict[str, Any]) -> list[Picture]:
         alt = f"{wording.figure_title(measure)} of {task} by {by}; greatest: {said}."
         figure = plots.groups_plot(groups, overall)
         found.append(picture(f"groups_{task}_by_{by.replace(' ', '_')}", alt, figure))
+    return found
+
+
+def intersection_pictures(metrics: dict[str, Any]) -> list[Picture]:
+    """One plot a task over gender x ethnicity x age band; none where no group is large enough to be coloured."""
+    together: dict[str, list[dict[str, Any]]] = {}
+    for group in (metrics.get("intersections") or {"groups": ()})["groups"]:
+        together.setdefault(group["task"], []).append(group)
+    found = []
+    for task, groups in sorted(together.items()):
+        large = [group for group in groups if not group["small"]]
+        if not large:
+            continue
+        measure, worst = large[0]["measure"], large[0]  # largest gap first
+        said = f"{worst['group']}, {wording.format_number(measure, worst['error']['value'])}"
+        alt = f"{wording.figure_title(measure)} of {task} by gender, ethnicity and age band; greatest: {said}."
+        figure = bias_plots.intersections_plot(groups, worst["error"]["value"] - worst["gap"])
+        found.append(picture(f"intersections_{task}", alt, figure))
     return found
 
 

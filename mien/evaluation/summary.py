@@ -12,7 +12,15 @@ from typing import Any
 
 import mien
 from mien.evaluation.bootstrap import Sampling
-from mien.evaluation.groups import GapResult, GroupResult, group_results
+from mien.evaluation.groups import (
+    CROSSED,
+    SMALL_GROUP,
+    GapResult,
+    GroupResult,
+    group_results,
+    intersection_of,
+    results_by,
+)
 from mien.evaluation.measures import NominalResult, OrdinalResult, nominal_result, ordinal_result
 from mien.evaluation.table import Predictions, nominal_columns, ordinal_columns
 from mien.evaluation.two_stage import two_stage_json
@@ -44,6 +52,7 @@ def evaluate_table(predictions: Predictions, sampling: Sampling, command: str) -
         "tasks": {task.name: _task_json(predictions, index, sampling) for index, task in enumerate(predictions.tasks)},
         "groups": [_group_json(group) for group in groups],
         "gaps": [_gap_json(gap) for gap in gaps],
+        "intersections": _intersections_json(predictions, sampling),
     }
 
 
@@ -76,6 +85,26 @@ def nominal_json(result: NominalResult) -> dict[str, Any]:
 
 def _figures_json(figures: Any) -> dict[str, Any]:
     return {name: figure.to_json() for name, figure in figures.items()}
+
+
+def _intersections_json(predictions: Predictions, sampling: Sampling) -> dict[str, Any] | None:
+    """Errors by all labels of `CROSSED` together, and, by task, how many of these groups there are: ``possible``, with
+    a face (``found``), and of those too few faces (``small``). None where a label is missing from the table."""
+    grouping = intersection_of(predictions)
+    if grouping is None:
+        return None
+    groups, gaps = results_by(predictions, (grouping,), sampling)
+    smallness = {task.name: [group.small for group in groups if group.task == task.name] for task in predictions.tasks}
+    return {
+        "by": list(CROSSED),
+        "minimum": SMALL_GROUP,
+        "counts": {
+            task: {"possible": len(grouping.labels), "found": len(small), "small": sum(small)}
+            for task, small in smallness.items()
+        },
+        "groups": [_group_json(group) for group in groups],
+        "gaps": [_gap_json(gap) for gap in gaps],
+    }
 
 
 def _group_json(group: GroupResult) -> dict[str, Any]:
