@@ -52,6 +52,32 @@ class NominalHead(Head):
         return nominal_loss(logits, labels[0], label_smoothing=self.label_smoothing), labels[0] != UNLABELLED
 
 
+class BinaryRegressionHead(Head):
+    """Two classes as the numbers 0 and 1, and the squared distance from them: what a regression makes of a class."""
+
+    def __init__(self, features: int, task: Task, dropout: float) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, 1))
+        nn.init.constant_(self.layers[1].bias, 0.5)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The number, n x 1, not yet kept inside [0, 1]."""
+        return self.layers(features)
+
+    def probabilities(self, logits: Tensor, companion: Tensor | None = None) -> Tensor:
+        """The number, kept inside [0, 1], as the second class's probability; n x 2. Nothing calibrates it."""
+        second = logits.float().clamp(0, 1)
+        return torch.cat([1 - second, second], dim=1)
+
+    def losses(
+        self, logits: Tensor, labels: tuple[Tensor, ...], companion: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Squared distance from the class's number."""
+        counted = labels[0] != UNLABELLED
+        squared = (logits.float().squeeze(1) - labels[0]) ** 2
+        return torch.where(counted, squared, torch.zeros_like(squared)), counted
+
+
 class OrdinalHead(Head):
     """Dropout and K-1 binary classifiers, "is the level greater than k?"; n x features to n x K-1."""
 
@@ -90,10 +116,11 @@ class OrdinalHead(Head):
         return ordinal_loss(logits, low, high, self.lowest, l1=self.l1), ~torch.isnan(low)
 
 
-#: Head class by name: a task's own is named after its kind, the others are alternatives for ordinal tasks.
+#: Head class by name: a task's own is named after its kind; all but one of the others are for ordinal tasks.
 HEADS: dict[str, Callable[..., Any]] = {
     "nominal": NominalHead,
     "ordinal": OrdinalHead,
+    "binary_regression": BinaryRegressionHead,
     "two_stage": TwoStageHead,
     "coral": CoralHead,
     "corn": CornHead,

@@ -162,8 +162,9 @@ def _head(recipe: Recipe, task: Task, tasks: Sequence[Task]) -> HeadChoice:
         smoothing = recipe.loss.label_smoothing.get(task.name, 0.0)
         options = {"label_smoothing": smoothing} if task.kind == "nominal" else {"l1": l1}
         return HeadChoice(name=task.kind, options=options)
-    if task.kind != "ordinal":
-        raise UsageError(f"model.heads names heads of ordinal tasks; {task.name!r} is {task.kind}.")
+    binary = other.kind == "binary_regression"
+    if task.kind != ("nominal" if binary else "ordinal") or (binary and len(task.classes) != 2):
+        raise UsageError(f"The head {other.kind} does not go with the {task.kind} task {task.name!r}.")
     if other.kind == "two_stage":
         bins = next(found for found in tasks if found.name == other.bins)
         if bins.bins_of != task.name:

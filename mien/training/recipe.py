@@ -36,7 +36,8 @@ class StemRecipe:
 
 @dataclass(frozen=True, kw_only=True, config=_CHECKED)
 class HeadRecipe:
-    """Another head for an ordinal task than K-1 binary classifiers; see `mien.models.ordinal_heads`.
+    """Another head than a task's own; see `mien.models.ordinal_heads`. ``binary_regression`` is for a nominal task of
+    two classes, the others are for ordinal tasks.
 
     ``two_stage``: one regressor (``width`` hidden units) a bin of the task ``bins``; ``mix`` takes the regressor of the
     likeliest bin (``hard``) or all by their bin's probability (``soft``). ``label_distribution``: around the label, of

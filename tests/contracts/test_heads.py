@@ -20,6 +20,7 @@ OPTIONS = {"two_stage": {"bins": AGE_BIN, "mix": "soft", "width": 8}}
 ORDINAL = ["coral", "corn", "label_distribution", "mean_variance", "regression", "classification"]
 SMILE = TASKS[3]
 CASES = [(task.kind, task) for task in TASKS] + [("two_stage", AGE)]
+CASES += [("binary_regression", GENDER)]
 CASES += [(name, task) for name in ORDINAL for task in (AGE, SMILE)]
 head_cases = pytest.mark.parametrize(("name", "task"), CASES, ids=[f"{name}-{task.name}" for name, task in CASES])
 SHAPE = NetworkShape(backbone="test_resnet")
