@@ -18,7 +18,17 @@ from mien.errors import MienError, MissingExtraError
 from mien.progress import console, set_quiet
 
 #: Subcommands, in the order of the help.
-COMMANDS: tuple[str, ...] = ("prepare", "train", "evaluate", "explain", "export", "predict", "bench", "doctor")
+COMMANDS: tuple[str, ...] = (
+    "prepare",
+    "train",
+    "compare",
+    "evaluate",
+    "explain",
+    "export",
+    "predict",
+    "bench",
+    "doctor",
+)
 
 #: Modules that the base install lacks: the package that brings each, and the extra that brings the package.
 EXTRA_OF_MODULE: dict[str, tuple[str, str]] = {

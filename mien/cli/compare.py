@@ -1,0 +1,42 @@
+"""`mien compare`: a study and prepared data in; every arm trained and measured, one table and one figure out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mien.progress import console
+
+
+def compare(
+    study: Annotated[
+        str, typer.Argument(metavar="STUDY.yaml", help="A study's file, or the name of one that comes with mien.")
+    ],
+    data: Annotated[Path, typer.Option("--data", help="A folder that `mien prepare` wrote.")],
+    out: Annotated[Path, typer.Option("--out", help="The study's folder; one that was started goes on.")],
+    split: Annotated[
+        str, typer.Option(help="The split to measure on: test for a final protocol, never to choose by.")
+    ] = "val",
+    seed: Annotated[int, typer.Option(help="Seed of the resampling.")] = 0,
+    resamples: Annotated[int, typer.Option(help="Bootstrap resamples of each interval.")] = 1000,
+) -> None:
+    """Train and measure the arms of a study, each with every seed and fold; say which differ, with intervals.
+
+    Examples:
+
+        mien compare sharing --data data --out runs/sharing
+
+        mien compare my-study.yaml --data data --out runs/my-study --split test
+    """
+    from mien.evaluation.bootstrap import Sampling
+    from mien.training.compare import PLOT, TABLE
+    from mien.training.compare import compare as run_study
+    from mien.training.study import load_study
+
+    sampling = Sampling(resamples=resamples, seed=seed)
+    state = run_study(load_study(study), data, out, split=split, sampling=sampling)
+    for sentence in state["conclusions"]:
+        console.print(sentence, markup=False)
+    console.print(f"Study: {out / TABLE}, {out / PLOT}", markup=False)

@@ -1,0 +1,191 @@
+"""A study of two arms and two seeds, run in seconds: what it writes, how it goes on, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import mien.training.compare as module
+from mien.cli.main import app
+from mien.errors import MienError, UsageError
+from mien.evaluation.bootstrap import Sampling
+from mien.training.compare import compare
+from mien.training.study import load_study
+from tests.training.tiny import TINY
+
+STUDY = """
+name: small
+question: Do learned weights help a very small network?
+base: tiny.yaml
+settings: ["stages=[{size: 16, epochs: 1}]"]
+limit_train: 32
+arms:
+  fixed: {tasks: [age, gender]}
+  learned: {tasks: [age, gender], settings: ["loss.weighting=uncertainty"], corrupt_labels: {task: age, share: 0.5}}
+reference: fixed
+"""
+SAMPLING = Sampling(resamples=50)
+
+
+def write(folder: Path, text: str = STUDY) -> Path:
+    (folder / "tiny.yaml").write_text(TINY)
+    path = folder / "study.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture(scope="module")
+def home(data: Path, plain_curves: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the study's file and its finished folder ``out``."""
+    folder = tmp_path_factory.mktemp("study")
+    compare(load_study(str(write(folder))), data, folder / "out", sampling=SAMPLING)
+    return folder
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the runs that are trained from now on."""
+    names: list[str] = []
+    real: Callable[..., Any] = module.train
+
+    def train(recipe: Any, data: Path, out: Path, **options: Any) -> Any:
+        names.append(out.name)
+        return real(recipe, data, out, **options)
+
+    monkeypatch.setattr(module, "train", train)
+    return names
+
+
+def state_of(home: Path) -> dict[str, Any]:
+    return dict(json.loads((home / "out" / "study.json").read_text()))
+
+
+def test_every_arm_and_seed_is_trained_and_measured(home: Path) -> None:
+    state = state_of(home)
+    names = ["fixed-s0", "learned-s0", "fixed-s1", "learned-s1"]
+    assert [run["name"] for run in state["runs"]] == names
+    assert state["measures"] == ["age.mae", "gender.accuracy"]
+    for run in state["runs"]:
+        assert run["faces"] == {"train": 32, "val": 16}
+        assert run["n"] == 16
+        table = pd.read_parquet(home / "out" / "results" / f"{run['name']}.parquet")
+        errors = (table["age_pred"] - table["age_true"]).abs()
+        assert run["values"]["age.mae"] == pytest.approx(errors.mean(), abs=1e-5)
+        assert not (home / "out" / "runs" / run["name"] / "checkpoints").exists()
+    by_arm = {figure["arm"]: figure for figure in state["figures"] if figure["measure"] == "age.mae"}
+    values = {run["name"]: run["values"]["age.mae"] for run in state["runs"]}
+    assert by_arm["fixed"]["mean"] == pytest.approx((values["fixed-s0"] + values["fixed-s1"]) / 2, abs=1e-5)
+    assert by_arm["learned"]["difference"] == pytest.approx(
+        by_arm["learned"]["mean"] - by_arm["fixed"]["mean"], abs=1e-5
+    )
+    assert by_arm["learned"]["low"] <= by_arm["learned"]["difference"] <= by_arm["learned"]["high"]
+
+
+def test_the_run_keeps_what_was_changed_and_learned(home: Path) -> None:
+    runs = {run["name"]: run for run in state_of(home)["runs"]}
+    assert runs["fixed-s0"]["changes"] == {"limit_train": 32}
+    assert runs["learned-s0"]["changes"]["corrupted"] == {"task": "age", "share": 0.5, "faces": 16}
+    assert runs["fixed-s0"]["weights"] is None
+    assert set(runs["learned-s0"]["weights"]) == {"age", "gender"}
+    assert runs["learned-s0"]["weights"]["age"] != 0.1
+
+
+def test_table_and_picture_say_it(home: Path) -> None:
+    text = (home / "out" / "table.md").read_text()
+    state = state_of(home)
+    for sentence in (*state["conclusions"], *(figure["sentence"] for figure in state["figures"])):
+        assert sentence in text
+    assert "| fixed | 2 |" in text
+    assert "Learned loss weights" in text
+    assert "32 training faces, 1 epochs, crops of 16 px; measured on val (16 faces), seeds 0, 1." in text
+    assert "Unfinished" not in text
+    assert (home / "out" / "study.png").stat().st_size > 10_000
+
+
+def test_a_finished_study_trains_nothing_and_goes_on_where_it_stopped(
+    home: Path, data: Path, trained: list[str]
+) -> None:
+    study = load_study(str(home / "study.yaml"))
+    before = state_of(home)
+    compare(study, data, home / "out", sampling=SAMPLING)
+    assert trained == []
+    assert state_of(home) == before
+    # A run that was trained but not measured is only measured.
+    (home / "out" / "results" / "fixed-s1.json").unlink()
+    compare(study, data, home / "out", sampling=SAMPLING)
+    assert trained == []
+    assert state_of(home)["figures"] == before["figures"]
+
+
+def test_what_a_kill_left_unfinished_is_trained_again(home: Path, data: Path, trained: list[str]) -> None:
+    before = state_of(home)
+    (home / "out" / "results" / "learned-s1.json").unlink()
+    info = home / "out" / "runs" / "learned-s1" / "run.json"
+    info.write_text(json.dumps({**json.loads(info.read_text()), "finished": False}))
+    compare(load_study(str(home / "study.yaml")), data, home / "out", sampling=SAMPLING)
+    assert trained == ["learned-s1"]
+    assert state_of(home)["figures"] == before["figures"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("limit_train: 32", "limit_train: 40", "limit_train differ"),
+        ("weighting=uncertainty", "weighting=fixed", "arms differ"),
+        ("share: 0.5", "share: 0.4", "arms differ"),
+        ("reference: fixed", "reference: fixed\nseeds: [0, 2]", "seeds differ"),
+        ("reference: fixed", "reference: fixed\nmeasures: [smile.accuracy]", "needs a task that an arm trains"),
+    ],
+)
+def test_another_study_is_refused(home: Path, data: Path, tmp_path: Path, old: str, new: str, message: str) -> None:
+    changed = load_study(str(write(tmp_path, STUDY.replace(old, new))))
+    with pytest.raises(UsageError, match=message) as caught:
+        compare(changed, data, home / "out", sampling=SAMPLING)
+    assert "\n" not in str(caught.value)
+
+
+def test_other_data_another_split_and_a_strange_folder_are_refused(
+    home: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = load_study(str(home / "study.yaml"))
+    with pytest.raises(UsageError, match="split differ"):
+        compare(study, data, home / "out", split="test", sampling=SAMPLING)
+    with pytest.raises(UsageError, match="no split 'holdout'"):
+        compare(study, data, tmp_path / "new", split="holdout", sampling=SAMPLING)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="other files in it"):
+        compare(study, data, tmp_path, sampling=SAMPLING)
+    monkeypatch.setattr(module, "FORMAT_VERSION", 2)
+    with pytest.raises(MienError, match="study of version 2, got 1"):
+        compare(study, data, home / "out", sampling=SAMPLING)
+
+
+def test_a_failed_run_says_how_to_go_on(
+    home: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*values: Any, **options: Any) -> None:
+        raise MienError("The training was interrupted.")
+
+    monkeypatch.setattr(module, "train", fail)
+    with pytest.raises(MienError, match="stopped at fixed-s0; the same mien compare goes on with it"):
+        compare(load_study(str(home / "study.yaml")), data, tmp_path / "out", sampling=SAMPLING)
+    assert json.loads((tmp_path / "out" / "study.json").read_text())["runs"] == []
+
+
+def test_the_command_prints_the_conclusions(home: Path, data: Path) -> None:
+    words = [str(home / "study.yaml"), "--data", str(data), "--out", str(home / "out"), "--resamples", "50"]
+    done = CliRunner().invoke(app, ["compare", *words])
+    assert done.exit_code == 0, done.output
+    assert "age MAE, against fixed (" in " ".join(done.output.split())
+
+
+def test_an_unknown_study_is_refused(data: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["compare", "absent", "--data", str(data), "--out", str(tmp_path / "x")])
+    assert isinstance(done.exception, UsageError)
+    assert "No study 'absent'" in str(done.exception)
