@@ -44,7 +44,16 @@ class HeadRecipe:
     standard deviation ``sigma`` levels.
     """
 
-    kind: Literal["two_stage", "coral", "corn", "label_distribution", "mean_variance", "regression", "classification"]
+    kind: Literal[
+        "two_stage",
+        "coral",
+        "corn",
+        "label_distribution",
+        "mean_variance",
+        "regression",
+        "classification",
+        "binary_regression",
+    ]
     bins: str = ""
     mix: Literal["hard", "soft"] = "hard"
     width: Annotated[int, Field(ge=1, le=4096)] = 64
