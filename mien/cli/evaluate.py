@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,6 +35,14 @@ def evaluate(
     limit: Annotated[
         int | None, typer.Option(help="Evaluate a random sample of so many faces.", show_default=False)
     ] = None,
+    single: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TASK=RUN|METRICS.json",
+            help="A model trained on this task alone, to compare a run with; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Measure a model on a split: metrics.json, report.html, predictions.parquet and figures, with 95 % intervals.
 
@@ -42,6 +51,8 @@ def evaluate(
         mien evaluate model.onnx --data data --split test --out report
 
         mien evaluate docs/results/first-model/predictions.parquet --out report
+
+        mien evaluate runs/all --data data --single age=runs/age-only --out report
     """
     from mien.evaluation.bootstrap import Sampling
     from mien.evaluation.gallery import galleries
@@ -53,6 +64,7 @@ def evaluate(
     sampling = Sampling(resamples=resamples, seed=seed)
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out must be a folder, got the file {out}.")
+    singles = _single_sources(single or [], model)
     crops = None
     if model.suffix.lower() == ".parquet":
         if data is not None:
@@ -61,6 +73,17 @@ def evaluate(
     else:
         predictions, crops = _predict(model, data, split, fold, limit, seed)
     metrics = evaluate_table(predictions, sampling, command_text())
+    if model.is_dir() and crops is not None:
+        from mien.evaluation.run_diagnosis import check_single, diagnose_run
+
+        alone = {}
+        for task, source in singles.items():
+            figures = _read_metrics(source)
+            if figures is None:
+                figures = evaluate_table(_predict(source, data, split, fold, limit, seed)[0], sampling, "")
+            check_single(task, figures, metrics, source)
+            alone[task] = figures
+        metrics["diagnosis"] = diagnose_run(model, predictions, crops, metrics, alone, seed)
     grids = galleries(predictions, crops, seed) if crops is not None else ()
     page = write_report(out, predictions, metrics, grids)
     console.print(summary_table(metrics))
@@ -92,6 +115,36 @@ def _predict(
         opened = replace(opened, calibration=fit_calibration(opened, dataset))
     rows = choose_rows(dataset, split, limit, seed)
     return build_predictions(opened, dataset, rows, split), dataset.crops[rows]
+
+
+def _single_sources(options: list[str], model: Path) -> dict[str, Path]:
+    """The path of each ``--single TASK=PATH``, checked before the long work begins."""
+    if options and not model.is_dir():
+        raise UsageError(f"--single is for the diagnosis of a run folder, got {model}.")
+    found: dict[str, Path] = {}
+    for option in options:
+        task, separator, path = option.partition("=")
+        if not separator or not task or task in found:
+            raise UsageError(f"--single is TASK=RUN or TASK=METRICS.json, once a task, got {option!r}.")
+        if not Path(path).exists():
+            raise UsageError(f"--single {task}: expected a run folder or a metrics.json, got nothing at {path!r}.")
+        found[task] = Path(path)
+        _read_metrics(found[task])
+    return found
+
+
+def _read_metrics(source: Path) -> dict[str, Any] | None:
+    """The object of a `metrics.json`, or of the one in a folder; None for a folder without one (a run)."""
+    path = source / "metrics.json" if source.is_dir() else source
+    if source.is_dir() and not path.is_file():
+        return None
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"Expected figures of mien evaluate (metrics.json) in {path}, got: {error}.") from error
+    if not isinstance(metrics, dict) or metrics.get("format") != "mien-metrics":
+        raise UsageError(f"Expected figures of mien evaluate (metrics.json) in {path}, got another JSON.")
+    return metrics
 
 
 def summary_table(metrics: dict[str, Any]) -> Table:

@@ -9,7 +9,9 @@ from typer.testing import CliRunner
 
 from mien.cli.main import app
 from mien.errors import MienError
+from mien.labels import AGE, GENDER
 from tests.bundles import write_tiny_bundle
+from tests.evaluation.untrained_run import write_untrained
 from tests.prepared import write_prepared
 
 
@@ -48,9 +50,41 @@ def test_a_committed_table_gives_the_same_figures(folder: Path, tmp_path: Path) 
     assert result.exit_code == 0, result.output
     assert not result.output.strip()
     first, again = (json.loads((root / "metrics.json").read_text()) for root in (folder / "report", tmp_path / "again"))
-    for part in ("n", "split", "model", "model_sha256", "data", "calibration", "tasks", "groups", "gaps"):
+    for part in (
+        "n",
+        "split",
+        "model",
+        "model_sha256",
+        "data",
+        "calibration",
+        "tasks",
+        "groups",
+        "gaps",
+        "intersections",
+    ):
         assert again[part] == first[part], part
     assert "data:image/jpeg" not in (tmp_path / "again" / "report.html").read_text()
+
+
+def test_a_run_is_diagnosed_beside_a_model_of_one_task(folder: Path, tmp_path: Path) -> None:
+    run = write_untrained(tmp_path / "run", (AGE, GENDER), "", "tasks=[age, gender]", "loss.label_smoothing={}")
+    alone = write_untrained(tmp_path / "alone", (GENDER,), "", "tasks=[gender]", "loss={}")
+    figures = tmp_path / "age.json"
+    told = json.loads((folder / "report" / "metrics.json").read_text())
+    mae = {"value": 0.1, "low": 0.1, "high": 0.2, "n": 20}
+    figures.write_text(json.dumps({**told, "tasks": {"age": {**told["tasks"]["age"], "mae": mae}}}))
+    arguments = ["--quiet", "evaluate", f"{run}", "--data", f"{folder}/data", "--resamples", "20"]
+    arguments += ["--single", f"age={figures}", "--single", f"gender={alone}", "--out", f"{tmp_path}/report"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    findings = json.loads((tmp_path / "report" / "metrics.json").read_text())["diagnosis"]["findings"]
+    behind = {each["task"]: each for each in findings if each["signature"] == "behind_single_task"}
+    assert behind["age"]["seen"] is True
+    assert behind["age"]["numbers"]["alone"] == 0.1
+    assert behind["gender"]["seen"] is False
+    assert behind["gender"]["numbers"]["n_alone"] == behind["gender"]["numbers"]["n"] == 27
+    assert 'id="diagnosis"' in (tmp_path / "report" / "report.html").read_text()
+    assert "diagnosis" not in told
 
 
 @pytest.mark.parametrize(
@@ -64,6 +98,10 @@ def test_a_committed_table_gives_the_same_figures(folder: Path, tmp_path: Path) 
         (["model.onnx", "--data", "data", "--out", "o", "--resamples", "-1"], "Resamples", 2),
         (["model.onnx", "--data", "data", "--out", "o", "--limit", "0"], "1 or more", 2),
         (["report/predictions.parquet", "--data", "data", "--out", "o"], "without --data", 2),
+        (["model.onnx", "--data", "data", "--out", "o", "--single", "age=data"], "run folder", 2),
+        (["data", "--data", "data", "--out", "o", "--single", "data"], "TASK=RUN", 2),
+        (["data", "--data", "data", "--out", "o", "--single", "age=absent"], "got nothing", 2),
+        (["data", "--data", "data", "--out", "o", "--single", "age=model.onnx"], "metrics.json", 2),
         (["absent.parquet", "--out", "o"], "no file", 1),
         (["model.onnx", "--data", "report", "--out", "o"], "mien prepare", 1),
     ],
