@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,9 @@ def compare(
     split: Annotated[
         str, typer.Option(help="The split to measure on: test for a final protocol, never to choose by.")
     ] = "val",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change every arm's recipe; may be repeated.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the resampling.")] = 0,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples of each interval.")] = 1000,
 ) -> None:
@@ -36,7 +40,9 @@ def compare(
     from mien.training.study import load_study
 
     sampling = Sampling(resamples=resamples, seed=seed)
-    state = run_study(load_study(study), data, out, split=split, sampling=sampling)
+    loaded = load_study(study)
+    loaded = replace(loaded, settings=[*loaded.settings, *(settings or ())])
+    state = run_study(loaded, data, out, split=split, sampling=sampling)
     for sentence in state["conclusions"]:
         console.print(sentence, markup=False)
     console.print(f"Study: {out / TABLE}, {out / PLOT}", markup=False)

@@ -18,6 +18,10 @@ Json = Mapping[str, Any]
 COLUMNS = 3
 #: Inches of a panel's breadth, of an arm's line, and of what stands around the lines.
 WIDTH, LINE, FRAME = 4.3, 0.36, 1.5
+KEY = (
+    "Dot: mean over runs; ticks: runs; line: 95 % interval, over faces, of the difference to {} (dashed); band: what "
+    "seeds explain.\nGreen: better, orange: worse, blue: not told apart."
+)
 
 
 @_styled
@@ -28,7 +32,7 @@ def study_plot(study: Json) -> Figure:
     weights = learned_weights(study)
     measures = [measure for measure in study["measures"] if any(f["measure"] == measure for f in study["figures"])]
     panels = len(measures) + bool(weights)
-    columns = max(min(panels, COLUMNS), 1)
+    columns = 2 if panels == 4 else max(min(panels, COLUMNS), 1)
     lines = max(-(-panels // columns), 1)
     figure = Figure(figsize=(WIDTH * columns + 0.8, lines * (FRAME + LINE * len(arms)) + 0.5), layout="constrained")
     figure.suptitle(study["question"], fontsize=11, x=0.01, ha="left", wrap=True)
@@ -37,10 +41,12 @@ def study_plot(study: Json) -> Figure:
         _measure_panel(panel, study, arms, measure)
         _name_arms(panel, arms, shown=place % columns == 0)
     if weights:
-        _weights_panel(axes[len(measures)], weights, arms)
-        _name_arms(axes[len(measures)], arms, shown=len(measures) % columns == 0)
+        learning = [arm for arm in arms if arm in weights]
+        _weights_panel(axes[len(measures)], weights, learning)
+        _name_arms(axes[len(measures)], learning, shown=True)
     for panel in axes[panels:]:
         panel.set_visible(False)
+    figure.supxlabel(KEY.format(study["reference"]), fontsize=9, color=GREY, x=0.01, ha="left")
     return figure
 
 

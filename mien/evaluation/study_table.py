@@ -262,6 +262,9 @@ def conclusion(figures: Sequence[ArmFigure], measure: str, reference: str) -> st
     if base is None:
         said = ", ".join(f"{figure.arm} {number(measure, figure.mean)}" for figure in own)
         return f"{measure_title(measure)}: {reference} has no such figure, so nothing is compared ({said})."
+    if len(own) == 1:
+        spread = "" if base.deviation is None else f" ± {number(measure, base.deviation)}"
+        return f"{measure_title(measure)}: {reference} {number(measure, base.mean)}{spread} over {base.runs} run(s)."
     parts = []
     for verdict in ("better", "worse", "not told apart"):
         chosen = sorted((f for f in own if f.verdict == verdict), key=lambda figure: figure.difference or 0.0)

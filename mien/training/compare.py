@@ -82,10 +82,10 @@ def compare(
         if not _is_done(out, run):
             rest = f"; about {_duration(spent / trained * (len(planned) - number + 1))} left" if trained else ""
             console.print(f"run {number} of {len(planned)}: {run.name}{rest}", markup=False)
-            started = time.monotonic()
+            began = time.monotonic()
             _train(study, run, data, out)
             _evaluate(study, run, data, out, split)
-            spent, trained = spent + time.monotonic() - started, trained + 1
+            spent, trained = spent + time.monotonic() - began, trained + 1
         measured.append(_measure(out, run, state["measures"], AGE_GROUPS[study.age_groups], sampling))
         if trained or number == len(planned):
             state = _write_all(out, state, planned[:number], measured)
@@ -189,7 +189,9 @@ def _train(study: Study, run: PlannedRun, data: Path, out: Path) -> None:
         train(recipe, data, folder, resume=True, fold=run.fold, relabel=training_faces(study, run.arm, run.seed))
     except MienError as error:
         kind = UsageError if isinstance(error, UsageError) else MienError
-        raise kind(f"The study stopped at {run.name}; the same mien compare goes on with it. {error}") from error
+        # An interrupted training says how to go on alone, without the study's changes of its data.
+        reason = str(error).partition("; go on with:")[0].removesuffix(".")
+        raise kind(f"The study stopped at {run.name}; the same mien compare goes on with it. {reason}.") from error
 
 
 def _evaluate(study: Study, run: PlannedRun, data: Path, out: Path, split: str) -> None:

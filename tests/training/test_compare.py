@@ -170,11 +170,14 @@ def test_a_failed_run_says_how_to_go_on(
     home: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*values: Any, **options: Any) -> None:
-        raise MienError("The training was interrupted.")
+        raise MienError("The training was interrupted; go on with: mien train ... --resume.")
 
     monkeypatch.setattr(module, "train", fail)
-    with pytest.raises(MienError, match="stopped at fixed-s0; the same mien compare goes on with it"):
+    with pytest.raises(MienError) as caught:
         compare(load_study(str(home / "study.yaml")), data, tmp_path / "out", sampling=SAMPLING)
+    assert str(caught.value) == (
+        "The study stopped at fixed-s0; the same mien compare goes on with it. The training was interrupted."
+    )
     assert json.loads((tmp_path / "out" / "study.json").read_text())["runs"] == []
 
 
@@ -183,6 +186,9 @@ def test_the_command_prints_the_conclusions(home: Path, data: Path) -> None:
     done = CliRunner().invoke(app, ["compare", *words])
     assert done.exit_code == 0, done.output
     assert "age MAE, against fixed (" in " ".join(done.output.split())
+    other = CliRunner().invoke(app, ["compare", *words, "--set", "batch_size=8"])
+    assert isinstance(other.exception, UsageError)
+    assert "arms differ" in str(other.exception)
 
 
 def test_an_unknown_study_is_refused(data: Path, tmp_path: Path) -> None:
