@@ -21,6 +21,7 @@ from mien.progress import console, set_quiet
 COMMANDS: tuple[str, ...] = (
     "prepare",
     "train",
+    "tune",
     "compare",
     "evaluate",
     "explain",
@@ -40,6 +41,7 @@ EXTRA_OF_MODULE: dict[str, tuple[str, str]] = {
     "matplotlib": ("matplotlib", "train"),
     "onnx": ("onnx", "train"),
     "onnxscript": ("onnxscript", "train"),
+    "optuna": ("optuna", "train"),
     "pandas": ("pandas", "train"),
     "pyarrow": ("pyarrow", "train"),
     "pydantic": ("pydantic", "train"),

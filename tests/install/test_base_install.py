@@ -59,6 +59,10 @@ def calls_that_need_an_extra(folder: Path) -> dict[str, list[str]]:
     return {
         "prepare": ["prepare", f"utkface:{folder}", "--out", str(folder / "data")],
         "train": ["train", "first-model", "--data", str(folder), "--out", str(folder / "run")],
+        "tune": [
+            *("tune", "first-model", "--space", "first-model", "--trials", "1"),
+            *("--data", str(folder), "--out", str(folder / "study")),
+        ],
         "compare": ["compare", "sharing", "--data", str(folder), "--out", str(folder / "study")],
         "evaluate": ["evaluate", str(folder), "--data", str(folder), "--out", str(folder / "report")],
         "explain": ["explain", str(folder), "--data", str(folder), "--out", str(folder / "report")],

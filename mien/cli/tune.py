@@ -1,0 +1,51 @@
+"""`mien tune`: a recipe, a search space and prepared data in, a study folder with the best trial's recipe out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mien.progress import console
+
+
+def tune(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name (such as first-model) or a .yaml file.")],
+    space: Annotated[
+        str, typer.Option("--space", help="Settings and their ranges: a .yaml file, or a name (such as first-model).")
+    ],
+    trials: Annotated[int, typer.Option("--trials", help="Trials in all, those of earlier calls included.")],
+    data: Annotated[Path, typer.Option("--data", help="A folder that `mien prepare` wrote.")],
+    out: Annotated[Path, typer.Option("--out", help="The study folder; the same command goes on with it.")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe's value; may be repeated.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of what is tried.")] = 0,
+    pruner: Annotated[
+        str, typer.Option("--pruner", help="Who stops bad trials: median, hyperband or none.")
+    ] = "median",
+    fold: Annotated[int | None, typer.Option("--fold", help="Which fold is the test split, for k-fold data.")] = None,
+) -> None:
+    """Look for the settings of a recipe that give the best validation score.
+
+    Example: mien tune first-model --space first-model --trials 40 --data data/prepared --out studies/first
+    """
+    from mien.training.recipe import load_recipe
+    from mien.training.search_space import load_space
+    from mien.training.tune import Tuning
+    from mien.training.tune import tune as run_study
+    from mien.training.tune_report import BEST, best_table
+
+    tuning = Tuning(
+        recipe=load_recipe(recipe, settings or ()),
+        space=load_space(space),
+        data=data,
+        out=out,
+        fold=fold,
+        seed=seed,
+        pruner=pruner,
+    )
+    console.print(best_table(run_study(tuning, trials)))
+    rest = "" if fold is None else f" --fold {fold}"
+    console.print(f"train the best settings with: mien train {out / BEST} --data {data} --out RUN{rest}", markup=False)
