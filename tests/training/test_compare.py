@@ -17,7 +17,7 @@ from mien.errors import MienError, UsageError
 from mien.evaluation.bootstrap import Sampling
 from mien.training.compare import compare
 from mien.training.study import load_study
-from tests.training.tiny import TINY
+from tests.training.tiny import TINY, write_easy
 
 STUDY = """
 name: small
@@ -195,3 +195,21 @@ def test_an_unknown_study_is_refused(data: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["compare", "absent", "--data", str(data), "--out", str(tmp_path / "x")])
     assert isinstance(done.exception, UsageError)
     assert "No study 'absent'" in str(done.exception)
+
+
+def test_folds_of_one_arm_test_every_face_once(tmp_path: Path) -> None:
+    folder = write_easy(tmp_path / "data", n=60, size=16)
+    manifest = pd.read_parquet(folder / "manifest.parquet")
+    manifest["split"] = [f"fold{row % 3}" for row in range(60)]
+    manifest.to_parquet(folder / "manifest.parquet")
+    text = STUDY.replace("limit_train: 32", "seeds: [0]\nfolds: [0, 1, 2]")
+    text = "\n".join(line for line in text.splitlines() if "learned:" not in line)
+    study = load_study(str(write(tmp_path, text)))
+    state = compare(study, folder, tmp_path / "out", split="test", sampling=SAMPLING)
+    assert [run["name"] for run in state["runs"]] == ["fixed-s0-f0", "fixed-s0-f1", "fixed-s0-f2"]
+    tested = [pd.read_parquet(path)["name"] for path in sorted((tmp_path / "out" / "results").glob("*.parquet"))]
+    assert sorted(pd.concat(tested)) == sorted(manifest["name"])
+    (figure,) = (figure for figure in state["figures"] if figure["measure"] == "age.mae")
+    values = [run["values"]["age.mae"] for run in state["runs"]]
+    assert figure["deviation"] == pytest.approx(pd.Series(values).std(), abs=1e-5)
+    assert "over 3 run(s)" in state["conclusions"][0]
