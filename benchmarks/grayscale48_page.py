@@ -136,17 +136,46 @@ def results_page() -> str:
 
 
 def explanation() -> str:
-    """What `mien explain` found, without a face of the data set."""
-    path = FOLDER / "explain" / "explain.json"
-    if not path.is_file():
-        return ""
-    found = json.loads(path.read_text(encoding="utf-8"))
-    return explanation_text(found)
+    """What `mien explain` found of model A, without a face of the data set."""
+    found = json.loads((FOLDER / "explain" / "explain.json").read_text(encoding="utf-8"))
+    mistakes = found["misclassified"]
+    return "\n\n".join(
+        (
+            "## Explanations of model A",
+            f"```text\n{found['command']}\n```",
+            f"Grad-CAM at `{found['layer']['name']}`. Rank correlation with the trained maps, of the maps of other "
+            "weights (they should not agree) and of mirrored faces (they should):",
+            sanity_table(found["sanity"]),
+            f"Errors of {mistakes['task']}: {mistakes['errors']:,} of {mistakes['n']:,} faces, in "
+            f"{len(mistakes['clusters'])} clusters of their embeddings (silhouette {mistakes['silhouette']:.2f}):",
+            clusters_table(mistakes["clusters"]),
+            "![Map of the misclassified faces](explain/figures/cluster_map.png)",
+            "![Grad-CAM of a photo in the public domain](explain/figures/photos.png)",
+        )
+    )
 
 
-def explanation_text(found: dict[str, Any]) -> str:
-    """The sanity check and the clusters of errors as tables."""
-    return "## Explanations\n\n" + json.dumps(found)[:0]
+def sanity_table(checks: dict[str, Any]) -> str:
+    """Correlations of the sanity check by task."""
+    columns = ("all_weights", "mirrored", "other_face")
+    rows = [(task, *(_cell(check[name]) for name in columns), check["sentence"]) for task, check in checks.items()]
+    return table(("task", "all weights drawn anew", "mirrored face", "another face", "reading"), rows)
+
+
+def clusters_table(clusters: list[dict[str, Any]]) -> str:
+    """Size, classes and light of each cluster."""
+    rows = []
+    for cluster in clusters:
+        mixes = (
+            ", ".join(f"{label} {count}" for label, count in cluster[side].items()) for side in ("true", "predicted")
+        )
+        light = (_cell(cluster["brightness"]), _cell(cluster["contrast"]))
+        rows.append((f"{cluster['number']}", f"{cluster['size']:,}", *mixes, *light))
+    return table(("cluster", "faces", "true", "predicted", "brightness", "contrast"), rows)
+
+
+def _cell(figure: dict[str, Any]) -> str:
+    return f"{format_number('', figure['value'])} ({format_interval('', figure)})"
 
 
 def main() -> None:

@@ -1,7 +1,9 @@
 """`mien export` as a user types it."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from typer.testing import CliRunner
@@ -9,6 +11,7 @@ from typer.testing import CliRunner
 from mien.cli.main import app
 from mien.errors import MienError
 from mien.inference.bundle import load_bundle
+from mien.training.run_folder import load_run
 from mien.training.train import train
 from tests.training.tiny import tiny_recipe, write_easy
 
@@ -34,6 +37,18 @@ def test_a_bundle_and_its_card(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     metadata = load_bundle(folder / "m [1].onnx").metadata
     assert metadata.name == "mine"
     assert (folder / "card.md").read_text() == metadata.card
+
+
+def test_crops_of_another_side(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    result = CliRunner().invoke(app, ["export", "run", "--data", "data", "--out", "larger.onnx", "--size", "24"])
+    assert result.exit_code == 0, result.output
+    bundle = load_bundle(folder / "larger.onnx")
+    assert bundle.metadata.size == 24
+    crops = np.random.default_rng(0).integers(0, 256, (3, 3, 24, 24), np.uint8)
+    expected = replace(load_run(folder / "run"), input_size=24).predict(crops)
+    for task, found in bundle.run(crops).items():
+        np.testing.assert_allclose(found, expected[task], atol=1e-4)
 
 
 @pytest.mark.parametrize(
