@@ -82,7 +82,8 @@ def tune(tuning: Tuning, trials: int) -> list[TrialRow]:
             done += 1
             rows = _publish(tuning, study)
             row = next(row for row in rows if row.number == number)
-            console.print(progress_sentence(rows, row, trials, ended + 1, done, time.monotonic() - started))
+            elapsed = time.monotonic() - started
+            console.print(progress_sentence(rows, row, trials, ended + 1, done, elapsed), soft_wrap=True)
             failures = failures + 1 if row.state == "failed" else 0
             if failures == MOST_FAILURES:
                 raise MienError(f"{MOST_FAILURES} trials in a row failed, the last one with: {row.note}")
