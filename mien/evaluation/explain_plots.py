@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mien.evaluation.error_clusters import Clustering
 from mien.evaluation.explain_types import FaceMap, Mistakes, PhotoMaps
-from mien.evaluation.plots import GREY, INK, PALETTE, _styled
+from mien.evaluation.plots import GREY, INK, PALETTE, styled
 from mien.evaluation.sanity import SanityCheck
 
 #: Least side of a shown crop in pixels, and the gap between the pictures of one face.
@@ -57,7 +57,7 @@ def beside(pictures: Sequence[Picture]) -> Picture:
     return np.concatenate(parts[1:], axis=1)
 
 
-@_styled
+@styled
 def maps_plot(blocks: Sequence[tuple[str, Sequence[FaceMap]]]) -> Figure:
     """Titled blocks of faces, each with its crop and its map or maps; empty blocks are left out."""
     filled = [(title, faces) for title, faces in blocks if faces]
@@ -105,7 +105,7 @@ def _colour_key(part: Figure) -> None:
     part.text(0.215, 0.55, words, va="center", fontsize=9)
 
 
-@_styled
+@styled
 def photos_plot(photos: Sequence[PhotoMaps]) -> Figure:
     """One row a face: its crop, then one map a task."""
     faces = [face for photo in photos for face in photo.faces]
@@ -125,7 +125,7 @@ def photos_plot(photos: Sequence[PhotoMaps]) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def clusters_plot(mistakes: Mistakes) -> Figure:
     """One row a cluster: the faces nearest to its centre, nearest first."""
     clusters = mistakes.clustering.clusters
@@ -147,7 +147,7 @@ def clusters_plot(mistakes: Mistakes) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def cluster_map_plot(clustering: Clustering) -> Figure:
     """Every misclassified face as a point at its first two principal components, by cluster."""
     figure = Figure(figsize=(6.4, 4.8), layout="constrained")
@@ -183,7 +183,7 @@ SANITY_COLUMNS = (
 SANITY_ROWS = 2
 
 
-@_styled
+@styled
 def sanity_plot(checks: Sequence[SanityCheck], crops: NDArray[np.uint8]) -> Figure:
     """The first faces (uint8, n x 3 x S x S) of each task's check: crop, trained map, and what it is compared with."""
     shown = min(SANITY_ROWS, len(crops))
@@ -219,7 +219,7 @@ COMPARISON_NAMES = {
 }
 
 
-@_styled
+@styled
 def correlations_plot(checks: Sequence[SanityCheck]) -> Figure:
     """Mean rank correlation with the trained maps and its interval, per task and comparison."""
     figure = Figure(figsize=(6.4, 1.1 + 0.75 * len(checks)), layout="constrained")

@@ -49,30 +49,31 @@ Json = Mapping[str, Any]
 P = ParamSpec("P")
 
 
-def _styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     """Run ``draw`` under `STYLE`, leaving the caller's settings alone."""
 
     @wraps(draw)
-    def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with matplotlib.rc_context(STYLE):
             return draw(*args, **kwargs)
 
-    return styled
+    return drawn
 
 
-def _figure(width: float, height: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
+def new_figure(width: float, height: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
+    """An empty figure (inches) and its panels, side by side."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, list(np.atleast_1d(figure.subplots(1, panels)))
 
 
-@_styled
+@styled
 def confusion_plot(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure:
     """Confusion matrix twice: counts, and each row as shares of its true class. Rows true, columns predicted."""
     matrix = np.array(counts, dtype=np.float64)
     rows = matrix.sum(axis=1, keepdims=True)
     shares = np.divide(matrix, rows, out=np.zeros_like(matrix), where=rows > 0)
     side = 2.0 + 0.62 * len(classes)
-    figure, (left, right) = _figure(2 * side + 0.6, side, panels=2)
+    figure, (left, right) = new_figure(2 * side + 0.6, side, panels=2)
     _matrix(left, shares, [[f"{count:,.0f}" for count in row] for row in matrix], classes, "faces")
     _matrix(right, shares, [[f"{100 * share:.1f}" for share in row] for row in shares], classes, "% of the true class")
     return figure
@@ -92,12 +93,12 @@ def _matrix(axes: Axes, shares: NDArray[np.float64], text: list[list[str]], clas
         axes.text(column, row, text[row][column], ha="center", va="center", color=colour)
 
 
-@_styled
+@styled
 def roc_plot(true: NDArray[np.int64], probabilities: NDArray[np.float64], classes: Sequence[str]) -> Figure:
     """ROC curve of the second class of two, or of each class against the rest; classes without faces are left out."""
     from sklearn.metrics import auc, roc_curve
 
-    figure, (axes,) = _figure(4.8, 4.6)
+    figure, (axes,) = new_figure(4.8, 4.6)
     wanted = [1] if len(classes) == 2 else range(len(classes))
     for index in wanted:
         positive = true == index
@@ -114,7 +115,7 @@ def roc_plot(true: NDArray[np.int64], probabilities: NDArray[np.float64], classe
     return figure
 
 
-@_styled
+@styled
 def reliability_plot(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> Figure:
     """Accuracy against stated probability in 15 bins, over the number of faces in each bin."""
     figure = Figure(figsize=(4.8, 4.6), layout="constrained")
@@ -135,10 +136,10 @@ def reliability_plot(confidence: NDArray[np.float64], right: NDArray[np.bool_]) 
     return figure
 
 
-@_styled
+@styled
 def predicted_true_plot(true: NDArray[np.float64], predicted: NDArray[np.float64], name: str) -> Figure:
     """Density of predicted against true level (exact labels only), with the identity line."""
-    figure, (axes,) = _figure(5.4, 4.6)
+    figure, (axes,) = new_figure(5.4, 4.6)
     ends = (min(true.min(), predicted.min()) - 1, max(true.max(), predicted.max()) + 1)
     cells = axes.hexbin(true, predicted, gridsize=45, bins="log", mincnt=1, cmap="Blues", extent=(*ends, *ends), lw=0.1)
     axes.plot(ends, ends, "-", color=PALETTE[1], lw=1.4, label="predicted = true")
@@ -149,10 +150,10 @@ def predicted_true_plot(true: NDArray[np.float64], predicted: NDArray[np.float64
     return figure
 
 
-@_styled
+@styled
 def two_stage_plot(stages: Json, name: str) -> Figure:
     """MAE by true bin: with the predicted bin, with the true bin, and of the bin's median."""
-    figure, (axes,) = _figure(6.4, 4.6)
+    figure, (axes,) = new_figure(6.4, 4.6)
     kinds = {
         "mae_predicted_bin": "predicted bin",
         "mae_true_bin": "true bin (oracle)",
@@ -170,10 +171,10 @@ def two_stage_plot(stages: Json, name: str) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def error_by_band_plot(bands: Sequence[Json], name: str, overall: float | None) -> Figure:
     """MAE with its 95 % interval in each band; the line is that of all faces."""
-    figure, (axes,) = _figure(6.4, 4.6)
+    figure, (axes,) = new_figure(6.4, 4.6)
     _bars(axes, bands, "mae", PALETTE[0])
     title = f"Mean absolute error by true {name}"
     if overall is not None:
@@ -183,10 +184,10 @@ def error_by_band_plot(bands: Sequence[Json], name: str, overall: float | None) 
     return figure
 
 
-@_styled
+@styled
 def coverage_by_band_plot(bands: Sequence[Json], name: str, stated: float | None) -> Figure:
     """Share of faces whose true level the answered interval holds, and the interval's mean width, by band."""
-    figure, (left, right) = _figure(10.4, 4.0, panels=2)
+    figure, (left, right) = new_figure(10.4, 4.0, panels=2)
     _bars(left, bands, "coverage", PALETTE[2])
     title = "Interval coverage"
     if stated is not None:
@@ -210,12 +211,12 @@ def _bars(axes: Axes, bands: Sequence[Json], figure: str, colour: str) -> None:
     axes.grid(axis="x", visible=False)
 
 
-@_styled
+@styled
 def groups_plot(groups: Sequence[Json], overall: float) -> Figure:
     """Error of each group with its interval as a dot and a line, worst on top; small groups are hollow."""
     task, measure, by = (groups[0][key] for key in ("task", "measure", "by"))
     ordered = sorted(groups, key=lambda group: group["error"]["value"])
-    figure, (axes,) = _figure(6.4, 1.3 + 0.32 * len(ordered))
+    figure, (axes,) = new_figure(6.4, 1.3 + 0.32 * len(ordered))
     scale = 100 if measure == "error_rate" else 1
     for place, group in enumerate(ordered):
         error, small = group["error"], group["small"]

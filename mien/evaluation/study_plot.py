@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mien.evaluation.plots import GREY, INK, PALE, PALETTE, _styled
+from mien.evaluation.plots import GREY, INK, PALE, PALETTE, styled
 from mien.evaluation.study_measures import MEASURES
 from mien.evaluation.study_page import learned_weights
 from mien.evaluation.study_table import measure_title
@@ -24,7 +24,7 @@ KEY = (
 )
 
 
-@_styled
+@styled
 def study_plot(study: Json) -> Figure:
     """Each arm's mean and single runs; the whisker is the 95 % interval of its difference to the reference, drawn from
     the reference's line, and the band what seeds alone explain. A last panel holds the learned loss weights."""

@@ -57,8 +57,9 @@ class BinaryRegressionHead(Head):
 
     def __init__(self, features: int, task: Task, dropout: float) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, 1))
-        nn.init.constant_(self.layers[1].bias, 0.5)
+        linear = nn.Linear(features, 1)
+        nn.init.constant_(linear.bias, 0.5)
+        self.layers = nn.Sequential(nn.Dropout(dropout), linear)
 
     def forward(self, features: Tensor) -> Tensor:
         """The number, n x 1, not yet kept inside [0, 1]."""

@@ -13,108 +13,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from mien.errors import UsageError
+from mien.training.model_recipe import CHECKED, BinsRecipe, ModelRecipe, NotNegative, Positive, Share
 
-_CHECKED = ConfigDict(extra="forbid", allow_inf_nan=False)
-Share = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
 Range = tuple[float, float]
 
 
-@dataclass(frozen=True, kw_only=True, config=_CHECKED)
-class StemRecipe:
-    """The first convolution of a ResNet for small images: its side and stride, and whether max-pooling follows."""
-
-    kernel: Literal[1, 3, 5, 7] = 3
-    stride: Literal[1, 2] = 1
-    max_pool: bool = False
-
-
-@dataclass(frozen=True, kw_only=True, config=_CHECKED)
-class HeadRecipe:
-    """Another head than a task's own; see `mien.models.ordinal_heads`. ``binary_regression`` is for a nominal task of
-    two classes, the others are for ordinal tasks.
-
-    ``two_stage``: one regressor (``width`` hidden units) a bin of the task ``bins``; ``mix`` takes the regressor of the
-    likeliest bin (``hard``) or all by their bin's probability (``soft``). ``label_distribution``: around the label, of
-    standard deviation ``sigma`` levels.
-    """
-
-    kind: Literal[
-        "two_stage",
-        "coral",
-        "corn",
-        "label_distribution",
-        "mean_variance",
-        "regression",
-        "classification",
-        "binary_regression",
-    ]
-    bins: str = ""
-    mix: Literal["hard", "soft"] = "hard"
-    width: Annotated[int, Field(ge=1, le=4096)] = 64
-    sigma: Positive = 2.0
-
-    @model_validator(mode="after")
-    def _check_bins(self) -> HeadRecipe:
-        if (self.kind == "two_stage") != bool(self.bins):
-            raise ValueError("bins goes with the head two_stage, and with no other")
-        return self
-
-
-@dataclass(frozen=True, kw_only=True, config=_CHECKED)
-class BinsRecipe:
-    """A task made of another: bins of an ordinal task ``of``, by the lowest level of each bin but the first
-    (``edges``), or so many bins with about equal counts of training faces (``equal_count``)."""
-
-    of: str
-    edges: list[int] = field(default_factory=list)
-    equal_count: Annotated[int, Field(ge=0, le=100)] = 0
-
-    @model_validator(mode="after")
-    def _check_one_way(self) -> BinsRecipe:
-        if bool(self.edges) == (self.equal_count > 1):
-            raise ValueError("bins need either edges or equal_count (2 or more)")
-        return self
-
-
-@dataclass(frozen=True, kw_only=True, config=_CHECKED)
-class ModelRecipe:
-    """The network.
-
-    ``backbone``: a timm name; ``pretrained``: from ImageNet weights; ``channels``: 1 for grey, scaled to [-1, 1];
-    ``stem``: another first convolution; ``initialisation``: kaiming is He et al.'s (2015) by fan-in, for every
-    convolution; ``norm``: LayerNorm on the embedding; ``dropout``: before every head; ``heads``: by task, where not its
-    own. ``branch_at``: so many stages after the stem are shared, then each task has its own copy of the rest (0: all
-    its own; none: all shared); ``sharing``: ``cross_stitch`` gives each task a whole backbone and learned mixtures.
-    """
-
-    backbone: str
-    pretrained: bool = True
-    channels: Literal[1, 3] = 3
-    stem: StemRecipe | None = None
-    initialisation: Literal["default", "kaiming"] = "default"
-    norm: Literal["none", "layer"] = "none"
-    dropout: Share = 0.2
-    drop_path: Share = 0.0
-    heads: dict[str, HeadRecipe] = field(default_factory=dict)
-    branch_at: Annotated[int, Field(ge=0, le=20)] | None = None
-    sharing: Literal["hard", "cross_stitch"] = "hard"
-
-    @model_validator(mode="after")
-    def _check_start(self) -> ModelRecipe:
-        if self.sharing == "cross_stitch" and self.branch_at is not None:
-            raise ValueError("branch_at goes with sharing: hard")
-        if self.initialisation == "kaiming" and self.pretrained:
-            raise ValueError("kaiming initialisation starts anew: it needs pretrained: false")
-        return self
-
-
-@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
 class LossRecipe:
     """The joint loss. ``weights``: factor a task (the start, where the weighting learns); ``ordinal_l1``: weight of
     the distance between the mean level and the label, per level; ``label_smoothing``: a nominal task."""
@@ -125,7 +33,7 @@ class LossRecipe:
     label_smoothing: dict[str, Share] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
 class Stage:
     """Some epochs at one crop size: progressive resizing (Howard 2018) lists several, small first.
 
@@ -140,7 +48,7 @@ class Stage:
     learning_rate: Positive | None = None
 
 
-@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
 class OptimiserRecipe:
     """AdamW; the rate warms up linearly, then falls along a cosine to ``final_fraction`` of its peak."""
 
@@ -151,7 +59,7 @@ class OptimiserRecipe:
     gradient_clip: NotNegative = 1.0
 
 
-@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
 class AugmentationRecipe:
     """Random changes of each training crop, drawn for each face; a zero switches a change off.
 
@@ -189,7 +97,7 @@ class AugmentationRecipe:
         return self
 
 
-@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
 class MinorityRecipe:
     """Further changes, after the others, of the faces of some classes of a nominal task."""
 
@@ -198,7 +106,7 @@ class MinorityRecipe:
     augmentation: AugmentationRecipe
 
 
-@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
 class SamplerRecipe:
     """Draw training faces with replacement, each with its class's frequency to the power of minus ``power``: 1 makes
     the classes of the task ``balance`` equally frequent. A face without the label counts as a class of its own."""
@@ -207,7 +115,7 @@ class SamplerRecipe:
     power: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
-@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
 class Recipe:
     """One training. ``tasks``: names of the data set's tasks, or of ``bins``; ``patience``: epochs without a better
     validation score before the run stops (0: never); ``ema_decay``: exponential weight averaging (0: none)."""
@@ -296,7 +204,7 @@ def load_recipe(name_or_path: str, settings: Iterable[str] = ()) -> Recipe:
 
 def parse_recipe(text: str, settings: Iterable[str] = (), source: str = "recipe") -> Recipe:
     """Check a recipe's YAML text; see `load_recipe`."""
-    tree = _parse_yaml(text, source)
+    tree = parse_yaml(text, source)
     if not isinstance(tree, dict):
         raise UsageError(f"{source} must be a mapping of keys to values, got {type(tree).__name__}.")
     for setting in settings:
@@ -305,11 +213,12 @@ def parse_recipe(text: str, settings: Iterable[str] = (), source: str = "recipe"
         return TypeAdapter(Recipe).validate_python(tree)
     except ValidationError as error:
         raise UsageError(
-            f"{source} has {error.error_count()} error(s): " + "; ".join(_sentences(error)) + "."
+            f"{source} has {error.error_count()} error(s): " + "; ".join(error_sentences(error)) + "."
         ) from error
 
 
-def _parse_yaml(text: str, source: str) -> Any:
+def parse_yaml(text: str, source: str) -> Any:
+    """What a YAML text holds; `UsageError` where it is none."""
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
@@ -325,7 +234,7 @@ def _apply_setting(tree: dict[str, Any], setting: str) -> None:
     node: Any = tree
     for parent in parents:
         node = node.setdefault(parent, {}) if isinstance(node, dict) else _list_item(node, parent, setting)
-    value = _parse_yaml(text, f"The value of {key}")
+    value = parse_yaml(text, f"The value of {key}")
     if isinstance(node, dict):
         node[last] = value
     else:
@@ -339,7 +248,8 @@ def _list_item(node: Any, key: str, setting: str) -> Any:
     return node[int(key)]
 
 
-def _sentences(error: ValidationError) -> list[str]:
+def error_sentences(error: ValidationError) -> list[str]:
+    """One sentence a wrong field, with what was got, kept short."""
     messages = {"unexpected_keyword_argument": "unknown key", "missing": "missing"}
     # A few YAML aliases can stand for a value whose whole text would fill the memory.
     short = reprlib.Repr()

@@ -21,7 +21,8 @@ from pydantic import BeforeValidator, TypeAdapter, ValidationError, model_valida
 from pydantic.dataclasses import dataclass
 
 from mien.errors import UsageError
-from mien.training.recipe import _CHECKED, Recipe, _parse_yaml, _sentences, parse_recipe
+from mien.training.model_recipe import CHECKED
+from mien.training.recipe import Recipe, error_sentences, parse_recipe, parse_yaml
 
 if TYPE_CHECKING:
     import optuna
@@ -36,7 +37,7 @@ def _number(value: Any) -> Any:
 Number = Annotated[int | float | None, BeforeValidator(_number)]
 
 
-@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
 class Parameter:
     """The values that one setting may take: a range, or ``choices`` (any YAML values).
 
@@ -159,14 +160,14 @@ def load_space(name_or_path: str) -> SearchSpace:
 
 def parse_space(text: str, source: str = "space") -> SearchSpace:
     """Check a space's YAML text; see `load_space`."""
-    tree = _parse_yaml(text, source)
+    tree = parse_yaml(text, source)
     if not isinstance(tree, dict) or not tree:
         raise UsageError(f"{source} must map settings to their ranges or choices, got {type(tree).__name__}.")
     try:
         space = TypeAdapter(dict[str, Parameter]).validate_python(tree)
     except ValidationError as error:
         raise UsageError(
-            f"{source} has {error.error_count()} error(s): " + "; ".join(_sentences(error)) + "."
+            f"{source} has {error.error_count()} error(s): " + "; ".join(error_sentences(error)) + "."
         ) from error
     for one, other in pairwise(sorted(space, key=lambda path: path.split("."))):
         if other.startswith(f"{one}."):

@@ -16,23 +16,23 @@ import numpy as np
 import pandas as pd
 import yaml
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from mien.data.dataset import PreparedDataset
 from mien.data.splits import strata_of
 from mien.errors import UsageError
 from mien.labels import Task, select_tasks
+from mien.training.model_recipe import CHECKED
 from mien.training.recipe import Recipe, load_recipe, parse_recipe
 
-_CHECKED = ConfigDict(extra="forbid", allow_inf_nan=False)
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 #: Separates the random numbers of the subset and of the corrupted labels from those of other uses of a seed.
 _SUBSET, _CORRUPTION = 11, 13
 
 
-@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
 class Corruption:
     """Labels of a ``share`` of the training faces drawn anew, evenly over the classes or the range of levels."""
 
@@ -40,7 +40,7 @@ class Corruption:
     share: Annotated[float, Field(gt=0, le=1)]
 
 
-@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
 class Arm:
     """One way to train. ``recipe``: another than the study's base; ``tasks``: those that are trained, without what the
     recipe says of the others; ``settings``: key=value, after the study's own."""
@@ -51,7 +51,7 @@ class Arm:
     corrupt_labels: Corruption | None = None
 
 
-@dataclass(frozen=True, kw_only=True, config=_CHECKED)
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
 class Study:
     """A comparison. ``base``: a recipe's name or path (relative to the study's file); ``settings``: applied to every
     arm; ``reference``: the arm that the others are compared with; ``measures``: TASK.FIGURE, the main ones by default;

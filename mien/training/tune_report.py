@@ -15,7 +15,7 @@ from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
-from mien.evaluation.plots import GREY, INK, PALETTE, _figure, _styled
+from mien.evaluation.plots import GREY, INK, PALETTE, new_figure, styled
 from mien.files import atomic_path, write_text
 
 TABLE, BEST, HISTORY, IMPORTANCE = "trials.csv", "best.yaml", "history.png", "importance.png"
@@ -102,10 +102,10 @@ def importances(study: optuna.Study, rows: Sequence[TrialRow]) -> dict[str, floa
     return get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
 
 
-@_styled
+@styled
 def history_plot(rows: Sequence[TrialRow]) -> Figure:
     """Score of each trial, and the best so far; pruned trials hollow, at the best score that they reached."""
-    figure, (axes,) = _figure(7.2, 4.2)
+    figure, (axes,) = new_figure(7.2, 4.2)
     finished = [row for row in rows if row.state == "finished"]
     pruned = [row for row in rows if row.state == "pruned" and row.score is not None]
     failed = [row.number for row in rows if row.state == "failed"]
@@ -133,10 +133,10 @@ def _points(rows: Sequence[TrialRow]) -> tuple[list[int], list[float]]:
     return [row.number for row in rows], [row.score or 0.0 for row in rows]
 
 
-@_styled
+@styled
 def importance_plot(shares: Mapping[str, float], finished: int) -> Figure:
     """A bar a setting, the most important on top; a sentence where there is too little to tell."""
-    figure, (axes,) = _figure(7.2, 1.6 + 0.36 * max(len(shares), 2))
+    figure, (axes,) = new_figure(7.2, 1.6 + 0.36 * max(len(shares), 2))
     axes.set(title=f"What the score depends on (fANOVA, {finished} finished trials)")
     if not shares:
         reason = f"Needs {ENOUGH_TRIALS} finished trials of different scores, has {finished} finished."

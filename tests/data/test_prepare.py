@@ -134,9 +134,9 @@ def test_running_again_gives_the_same_files(prepared: PreparedDataset, utkface: 
         assert (again.folder / name).read_bytes() == (prepared.folder / name).read_bytes(), name
     assert again.info["manifest_sha256"] == prepared.info["manifest_sha256"]
     assert sorted(path.name for path in again.folder.iterdir()) == [
+        "classes.png",
         "crops.npy",
         "dataset.json",
-        "classes.png",
         "dataset.png",
         "duplicates.png",
         "label_conflicts.csv",
