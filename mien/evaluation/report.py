@@ -62,19 +62,24 @@ def write_report(folder: Path, predictions: Predictions, metrics: dict[str, Any]
 
 def render(metrics: dict[str, Any], pictures: dict[str, list[Picture]], grids: Sequence[Gallery]) -> str:
     """The HTML page. Text from data is escaped: names and labels may hold anything."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    environment = page_environment()
     environment.globals.update(
         title=wording.figure_title, number=wording.format_number, interval=wording.format_interval, version=__version__
     )
     environment.globals["shown_intersections"] = SHOWN_INTERSECTIONS
     template = environment.get_template("report.html.j2")
     return template.render(metrics=metrics, pictures=pictures, grids=grids, rows=wording.headline(metrics))
+
+
+def page_environment() -> jinja2.Environment:
+    """Where the pages' templates are read: everything escaped, and an unknown name is an error."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
 
 
 def task_pictures(predictions: Predictions, task: Task, metrics: dict[str, Any]) -> list[Picture]:

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from mien.labels import Task
 from mien.losses.nominal import UNLABELLED, nominal_loss
-from mien.losses.ordinal import ordinal_loss
 from mien.models.head import Head
 from mien.models.ordinal_heads import (
     ClassificationHead,
@@ -23,6 +22,7 @@ from mien.models.ordinal_heads import (
     LabelDistributionHead,
     MeanVarianceHead,
     RegressionHead,
+    ThresholdHead,
 )
 from mien.models.two_stage import TwoStageHead
 
@@ -79,12 +79,11 @@ class BinaryRegressionHead(Head):
         return torch.where(counted, squared, torch.zeros_like(squared)), counted
 
 
-class OrdinalHead(Head):
+class OrdinalHead(ThresholdHead):
     """Dropout and K-1 binary classifiers, "is the level greater than k?"; n x features to n x K-1."""
 
     def __init__(self, features: int, task: Task, dropout: float, *, l1: float = 0.0) -> None:
-        super().__init__()
-        self.lowest, self.l1 = task.lowest, l1
+        super().__init__(task, l1)
         linear = nn.Linear(features, task.n_outputs - 1)
         # Start from "the higher the threshold, the less likely", so that the first steps need not learn the order.
         with torch.no_grad():
@@ -94,27 +93,6 @@ class OrdinalHead(Head):
     def forward(self, features: Tensor) -> Tensor:
         """Threshold logits, n x K-1; see `mien.losses.ordinal`."""
         return self.layers(features)
-
-    def probabilities(self, logits: Tensor, companion: Tensor | None = None) -> Tensor:
-        """The distribution over the K levels, float32, n x K.
-
-        Independent classifiers may cross; sorting their probabilities is the closest monotone sequence that keeps the
-        sum, and so the mean level.
-
-        >>> head = OrdinalHead(1, Task(name="smile", kind="ordinal", lowest=0, highest=2), 0.0)
-        >>> head.probabilities(torch.tensor([[0.0, 20.0]])).round(decimals=3).tolist()
-        [[0.0, 0.5, 0.5]]
-        """
-        exceeded = torch.sort(logits.float().sigmoid(), dim=1, descending=True).values
-        ones, zeros = torch.ones_like(exceeded[:, :1]), torch.zeros_like(exceeded[:, :1])
-        return torch.cat([ones, exceeded], dim=1) - torch.cat([exceeded, zeros], dim=1)
-
-    def losses(
-        self, logits: Tensor, labels: tuple[Tensor, ...], companion: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Cross-entropies of the thresholds that the label decides; see `mien.losses.ordinal`."""
-        low, high = labels
-        return ordinal_loss(logits, low, high, self.lowest, l1=self.l1), ~torch.isnan(low)
 
 
 #: Head class by name: a task's own is named after its kind; all but one of the others are for ordinal tasks.

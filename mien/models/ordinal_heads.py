@@ -21,30 +21,45 @@ def _from_exceedance(exceeded: Tensor) -> Tensor:
     return torch.cat([ones, exceeded], dim=1) - torch.cat([exceeded, zeros], dim=1)
 
 
-class CoralHead(Head):
+class ThresholdHead(Head):
+    """Logits of "is the level greater than k?": what `mien.models.heads.OrdinalHead` and CORAL have in common."""
+
+    def __init__(self, task: Task, l1: float) -> None:
+        super().__init__()
+        self.lowest, self.l1 = task.lowest, l1
+
+    def probabilities(self, logits: Tensor, companion: Tensor | None = None) -> Tensor:
+        """The distribution over the K levels, float32, n x K.
+
+        Thresholds may cross; sorting their probabilities is the closest monotone sequence that keeps the sum, and so
+        the mean level.
+
+        >>> head = ThresholdHead(Task(name="smile", kind="ordinal", lowest=0, highest=2), 0.0)
+        >>> head.probabilities(torch.tensor([[0.0, 20.0]])).round(decimals=3).tolist()
+        [[0.0, 0.5, 0.5]]
+        """
+        return _from_exceedance(torch.sort(logits.float().sigmoid(), dim=1, descending=True).values)
+
+    def losses(
+        self, logits: Tensor, labels: tuple[Tensor, ...], companion: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Cross-entropies of the thresholds that the label decides; see `mien.losses.ordinal`."""
+        low, high = labels
+        return ordinal_loss(logits, low, high, self.lowest, l1=self.l1), ~torch.isnan(low)
+
+
+class CoralHead(ThresholdHead):
     """CORAL (Cao, Mirjalili, Raschka 2020): one weight vector for all thresholds and a bias each, so that the
     probabilities of the thresholds keep their order wherever the biases do."""
 
     def __init__(self, features: int, task: Task, dropout: float, *, l1: float = 0.0) -> None:
-        super().__init__()
-        self.lowest, self.l1 = task.lowest, l1
+        super().__init__(task, l1)
         self.score = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, 1, bias=False))
         self.biases = nn.Parameter(torch.linspace(2.0, -4.0, task.n_outputs - 1))
 
     def forward(self, features: Tensor) -> Tensor:
         """Threshold logits, n x K-1."""
         return self.score(features) + self.biases
-
-    def probabilities(self, logits: Tensor, companion: Tensor | None = None) -> Tensor:
-        """The distribution over the K levels; biases that cross while training are sorted."""
-        return _from_exceedance(torch.sort(logits.float().sigmoid(), dim=1, descending=True).values)
-
-    def losses(
-        self, logits: Tensor, labels: tuple[Tensor, ...], companion: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Cross-entropies of the decided thresholds."""
-        low, high = labels
-        return ordinal_loss(logits, low, high, self.lowest, l1=self.l1), ~torch.isnan(low)
 
 
 class CornHead(Head):

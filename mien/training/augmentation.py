@@ -48,9 +48,7 @@ def minority_classes(recipe: Recipe, tasks: Sequence[Task]) -> Minority | None:
     task = next((found for found in tasks if found.name == recipe.minority.task and found.kind == "nominal"), None)
     unknown = sorted(set(recipe.minority.classes) - set(task.classes if task else ()))
     if task is None or unknown:
-        raise UsageError(
-            f"minority names {recipe.minority.task} {', '.join(unknown)}, which the recipe does not train."
-        )
+        raise UsageError(f"minority names {recipe.minority.task} {', '.join(unknown)}, which the data does not have.")
     return task, [task.classes.index(name) for name in recipe.minority.classes]
 
 
