@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from mien.errors import MienError, UsageError
 from mien.evaluation.diagnosis import LevelLook, diagnose
 from mien.evaluation.table import Predictions
-from mien.models.heads import OrdinalHead
-from mien.models.ordinal_heads import CoralHead
+from mien.models.ordinal_heads import ThresholdHead
 from mien.progress import track
 from mien.training.run_folder import Run, load_run
 from mien.vision.resize import resize_crops
@@ -27,8 +26,6 @@ from mien.vision.resize import resize_crops
 #: Faces that are looked at, at most: enough for shares to within a few per cent.
 FACES = 1000
 BATCH = 256
-#: Heads whose logits are those of "is the level greater than k?", each asked on its own.
-THRESHOLD_HEADS = (OrdinalHead, CoralHead)
 
 
 def diagnose_run(
@@ -94,7 +91,7 @@ def look_at_levels(run: Run, crops: NDArray[np.uint8], seed: int) -> dict[str, L
             probabilities = run.network.probabilities(logits)
         for task in tasks:
             said[task.name].append(probabilities[task.name].double().numpy())
-            if isinstance(run.network.head(task.name), THRESHOLD_HEADS):
+            if isinstance(run.network.head(task.name), ThresholdHead):
                 asked[task.name].append(logits[task.name].double().sigmoid().numpy())
     return {
         task.name: _look(np.concatenate(said[task.name]), task.lowest, asked[task.name]) for task in tasks if len(rows)
