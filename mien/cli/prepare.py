@@ -33,6 +33,10 @@ def prepare(
     split: Annotated[
         str, typer.Option(help="80/10/10 (train/val/test), 80/20 (train/test), kfold:K, or source: the official one.")
     ] = "80/10/10",
+    split_from: Annotated[
+        Path | None,
+        typer.Option(help="Prepared data whose faces keep their split; only new faces are split.", show_default=False),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     crop_size: Annotated[int, typer.Option(help="Side of the cached crops in pixels.")] = 128,
     as_is: Annotated[
@@ -65,6 +69,7 @@ def prepare(
             sources=tuple(sources),
             out=out,
             split=split,
+            split_from=split_from,
             seed=seed,
             crop_size=crop_size,
             align=not as_is,

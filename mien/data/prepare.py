@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,7 +35,15 @@ from mien.data.duplicates import (
 from mien.data.faces import read_faces
 from mien.data.rows import Rejection, all_tasks, text_array
 from mien.data.sources import SourceArgument, nothing_usable, parse_sources, read_source
-from mien.data.splits import SplitPlan, assign_splits, leaking_rows, official_splits, parse_split, strata_of
+from mien.data.splits import (
+    SplitPlan,
+    assign_splits,
+    keep_known_splits,
+    leaking_rows,
+    official_splits,
+    parse_split,
+    strata_of,
+)
 from mien.errors import MienError, UsageError
 from mien.labels import KNOWN_TASKS, Task
 
@@ -50,6 +58,7 @@ class PrepareOptions:
     sources: tuple[str, ...]
     out: Path
     split: str = "80/10/10"
+    split_from: Path | None = None
     seed: int = 0
     crop_size: int = 128
     align: bool = True
@@ -64,6 +73,8 @@ class PrepareOptions:
     def __post_init__(self) -> None:
         object.__setattr__(self, "plan", parse_split(self.split))
         object.__setattr__(self, "arguments", parse_sources(self.sources))
+        if self.split_from is not None and "train" not in self.plan.names:
+            raise UsageError(f"--split-from goes with shares such as 80/10/10 for what is new, not with {self.split}.")
         names = [task.name for task in self.declared]
         taken = sorted({name for name in names if name in KNOWN_TASKS or names.count(name) > 1})
         if taken:
@@ -108,12 +119,13 @@ class Copies:
 
 def prepare(options: PrepareOptions) -> PreparedDataset:
     """Run the whole preparation and return the data set as training will open it."""
+    known = None if options.split_from is None else splits_by_content(options.split_from)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
         (options.out / INFO_NAME).unlink(missing_ok=True)
         for left_over in options.out.glob(f"{_SCRATCH}*"):  # of a preparation that was killed
             shutil.rmtree(left_over)
-        _write_all(options, all_tasks(options.declared))
+        _write_all(options, all_tasks(options.declared), known)
     except OSError as error:
         raise MienError(f"The preparation of {options.out} failed: {error}.") from error
     data = open_dataset(options.out)
@@ -122,7 +134,20 @@ def prepare(options: PrepareOptions) -> PreparedDataset:
     return data
 
 
-def _write_all(options: PrepareOptions, tasks: Sequence[Task]) -> None:
+def splits_by_content(folder: Path) -> dict[str, str]:
+    """The split of every face of a prepared folder, by the sha256 of its pixels.
+
+    Raises:
+        MienError: the folder holds no prepared data.
+        UsageError: it is split into folds, which say nothing of a single training and test split.
+    """
+    data = open_dataset(folder)
+    if set(data.split_of.tolist()) - {"train", "val", "test"}:
+        raise UsageError(f"--split-from expects data with train, val and test faces, and {folder} has folds.")
+    return dict(zip(data.manifest["sha256"].tolist(), data.split_of.tolist(), strict=True))
+
+
+def _write_all(options: PrepareOptions, tasks: Sequence[Task], known: Mapping[str, str] | None) -> None:
     """Every file but dataset.png and classes.png; dataset.json last."""
     with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=options.out) as scratch:
         raw = Path(scratch) / "crops.raw"
@@ -132,7 +157,7 @@ def _write_all(options: PrepareOptions, tasks: Sequence[Task]) -> None:
         labelled = tuple(task for task in tasks if gathered.rows[task.columns[0]].notna().any())
         merged = merge_copies(gathered.rows, copies.copy_of, labelled, keep_all=options.keep_duplicates)
         kept, dropped = select_rows(gathered, copies, merged, options)
-        kept, leaked = split_rows(kept, labelled, options)
+        kept, leaked = split_rows(kept, labelled, options, known)
         rejected = [*gathered.rejected, *dropped, *leaked]
         check_counts(gathered, len(kept), len(rejected))
         store.write_tables(options.out, kept, rejected, merged.conflicts)
@@ -209,13 +234,17 @@ def select_rows(
 
 
 def split_rows(
-    rows: pd.DataFrame, tasks: Sequence[Task], options: PrepareOptions
+    rows: pd.DataFrame, tasks: Sequence[Task], options: PrepareOptions, known: Mapping[str, str] | None = None
 ) -> tuple[pd.DataFrame, list[tuple[str, Rejection]]]:
-    """The rows with their split; where official splits tear a group apart, its less held-out rows are set aside."""
-    if options.plan.names:
+    """The rows with their split; where official or ``known`` splits tear a group apart, its less held-out rows are set
+    aside."""
+    if options.plan.names and known is None:
         names = assign_splits(strata_of(rows, tasks), rows["group"].tolist(), options.plan, options.seed)
         return rows.assign(split=text_array(names)), []
-    names = official_splits(rows)
+    if known is None:
+        names = official_splits(rows)
+    else:
+        names = keep_known_splits(rows, known, tasks, options.plan, options.seed)
     rows = rows.assign(split=text_array(names))
     leaking = leaking_rows(names, rows["group"].tolist())
     detail = "a copy or the same person stands in a split that is held out further"

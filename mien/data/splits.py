@@ -9,7 +9,7 @@ divide is balanced together with its neighbours.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,6 +154,37 @@ def _stratum_column(rows: pd.DataFrame, task: Task) -> list[str]:
 
 def _band_of(age: float) -> str:
     return f"{sum(age >= low for low, _ in AGE_BANDS):02d}"
+
+
+def keep_known_splits(
+    rows: pd.DataFrame, known: Mapping[str, str], tasks: Sequence[Task], plan: SplitPlan, seed: int
+) -> list[str]:
+    """Splits of rows some of which have one already, from an earlier preparation.
+
+    A group with a known row joins that row's split as a whole (its other rows may be new); the groups without one are
+    dealt by the plan. Rows of one group with different known splits keep them: `leaking_rows` finds those.
+
+    Args:
+        rows: with sha256 and group.
+        known: the split of each content, by sha256.
+        tasks: what the strata are made of.
+        plan: shares of the groups that are new.
+        seed: of the dealing.
+    """
+    names = [known.get(content, "") for content in rows["sha256"].tolist()]
+    of_group: dict[object, str] = {}
+    groups = rows["group"].tolist()
+    for group, name in zip(groups, names, strict=True):
+        if name:
+            of_group[group] = min((of_group.get(group, name), name), key=_HELD_OUT_FIRST.index)
+    names = [name or of_group.get(group, "") for group, name in zip(groups, names, strict=True)]
+    new = [place for place, name in enumerate(names) if not name]
+    if new:
+        fresh = rows.iloc[new]
+        dealt = assign_splits(strata_of(fresh, tasks), fresh["group"].tolist(), plan, seed)
+        for place, name in zip(new, dealt, strict=True):
+            names[place] = name
+    return names
 
 
 def official_splits(rows: pd.DataFrame) -> list[str]:

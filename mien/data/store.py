@@ -106,6 +106,7 @@ def describe(
         "arguments": {
             "sources": list(options.sources),
             "split": options.split,
+            "split_from": None if options.split_from is None else path_text(options.split_from),
             "crop_size": options.crop_size,
             "as_is": not options.align,
             "near_duplicates": options.near_threshold,

@@ -18,15 +18,19 @@ from mien.data.dataset import PreparedDataset
 from mien.labels import Task
 
 Batch = dict[str, Tensor]
+#: The batch's entry that says which data set each face is from; a reserved name, so no task has it.
+SOURCE = "source"
 
 
 class FaceBatches(Dataset[Batch]):
-    """``batches[rows]`` is a batch: ``crops`` (uint8, n x 3 x S x S), and per task ``T`` (int64, n) or ``T_low`` and
-    ``T_high`` (float32, n)."""
+    """``batches[rows]`` is a batch: ``crops`` (uint8, n x 3 x S x S), ``source`` (int64, n; a place in ``sources``),
+    and per task ``T`` (int64, n) or ``T_low`` and ``T_high`` (float32, n)."""
 
     def __init__(self, dataset: PreparedDataset, tasks: Sequence[Task]) -> None:
         self._crops = dataset.crops
-        self._labels: dict[str, Tensor] = {}
+        numbers, names = dataset.manifest["source"].astype(str).factorize(sort=True)
+        self.sources: tuple[str, ...] = tuple(names)
+        self._labels: dict[str, Tensor] = {SOURCE: torch.from_numpy(numbers.astype(np.int64))}
         for task in tasks:
             if task.kind == "nominal":
                 self._labels[task.name] = torch.from_numpy(dataset.nominal_labels(task))
@@ -41,7 +45,7 @@ class FaceBatches(Dataset[Batch]):
 
 class BatchOrder(Sampler[NDArray[np.int64]]):
     """Row numbers of each batch. Shuffled anew each epoch when ``seed`` is given, else in order; with ``chances`` (one
-    a row, any sum) drawn with replacement, as many as there are rows.
+    a row, any sum) drawn with replacement, ``draws`` of them (by default as many as there are rows).
 
     With several processes each takes every n-th batch, all the same number of them. A shuffled last batch that is too
     small for batch statistics (fewer than half) is left out.
@@ -54,11 +58,13 @@ class BatchOrder(Sampler[NDArray[np.int64]]):
         *,
         seed: int | None,
         chances: NDArray[np.float64] | None = None,
+        draws: int | None = None,
         rank: int = 0,
         world: int = 1,
     ) -> None:
         self._chances = None if chances is None else chances / chances.sum()
         self._rows, self._batch_size, self._seed = rows, batch_size, seed
+        self._draws = len(rows) if draws is None or chances is None else draws
         self._rank, self._world, self._epoch = rank, world, 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -66,7 +72,7 @@ class BatchOrder(Sampler[NDArray[np.int64]]):
         self._epoch = epoch
 
     def __len__(self) -> int:
-        whole, rest = divmod(len(self._rows), self._batch_size)
+        whole, rest = divmod(self._draws, self._batch_size)
         batches = whole + (rest > 0 if self._seed is None or whole == 0 else rest * 2 >= self._batch_size)
         return max(batches // self._world, 1)
 
@@ -75,21 +81,10 @@ class BatchOrder(Sampler[NDArray[np.int64]]):
         if self._seed is not None:
             random = np.random.default_rng((self._seed, self._epoch))
             drawn = self._chances is not None
-            rows = random.choice(rows, len(rows), p=self._chances) if drawn else random.permutation(rows)
+            rows = random.choice(rows, self._draws, p=self._chances) if drawn else random.permutation(rows)
         for index in range(len(self)):
             start = (index * self._world + self._rank) * self._batch_size
             yield rows[start : start + self._batch_size]
-
-
-def balancing_chances(labels: NDArray[np.int64], power: float) -> NDArray[np.float64]:
-    """The chance of each row: its class's frequency to the power of minus ``power``; sums to 1.
-
-    >>> balancing_chances(np.array([0, 0, 0, 1]), 1.0).round(3).tolist()
-    [0.167, 0.167, 0.167, 0.5]
-    """
-    _, numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    chances = counts.astype(np.float64)[numbers] ** -power
-    return np.asarray(chances / chances.sum(), dtype=np.float64)
 
 
 def batch_loader(dataset: FaceBatches, order: BatchOrder) -> DataLoader[Batch]:

@@ -82,7 +82,11 @@ def draw_curves(rows: list[dict[str, float]]) -> Figure:
     """Losses, validation figures, learning rate and loss weights over the epochs of a run."""
     names = list(rows[-1])
     panels = [("loss", ["train/loss", "val/loss"]), ("score", ["val/score"])]
-    panels += [(name.removeprefix("val/"), [name]) for name in names if name.endswith(("_mae", "_accuracy"))]
+    figures = [name for name in names if name.endswith(("_mae", "_accuracy"))]
+    panels += [
+        (measure, [name for name in figures if name.endswith(f"/{measure}")])
+        for measure in dict.fromkeys(name.split("/")[-1] for name in figures)
+    ]
     panels += [
         ("learning rate", ["learning_rate"]),
         ("loss weights", [name for name in names if name.startswith("weight/")]),
@@ -92,8 +96,8 @@ def draw_curves(rows: list[dict[str, float]]) -> Figure:
     figure = Figure(figsize=(4 * columns, 3 * lines), layout="constrained")
     for axes, (title, series) in zip(figure.subplots(lines, columns, squeeze=False).flat, panels, strict=False):
         for name in series:
-            # "train" and "val" tell losses apart, tasks the weights.
-            label = name.split("/")[0 if title == "loss" else -1]
+            # The split or source tells the lines apart, and the task those of the weights.
+            label = name.split("/")[-1 if title == "loss weights" else 0]
             axes.plot([row["epoch"] for row in rows], [row.get(name) for row in rows], marker=".", label=label)
         axes.set_title(title)
         axes.set_xlabel("epoch")

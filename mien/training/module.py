@@ -36,6 +36,7 @@ class AttributeTraining(pl.LightningModule):
         steps_per_epoch: optimiser steps, for the schedule.
         pretrained: overrides the recipe's own choice, where the weights come from elsewhere.
         minority: the task and classes that are augmented further (`minority_classes`).
+        sources: names of the data sets, in the order of the batches' numbers.
     """
 
     def __init__(
@@ -46,12 +47,13 @@ class AttributeTraining(pl.LightningModule):
         *,
         pretrained: bool | None = None,
         minority: Minority | None = None,
+        sources: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.recipe, self.tasks, self.steps_per_epoch = recipe, tuple(tasks), steps_per_epoch
         self.network = build_network(recipe, self.tasks, pretrained=pretrained).to(memory_format=torch.channels_last)
         self.weighting = WEIGHTINGS[recipe.loss.weighting]([task.name for task in tasks], recipe.loss.weights)
-        self._minority = minority
+        self._minority, self._sources = minority, tuple(sources)
         self.last_figures: dict[str, float] = {}
         self._seen: list[tuple[dict[str, np.ndarray], Batch]] = []
         self._sums: dict[str, list[Tensor]] = {}
@@ -104,7 +106,7 @@ class AttributeTraining(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         if not self.trainer.sanity_checking:
             self._check_finite()
-            self.last_figures = validation_figures(self.tasks, self._seen)
+            self.last_figures = validation_figures(self.tasks, self._seen, self._sources)
             for name, value in self.last_figures.items():
                 self.log(name, value, sync_dist=True)
         self._seen.clear()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from mien.errors import UsageError
@@ -108,11 +108,20 @@ class MinorityRecipe:
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
 class SamplerRecipe:
-    """Draw training faces with replacement, each with its class's frequency to the power of minus ``power``: 1 makes
-    the classes of the task ``balance`` equally frequent. A face without the label counts as a class of its own."""
+    """Draw training faces with replacement. ``balance``: tasks; each face counts with its class's (or age band's)
+    frequency to the power of minus ``power``: 1 makes the classes of a single task equally frequent. A face without
+    the label counts as a class of its own. ``sources``: each source's share of the draws; without it, what the faces
+    give. ``faces``: draws an epoch, 0 for as many as there are."""
 
-    balance: str
+    balance: list[str] = field(default_factory=list)
     power: Annotated[float, Field(gt=0, le=1)] = 1.0
+    sources: dict[str, Positive] = field(default_factory=dict)
+    faces: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("balance", mode="before")
+    @classmethod
+    def _one_task_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)

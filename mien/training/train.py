@@ -25,13 +25,14 @@ from mien.progress import console
 from mien.training import run_folder
 from mien.training.augmentation import minority_classes
 from mien.training.augmented_page import write_augmented_page
-from mien.training.batches import BatchOrder, FaceBatches, balancing_chances, batch_loader
+from mien.training.batches import BatchOrder, FaceBatches, batch_loader
 from mien.training.history import History
 from mien.training.memory import keep_freed_memory
 from mien.training.module import AttributeTraining
 from mien.training.precision import keep_depthwise_in_float32
 from mien.training.provenance import command_text, source_commit
 from mien.training.recipe import Recipe
+from mien.training.sampling import drawing_chances, draws_an_epoch
 from mien.training.start import start_from_run
 from mien.training.trainer import make_trainer, quieten_lightning
 
@@ -66,19 +67,29 @@ def train(
     if relabel is not None:
         dataset = relabel(dataset)
     _check_same_data(out, dataset, fold)
-    tasks = select_tasks((*dataset.tasks, *bin_tasks(recipe, dataset)), recipe.tasks)
+    known = (*dataset.tasks, *bin_tasks(recipe, dataset))
+    tasks = select_tasks(known, recipe.tasks)
     minority = minority_classes(recipe, dataset.tasks)
     # What is augmented further may depend on a label that is not trained.
     labels = {task.name: task for task in (*tasks, *((minority[0],) if minority else ()))}
     faces = FaceBatches(dataset, tuple(labels.values()))
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     train_rows, val_rows = dataset.rows("train"), dataset.rows("val")
-    chances = _chances(recipe, dataset, train_rows)
-    order = BatchOrder(train_rows, recipe.batch_size, seed=recipe.seed, chances=chances, rank=rank, world=world)
+    order = BatchOrder(
+        train_rows,
+        recipe.batch_size,
+        seed=recipe.seed,
+        chances=drawing_chances(recipe, dataset, known, train_rows),
+        draws=draws_an_epoch(recipe.sampler, len(train_rows)),
+        rank=rank,
+        world=world,
+    )
     val_order = BatchOrder(val_rows, VALIDATION_BATCH, seed=None, rank=rank, world=world)
     quieten_lightning()
     pretrained = None if start_from is None else False
-    module = AttributeTraining(recipe, tasks, len(order), pretrained=pretrained, minority=minority)
+    module = AttributeTraining(
+        recipe, tasks, len(order), pretrained=pretrained, minority=minority, sources=faces.sources
+    )
     origin = None if start_from is None else start_from_run(module.network, start_from, dataset, fold)
     _check_same_start(out, origin)
     _fit_scales(module, dataset, train_rows)
@@ -127,16 +138,6 @@ def equal_count_edges(levels: NDArray[np.floating], count: int) -> list[int]:
     known = np.sort(levels[~np.isnan(levels)])
     places = [round(len(known) * number / count) for number in range(1, count)]
     return sorted({int(np.ceil(known[place])) for place in places if place < len(known) and known[place] > known[0]})
-
-
-def _chances(recipe: Recipe, dataset: PreparedDataset, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
-    """The chance of each training face to be drawn; None where all are seen once an epoch."""
-    if recipe.sampler is None:
-        return None
-    (task,) = select_tasks((*dataset.tasks, *bin_tasks(recipe, dataset)), [recipe.sampler.balance])
-    if task.kind != "nominal":
-        raise UsageError(f"sampler.balance must name a nominal task, got {task.name!r}.")
-    return balancing_chances(dataset.nominal_labels(task)[rows], recipe.sampler.power)
 
 
 def _fit_scales(module: AttributeTraining, dataset: PreparedDataset, rows: NDArray[np.int64]) -> None:

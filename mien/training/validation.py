@@ -15,24 +15,44 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from mien.inference.answers import distribution_quantile
 from mien.labels import Task
+from mien.training.batches import SOURCE
 
 
 def validation_figures(
-    tasks: Sequence[Task], seen: Sequence[tuple[dict[str, NDArray[Any]], dict[str, Any]]]
+    tasks: Sequence[Task],
+    seen: Sequence[tuple[dict[str, NDArray[Any]], dict[str, Any]]],
+    sources: Sequence[str] = (),
 ) -> dict[str, float]:
     """Figures over all batches seen: ``val/T_mae`` or ``val/T_accuracy`` and ``val/T_f1`` a task, and ``val/score``.
 
-    Tasks without a label in the split are left out of the score.
+    Tasks without a label in the split are left out of the score. With several ``sources`` (in the order of the batches'
+    numbers) the same figures of each, as ``SOURCE/T_mae`` and so on.
     """
+    outputs = {task.name: np.concatenate([batch[task.name] for batch, _ in seen]) for task in tasks}
+    truth = {name: np.concatenate([np.asarray(labels[name]) for _, labels in seen]) for name in seen[0][1]}
+    everything = np.ones(len(outputs[tasks[0].name]), dtype=bool)
+    figures = {f"val/{name}": value for name, value in _figures(tasks, outputs, truth, everything).items()}
+    for number, source in enumerate(sources if len(sources) > 1 else ()):
+        found = _figures(tasks, outputs, truth, truth[SOURCE] == number)
+        figures |= {f"{source}/{name}": value for name, value in found.items()}
+    return figures
+
+
+def _figures(
+    tasks: Sequence[Task],
+    outputs: dict[str, NDArray[Any]],
+    truth: dict[str, NDArray[Any]],
+    chosen: NDArray[np.bool_],
+) -> dict[str, float]:
+    """Figures and score over the chosen faces."""
     figures: dict[str, float] = {}
     skills = []
     for task in tasks:
-        output = np.concatenate([probabilities[task.name] for probabilities, _ in seen])
-        truth = [np.concatenate([np.asarray(labels[name]) for _, labels in seen]) for name in task.columns]
-        found, skill = _ordinal(task, output, *truth) if task.kind == "ordinal" else _nominal(task, output, *truth)
-        figures |= {f"val/{task.name}_{name}": value for name, value in found.items()}
+        judge = _ordinal if task.kind == "ordinal" else _nominal
+        found, skill = judge(task, outputs[task.name][chosen], *(truth[name][chosen] for name in task.columns))
+        figures |= {f"{task.name}_{name}": value for name, value in found.items()}
         skills += [skill] if found else []
-    return {**figures, "val/score": float(np.mean(skills)) if skills else 0.0}
+    return {**figures, "score": float(np.mean(skills)) if skills else 0.0}
 
 
 def _ordinal(task: Task, output: NDArray[Any], low: NDArray[Any], high: NDArray[Any]) -> tuple[dict[str, float], float]:

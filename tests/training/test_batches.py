@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from mien.data.dataset import open_dataset
-from mien.training.batches import BatchOrder, FaceBatches, balancing_chances, batch_loader
+from mien.training.batches import BatchOrder, FaceBatches, batch_loader
+from mien.training.sampling import balancing_chances
 from tests.prepared import write_prepared
 
 ROWS = np.arange(100, 203)

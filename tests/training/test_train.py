@@ -98,7 +98,7 @@ def falling_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each validation finds a worse score than the one before."""
     scores = count(0, -1)
     monkeypatch.setattr(
-        "mien.training.module.validation_figures", lambda tasks, seen: {"val/score": float(next(scores))}
+        "mien.training.module.validation_figures", lambda tasks, seen, sources: {"val/score": float(next(scores))}
     )
 
 
