@@ -1,0 +1,156 @@
+"""Face crops in, the same crops as another photo of the same face would have shown them out.
+
+The idea: whatever changes in the photo and not in the face should leave the answer alone. A face may be mirrored, its
+box may lie a little otherwise, and the photo may be blurred, noisy, compressed or dark. `CHANGES` lists every change in
+the order of the audit; a new kind is a function of one crop and a line in `_HOW`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.errors import UsageError
+
+Crops = NDArray[np.uint8]
+
+#: By how much of the crop's side the face box is moved, or its side made larger or smaller.
+JITTER = 0.05
+#: The box after each move: shift to the right and down as shares of the side, and its side as a multiple of the old.
+BOXES: dict[str, tuple[float, float, float]] = {
+    "left": (-JITTER, 0.0, 1.0),
+    "right": (JITTER, 0.0, 1.0),
+    "up": (0.0, -JITTER, 1.0),
+    "down": (0.0, JITTER, 1.0),
+    "larger": (0.0, 0.0, 1.0 + JITTER),
+    "smaller": (0.0, 0.0, 1.0 - JITTER),
+}
+#: Grey values are about the 2.2nd root of light.
+GAMMA = 2.2
+
+#: Kinds that spoil the photo, at levels 1 to 3 (mild to heavy), and what their amounts measure.
+CORRUPTIONS: dict[str, tuple[tuple[float, float, float], str]] = {
+    "blur": ((1, 2, 4), "Gaussian blur, sigma {0:g} % of the side"),
+    "noise": ((8, 16, 32), "Gaussian noise, sigma {0:g} grey levels"),
+    "jpeg": ((40, 20, 10), "JPEG, quality {0:g}"),
+    "darkness": ((1, 2, 3), "{0:g} EV darker, grey values x {1:.2f}"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoChange:
+    """One change of a photo: its ``kind``, its ``level`` within the kind ("" where there is one only; a direction of
+    `BOXES`; "1" to "3"), its ``amount`` in the kind's unit, and what it is in ``words``."""
+
+    kind: str
+    level: str
+    amount: float
+    words: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}_{self.level}" if self.level else self.kind
+
+
+def gain(stops: float) -> float:
+    """By what grey values are multiplied when the light is halved so many times (exposure values, EV).
+
+    >>> round(gain(2.2), 6)
+    0.5
+    """
+    return float(2.0 ** (-stops / GAMMA))
+
+
+def _corruptions(kind: str) -> tuple[PhotoChange, ...]:
+    amounts, words = CORRUPTIONS[kind]
+    return tuple(
+        PhotoChange(kind=kind, level=str(level), amount=amount, words=words.format(amount, gain(amount)))
+        for level, amount in enumerate(amounts, start=1)
+    )
+
+
+CHANGES: tuple[PhotoChange, ...] = (
+    PhotoChange(kind="mirror", level="", amount=1, words="mirrored, left to right"),
+    *(
+        PhotoChange(
+            kind="jitter",
+            level=name,
+            amount=JITTER,
+            words=f"face box {100 * JITTER:.0f} % {name if side != 1 else f'further {name}'}",
+        )
+        for name, (_, _, side) in BOXES.items()
+    ),
+    *(change for kind in CORRUPTIONS for change in _corruptions(kind)),
+)
+
+
+def change_crops(crops: Crops, change: PhotoChange, *, seed: int = 0, first: int = 0) -> Crops:
+    """The crops after a change: uint8, N x S x S x 3, RGB, contiguous.
+
+    Args:
+        crops: uint8, N x S x S x 3, RGB; N may be 0. They stay as they are.
+        change: one of `CHANGES`.
+        seed: of the noise. Face i of a seed has one noise, scaled by each level.
+        first: the number of the first crop, so that batches draw the noise that all crops at once would.
+
+    >>> change_crops(np.array([[[[1, 1, 1], [9, 9, 9]]] * 2], np.uint8), CHANGES[0])[0, 0, :, 0]
+    array([9, 1], dtype=uint8)
+    """
+    if crops.ndim != 4 or crops.shape[1] != crops.shape[2] or crops.shape[3] != 3 or crops.dtype != np.uint8:
+        raise UsageError(f"Crops must be uint8 N x S x S x 3, got {crops.dtype} {' x '.join(map(str, crops.shape))}.")
+    if change.kind not in _HOW:
+        raise UsageError(f"Unknown change {change.kind!r}; known: {', '.join(_HOW)}.")
+    changed = np.empty(crops.shape, np.uint8)
+    for index, crop in enumerate(crops):
+        changed[index] = _HOW[change.kind](np.asarray(crop), change, (seed, first + index))
+    return changed
+
+
+def _mirror(crop: Crops, change: PhotoChange, key: tuple[int, int]) -> Crops:
+    return crop[:, ::-1]
+
+
+def _move_box(crop: Crops, change: PhotoChange, key: tuple[int, int]) -> Crops:
+    """What the moved box shows; beyond the crop its edge is repeated, as alignment does beyond the photo."""
+    side = crop.shape[0]
+    right, down, zoom = BOXES[change.level]
+    middle = (side - 1) / 2  # in pixel centres, which warpAffine counts
+    matrix = np.array([[zoom, 0.0, middle * (1 - zoom) + right * side], [0.0, zoom, middle * (1 - zoom) + down * side]])
+    # Cubic: a shift by a part of a pixel would otherwise blur, which is another change.
+    how = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(crop, matrix, (side, side), flags=how, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+
+
+def _blur(crop: Crops, change: PhotoChange, key: tuple[int, int]) -> Crops:
+    sigma = change.amount / 100 * crop.shape[0]
+    return np.asarray(cv2.GaussianBlur(crop, (0, 0), sigmaX=sigma, borderType=cv2.BORDER_REPLICATE), np.uint8)
+
+
+def _add_noise(crop: Crops, change: PhotoChange, key: tuple[int, int]) -> Crops:
+    noise = np.random.default_rng(key).standard_normal(crop.shape, dtype=np.float32)
+    return np.clip(np.rint(crop + change.amount * noise), 0, 255).astype(np.uint8)
+
+
+def _compress(crop: Crops, change: PhotoChange, key: tuple[int, int]) -> Crops:
+    bgr = np.ascontiguousarray(crop[..., ::-1])
+    _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, int(change.amount)])
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[..., ::-1]
+
+
+def _darken(crop: Crops, change: PhotoChange, key: tuple[int, int]) -> Crops:
+    return np.rint(crop * np.float32(gain(change.amount))).astype(np.uint8)
+
+
+#: How each kind changes one crop (uint8, S x S x 3); the key is the seed and the crop's number.
+_HOW: dict[str, Callable[[Crops, PhotoChange, tuple[int, int]], Crops]] = {
+    "mirror": _mirror,
+    "jitter": _move_box,
+    "blur": _blur,
+    "noise": _add_noise,
+    "jpeg": _compress,
+    "darkness": _darken,
+}
