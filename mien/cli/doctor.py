@@ -45,7 +45,12 @@ class Finding:
 
 def doctor(
     model: Annotated[
-        Path | None, typer.Option("--model", "-m", help="Look at this bundle.  [dim]default: mien's own[/dim]")
+        Path | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Look at this bundle: a file, or the name of a bundled one.  [dim]default: mien's own[/dim]",
+        ),
     ] = None,
 ) -> None:
     """Show versions, the model, the face detector and the extras; exit code 1 when prediction cannot work.
@@ -107,7 +112,7 @@ def _detector() -> Iterator[Finding]:
 
 def _model(path: Path | None) -> Iterator[Finding]:
     try:
-        from mien.inference.bundle import load_bundle
+        from mien.inference.bundle import bundled_names, load_bundle
 
         bundle = load_bundle(path)
     except (MienError, ImportError) as error:
@@ -115,6 +120,7 @@ def _model(path: Path | None) -> Iterator[Finding]:
         return
     yield Finding(name="model", value=f"{bundle.identifier} ({bundle.path})", ok=True)
     tasks = (f"{task.name} ({task.n_outputs} {'levels' if task.levels else 'classes'})" for task in bundle.tasks)
+    yield Finding(name="  bundled", value=", ".join(bundled_names()), ok=None)
     yield Finding(name="  tasks", value=", ".join(tasks), ok=None)
     yield from _card(bundle.metadata)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +29,9 @@ def evaluate(
         Path | None, typer.Option(help="Prepared data (mien prepare); not for a predictions table.", show_default=False)
     ] = None,
     split: Annotated[str, typer.Option(help="Split to evaluate on.")] = "test",
+    source: Annotated[
+        str | None, typer.Option(help="Only the faces of this data set, such as utkface.", show_default=False)
+    ] = None,
     fold: Annotated[int | None, typer.Option(help="Test fold of k-fold data.", show_default=False)] = None,
     seed: Annotated[int, typer.Option(help="Seed of the resampling and of the faces shown.")] = 0,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples of each interval; 0 for none.")] = 1000,
@@ -52,36 +55,40 @@ def evaluate(
 
         mien evaluate docs/results/first-model/predictions.parquet --out report
 
+        mien evaluate default --data data --source fairface --out report
+
         mien evaluate runs/all --data data --single age=runs/age-only --out report
     """
     from mien.evaluation.bootstrap import Sampling
     from mien.evaluation.gallery import galleries
     from mien.evaluation.report import write_report
     from mien.evaluation.summary import evaluate_table
-    from mien.evaluation.table import read_predictions
+    from mien.evaluation.table import of_source, read_predictions
     from mien.training.provenance import command_text
 
     sampling = Sampling(resamples=resamples, seed=seed)
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out must be a folder, got the file {out}.")
     singles = _single_sources(single or [], model)
+    faces = Faces(data=data, split=split, source=source, fold=fold, limit=limit, seed=seed)
     crops = None
     if model.suffix.lower() == ".parquet":
         if data is not None:
             raise UsageError("A predictions table is evaluated without --data.")
         predictions = read_predictions(model)
+        predictions = predictions if source is None else of_source(predictions, source)
     else:
-        predictions, crops = _predict(model, data, split, fold, limit, seed)
+        predictions, crops = _predict(model, faces)
     metrics = evaluate_table(predictions, sampling, command_text())
     if model.is_dir() and crops is not None:
         from mien.evaluation.run_diagnosis import check_single, diagnose_run
 
         alone = {}
-        for task, source in singles.items():
-            figures = _read_metrics(source)
+        for task, origin in singles.items():
+            figures = _read_metrics(origin)
             if figures is None:
-                figures = evaluate_table(_predict(source, data, split, fold, limit, seed)[0], sampling, "")
-            check_single(task, figures, metrics, source)
+                figures = evaluate_table(_predict(origin, faces)[0], sampling, "")
+            check_single(task, figures, metrics, origin)
             alone[task] = figures
         metrics["diagnosis"] = diagnose_run(model, predictions, crops, metrics, alone, seed)
     grids = galleries(predictions, crops, seed) if crops is not None else ()
@@ -90,31 +97,28 @@ def evaluate(
     console.print(f"Report: {page}", markup=False)
 
 
-def _predict(
-    model: Path, data: Path | None, split: str, fold: int | None, limit: int | None, seed: int
-) -> tuple[Predictions, NDArray[np.uint8]]:
-    """The predictions table of a model, and the crops of its rows."""
-    from mien.data.dataset import open_dataset
-    from mien.evaluation.model import open_model
-    from mien.evaluation.predictions import build_predictions, choose_rows, trained_on
-    from mien.export.calibration import fit_calibration
+@dataclass(frozen=True, kw_only=True)
+class Faces:
+    """Which faces to evaluate on: of the prepared ``data``, the ``split``, perhaps one ``source`` and a ``limit``."""
 
-    if data is None:
+    data: Path | None
+    split: str
+    source: str | None
+    fold: int | None
+    limit: int | None
+    seed: int
+
+
+def _predict(model: Path, faces: Faces) -> tuple[Predictions, NDArray[np.uint8]]:
+    """The predictions table of a model, and the crops of its rows."""
+    from mien.evaluation.model_on_data import open_on_data
+    from mien.evaluation.predictions import build_predictions, choose_rows
+
+    if faces.data is None:
         raise UsageError("To evaluate a model, say on which prepared data: --data FOLDER.")
-    opened = open_model(model)
-    dataset = open_dataset(data, fold=fold)
-    trained = opened.training.get("fold")
-    if trained is not None and trained != fold and trained_on(opened, dataset):
-        if fold is not None:
-            raise UsageError(
-                f"The model was trained with --fold {trained}: fold {fold} holds faces that it learned from."
-            )
-        dataset = open_dataset(data, fold=trained)
-    if model.is_dir() and trained_on(opened, dataset) and "val" in dataset.split_of:
-        # A run answers as its bundle would.
-        opened = replace(opened, calibration=fit_calibration(opened, dataset))
-    rows = choose_rows(dataset, split, limit, seed)
-    return build_predictions(opened, dataset, rows, split), dataset.crops[rows]
+    opened, dataset = open_on_data(model, faces.data, faces.fold)
+    rows = choose_rows(dataset, faces.split, faces.limit, faces.seed, faces.source)
+    return build_predictions(opened, dataset, rows, faces.split), dataset.crops[rows]
 
 
 def _single_sources(options: list[str], model: Path) -> dict[str, Path]:

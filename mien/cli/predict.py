@@ -35,7 +35,12 @@ def predict(
         ),
     ],
     model: Annotated[
-        Path | None, typer.Option("--model", "-m", help="Model bundle (.onnx).  [dim]default: mien's own[/dim]")
+        Path | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Model bundle: a file (.onnx), or default, default-int8 or open.  [dim]default: mien's own[/dim]",
+        ),
     ] = None,
     tasks: Annotated[
         str | None,

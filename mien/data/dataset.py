@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from mien.labels import Task, task_from_json
 
 FORMAT_VERSION = 1
 MANIFEST_NAME, CROPS_NAME, INFO_NAME = "manifest.parquet", "crops.npy", "dataset.json"
+#: The split of faces that are left out with their source; no split of a plan has this name.
+OTHER_SOURCE = "other source"
 #: Share of the training groups that validates where the data has no validation split of its own.
 CARVED_SHARE = 0.1
 
@@ -41,7 +44,7 @@ class PreparedDataset:
         """Row numbers of a split in ascending order, int64; an unknown or empty split is a `UsageError`."""
         found = np.flatnonzero(self.split_of == split)
         if not len(found):
-            known = ", ".join(sorted(set(self.split_of.tolist())))
+            known = ", ".join(sorted(set(self.split_of.tolist()) - {OTHER_SOURCE}))
             hint = "; give a fold to train on" if known.startswith("fold") else ""
             raise UsageError(f"The data in {self.folder} has no split {split!r}; it has {known}{hint}.")
         return found.astype(np.int64)
@@ -79,15 +82,17 @@ class PreparedDataset:
         return self.manifest[name]
 
 
-def open_dataset(folder: Path, *, fold: int | None = None) -> PreparedDataset:
+def open_dataset(folder: Path, *, fold: int | None = None, sources: Sequence[str] = ()) -> PreparedDataset:
     """Open what `mien prepare` wrote; the crops stay on disk until they are read.
+
+    With ``sources``, the faces of other data sets are in no split, and ``info`` tells of these sources only.
 
     With ``fold`` = i of K-fold data, fold i tests, fold i + 1 (cyclic) validates and the others train. Where there is a
     training but no validation split, a seeded, stratified tenth of the training groups validates (if there are two).
 
     Raises:
         MienError: the folder, or a file of it, is absent, damaged, or does not go with the others.
-        UsageError: ``fold`` does not go with the data's splits.
+        UsageError: ``fold`` does not go with the data's splits, or a source is not in the data.
     """
     info = _read_info(folder)
     try:
@@ -105,7 +110,7 @@ def open_dataset(folder: Path, *, fold: int | None = None) -> PreparedDataset:
     absent = sorted(needed - set(manifest.columns))
     if absent:
         raise MienError(f"{folder / MANIFEST_NAME} lacks the columns {', '.join(absent)}.")
-    return PreparedDataset(
+    data = PreparedDataset(
         folder=folder,
         manifest=manifest,
         crops=crops,
@@ -113,6 +118,18 @@ def open_dataset(folder: Path, *, fold: int | None = None) -> PreparedDataset:
         info=info,
         split_of=_effective_splits(manifest, tasks, int(info.get("seed", 0)), fold),
     )
+    return _of_sources(data, sources) if sources else data
+
+
+def _of_sources(data: PreparedDataset, sources: Sequence[str]) -> PreparedDataset:
+    names = data.manifest["source"].astype(str).to_numpy()
+    absent = sorted(set(sources) - set(names.tolist()))
+    if absent:
+        known = ", ".join(sorted(set(names.tolist())))
+        raise UsageError(f"The data in {data.folder} has no source {', '.join(absent)}; it has {known}.")
+    told = [source for source in data.info.get("sources", []) if source.get("name") in sources]
+    split_of = np.where(np.isin(names, list(sources)), data.split_of, OTHER_SOURCE)
+    return replace(data, info={**data.info, "sources": told}, split_of=split_of)
 
 
 def _read_info(folder: Path) -> dict[str, Any]:

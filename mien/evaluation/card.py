@@ -44,7 +44,8 @@ def model_card(metrics: Mapping[str, Any], fields: Mapping[str, Any]) -> str:
     Args:
         metrics: the object of `metrics.json`; an empty one leaves the figures out.
         fields: any of ``name``, ``size`` (crop side, pixels), ``crop`` (recipe), ``summary`` (one sentence),
-            ``licences`` (source to text), ``training`` (printed as a list), ``tasks`` (list of `Task.to_json`).
+            ``licences`` (source to text), ``training`` (printed as a list), ``tasks`` (list of `Task.to_json`),
+            ``by_source`` (data set to its own object of `metrics.json`).
     """
     name = fields.get("name") or metrics.get("model") or "model"
     parts = [
@@ -53,6 +54,7 @@ def model_card(metrics: Mapping[str, Any], fields: Mapping[str, Any]) -> str:
         _USE,
         _data(metrics, fields),
         _figures(metrics),
+        *(_source_figures(name, each) for name, each in (fields.get("by_source") or {}).items()),
         _groups(metrics),
         _made(metrics, fields),
         _LIMITS,
@@ -97,16 +99,26 @@ def _data(metrics: Mapping[str, Any], fields: Mapping[str, Any]) -> str:
 def _figures(metrics: Mapping[str, Any]) -> str:
     if not metrics.get("tasks"):
         return ""
+    head = f"## Figures on the {_text(metrics['split'])} split"
+    note = f"95 % percentile-bootstrap intervals, {metrics['resamples']:,} resamples, seed {metrics['seed']}."
+    parts = [head, note, _headline_table(metrics)]
+    parts += [_task_table(task, figures) for task, figures in metrics["tasks"].items()]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _headline_table(metrics: Mapping[str, Any]) -> str:
     rows = [
         (task, wording.figure_title(name), wording.format_number(name, figure["value"]),
          wording.format_interval(name, figure), f"{figure['n']:,}")
         for task, name, figure in wording.headline(dict(metrics))
     ]  # fmt: skip
-    head = f"## Figures on the {_text(metrics['split'])} split"
-    note = f"95 % percentile-bootstrap intervals, {metrics['resamples']:,} resamples, seed {metrics['seed']}."
-    parts = [head, note, _table(("attribute", "figure", "value", "95 % interval", "n"), rows)]
-    parts += [_task_table(task, figures) for task, figures in metrics["tasks"].items()]
-    return "\n\n".join(part for part in parts if part)
+    return _table(("attribute", "figure", "value", "95 % interval", "n"), rows)
+
+
+def _source_figures(name: str, metrics: Mapping[str, Any]) -> str:
+    """The figures of the faces of one of several data sets."""
+    labelled = {task: figures for task, figures in metrics["tasks"].items() if figures[figures["main"]]["n"]}
+    return f"### On {_text(name)} alone\n\n" + _headline_table({**metrics, "tasks": labelled})
 
 
 def _task_table(task: str, figures: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mien.evaluation import metrics
 from mien.evaluation.bootstrap import Figure, Floats, Sampling, estimate
 from mien.evaluation.table import NominalColumns, OrdinalColumns
+from mien.inference.answers import apply_temperature
 from mien.labels import AGE, AGE_BANDS, Task, age_band_name
 
 #: Years (levels) within which a prediction counts in the cumulative score CS@5.
@@ -91,11 +92,11 @@ def ordinal_result(columns: OrdinalColumns, task: Task, sampling: Sampling) -> O
     Figures: ``mae``, ``rmse``, ``cs5``, ``bias``, ``coverage`` (exact labels), ``mae_to_interval``, ``group_accuracy``
     (interval labels), ``width`` (all labelled faces).
     """
-    exact, error = columns.exact, ordinal_error(columns)
+    exact = columns.exact
     width = columns.high - columns.low
     figures = {
         **_exact_figures(columns, exact, sampling, _NO_EXACT),
-        **_interval_figures(error[~exact], sampling),
+        **_interval_figures(columns, ~exact, sampling),
         **estimate(lambda weights: {"width": metrics.mean(width, weights)}, len(width), sampling),
     }
     use = exact if exact.any() else np.ones(len(exact), dtype=np.bool_)
@@ -126,11 +127,15 @@ def _exact_figures(
     return _with_reason(estimate(measures, len(error), sampling), reason)
 
 
-def _interval_figures(error: Floats, sampling: Sampling) -> dict[str, Figure]:
+def _interval_figures(columns: OrdinalColumns, chosen: NDArray[np.bool_], sampling: Sampling) -> dict[str, Figure]:
+    error = ordinal_error(columns)[chosen]
+    # As a whole level: 29.4 lies in 20-29, so that neighbouring intervals leave no gap between them.
+    inside = np.abs(error) < 0.5
+
     def measures(weights: Floats) -> dict[str, Floats]:
         return {
             "mae_to_interval": metrics.mean(np.abs(error), weights),
-            "group_accuracy": metrics.mean(error == 0, weights),
+            "group_accuracy": metrics.mean(inside, weights),
         }
 
     return _with_reason(estimate(measures, len(error), sampling), _NO_INTERVAL_LABEL)
@@ -156,15 +161,19 @@ def _band_figures(columns: OrdinalColumns, chosen: NDArray[np.bool_], sampling: 
     return figures
 
 
-def nominal_result(columns: NominalColumns, task: Task, sampling: Sampling) -> NominalResult:
+def nominal_result(
+    columns: NominalColumns, task: Task, sampling: Sampling, *, temperature: float = 1.0
+) -> NominalResult:
     """Every figure of a nominal task.
 
     Figures, over all labelled faces with the likeliest class as the answer: ``accuracy``, ``balanced_accuracy``,
     ``macro_f1``, ``roc_auc``, ``log_loss``, ``ece``; ``answered`` is the share on which the model did not abstain and
-    ``accuracy_answered`` its accuracy there.
+    ``accuracy_answered`` its accuracy there. ``ece_uncalibrated``: of the probabilities before they were scaled by
+    ``temperature``.
     """
     classes = task.classes
     right = columns.predicted == columns.true
+    unscaled = apply_temperature(columns.probabilities, 1 / temperature).max(axis=1, initial=0.0)
 
     def measures(weights: Floats) -> dict[str, Floats]:
         matrices = metrics.confusion(columns.true, columns.predicted, len(classes), weights)
@@ -177,6 +186,7 @@ def nominal_result(columns: NominalColumns, task: Task, sampling: Sampling) -> N
             "roc_auc": np.where(several, area, np.nan),
             "log_loss": metrics.log_loss(columns.true, columns.probabilities, weights),
             "ece": metrics.expected_calibration_error(right, columns.confidence, weights),
+            "ece_uncalibrated": metrics.expected_calibration_error(right, unscaled, weights),
             "answered": metrics.mean(columns.answered, weights),
             "accuracy_answered": metrics.mean(right, weights * columns.answered),
         }

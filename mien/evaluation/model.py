@@ -54,9 +54,13 @@ def default_calibration(task: Task) -> Calibration:
 
 
 def open_model(path: Path) -> EvaluatedModel:
-    """The model at ``path``: an ``.onnx`` bundle or a run folder; anything else is a `UsageError`."""
+    """The model at ``path``: an ``.onnx`` bundle (a file, or the name of a bundled one) or a run folder; anything else
+    is a `UsageError`."""
+    from mien.inference.bundle import find_bundle
+
     if path.is_dir():
         return _from_run(path)
+    path = find_bundle(path)
     if path.is_file() and path.suffix.lower() == ".onnx":
         return _from_bundle(path)
     raise UsageError(f"Expected a run folder or a MODEL.onnx to evaluate, got {path}.")

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mien.data.dataset import OTHER_SOURCE
 from mien.errors import MienError, UsageError
 from mien.evaluation.model import EvaluatedModel
 from mien.evaluation.table import Predictions, true_bin_column
@@ -28,9 +29,17 @@ if TYPE_CHECKING:
 BATCH = 256
 
 
-def choose_rows(dataset: PreparedDataset, split: str, limit: int | None, seed: int) -> NDArray[np.int64]:
-    """The rows of the split, or a seeded random ``limit`` of them, in manifest order."""
+def choose_rows(
+    dataset: PreparedDataset, split: str, limit: int | None, seed: int, source: str | None = None
+) -> NDArray[np.int64]:
+    """The rows of the split (and of one data set), or a seeded random ``limit`` of them, in manifest order."""
     rows = np.asarray(dataset.rows(split), dtype=np.int64)
+    if source is not None:
+        sources = dataset.manifest["source"].iloc[rows].astype(str).to_numpy()
+        if source not in sources:
+            known = ", ".join(sorted(set(sources.tolist())))
+            raise UsageError(f"The split {split!r} has no faces of {source!r}; it has those of {known}.")
+        rows = rows[sources == source]
     if limit is not None and limit < 1:
         raise UsageError(f"The limit must be 1 or more faces, got {limit}.")
     if limit is None or limit >= len(rows):
@@ -84,6 +93,8 @@ def build_predictions(
             columns |= _true_bin_answers(model, dataset, task, rows)
     frame = pd.DataFrame(columns)
     about = _about(model, dataset, rows, split)
+    sources = sorted(set(columns["source"].tolist()))
+    about["source"] = sources[0] if len(sources) == 1 else None
     return Predictions(frame=frame, tasks=model.tasks, labelled=labelled, about=about)
 
 
@@ -149,17 +160,18 @@ def _about(model: EvaluatedModel, dataset: PreparedDataset, rows: NDArray[np.int
     }
 
 
-def _calibration_json(calibration: Calibration) -> dict[str, float]:
+def _calibration_json(calibration: Calibration) -> dict[str, Any]:
     if isinstance(calibration, NominalCalibration):
         return {"temperature": calibration.temperature, "abstain_below": calibration.abstain_below}
-    return {"coverage": calibration.coverage, "offset": calibration.offset}
+    offsets = {"offsets": [list(pair) for pair in calibration.offsets]} if calibration.offsets else {}
+    return {"coverage": calibration.coverage, "offset": calibration.offset, **offsets}
 
 
 def data_section(model: EvaluatedModel, dataset: PreparedDataset, rows: NDArray[np.int64]) -> dict[str, Any]:
     """What the report says of the data: faces per split and source, licences, the handling of duplicates, whether the
     model was trained on this very data, and how many evaluated faces share a group with a training face."""
     info = dataset.info
-    splits = Counter(dataset.split_of.tolist())
+    splits = Counter(dataset.split_of[dataset.split_of != OTHER_SOURCE].tolist())
     prepared = {
         key: info[key] for key in ("seed", "read", "quarantined", "duplicates", "crop", "crop_kinds") if key in info
     }
@@ -183,7 +195,7 @@ def trained_on(model: EvaluatedModel, dataset: PreparedDataset) -> bool | None:
 def _sources(dataset: PreparedDataset) -> dict[str, dict[str, Any]]:
     """Faces, licence and citation of each source; never its path, which is the machine's."""
     told: dict[str, dict[str, Any]] = {source.get("name"): source for source in dataset.info.get("sources", [])}
-    counts = Counter(dataset.manifest["source"].astype(str).tolist())
+    counts = Counter(dataset.manifest["source"][dataset.split_of != OTHER_SOURCE].astype(str).tolist())
     return {
         name: {"faces": count, **{key: told.get(name, {}).get(key) for key in ("licence", "citation")}}
         for name, count in counts.items()

@@ -6,6 +6,7 @@ The report and the model card are written from this JSON alone, so that no figur
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from mien.evaluation.measures import NominalResult, OrdinalResult, nominal_resul
 from mien.evaluation.table import Predictions, nominal_columns, ordinal_columns
 from mien.evaluation.two_stage import two_stage_json
 from mien.files import write_text
+from mien.labels import Task
 from mien.training.provenance import source_commit
 
 FORMAT_VERSION = 1
@@ -39,6 +41,7 @@ def evaluate_table(predictions: Predictions, sampling: Sampling, command: str) -
         "version": FORMAT_VERSION,
         "n": len(predictions.frame),
         "split": about.get("split") or ", ".join(sorted(predictions.frame["split"].astype(str).unique())),
+        "source": about.get("source"),
         "model": about.get("model"),
         "model_sha256": about.get("model_sha256"),
         "seed": sampling.seed,
@@ -62,7 +65,16 @@ def _task_json(predictions: Predictions, index: int, sampling: Sampling) -> dict
         figures = ordinal_json(ordinal_result(ordinal_columns(predictions.frame, task), task, sampling))
         stages = two_stage_json(predictions, task, sampling)
         return figures if stages is None else {**figures, "two_stage": stages}
-    return nominal_json(nominal_result(nominal_columns(predictions.frame, task), task, sampling))
+    columns = nominal_columns(predictions.frame, task)
+    return nominal_json(nominal_result(columns, task, sampling, temperature=_temperature(predictions, task)))
+
+
+def _temperature(predictions: Predictions, task: Task) -> float:
+    """By what the model's logits were divided; 1 where the table does not say."""
+    calibration = predictions.about.get("calibration")
+    told = calibration.get(task.name) if isinstance(calibration, Mapping) else None
+    value = told.get("temperature") if isinstance(told, Mapping) else None
+    return float(value) if isinstance(value, (int, float)) and 0.01 <= value <= 100 else 1.0
 
 
 def ordinal_json(result: OrdinalResult) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mien.errors import MienError
+from mien.errors import MienError, UsageError
 from mien.files import atomic_path
 from mien.labels import KNOWN_TASKS, Task, task_from_json
 
@@ -72,6 +72,15 @@ class NominalColumns:
     def confidence(self) -> NDArray[np.float64]:
         """Probability of the predicted class."""
         return np.asarray(self.probabilities[np.arange(len(self.predicted)), self.predicted])
+
+
+def of_source(predictions: Predictions, source: str) -> Predictions:
+    """The rows of one data set; an unknown name is a `UsageError` that lists those there."""
+    known = sorted(predictions.frame["source"].astype(str).unique()) if "source" in predictions.frame else []
+    if source not in known:
+        raise UsageError(f"The predictions have no data set {source!r}; they have {', '.join(known) or 'none named'}.")
+    frame = predictions.frame[predictions.frame["source"] == source].reset_index(drop=True)
+    return replace(predictions, frame=frame, about={**predictions.about, "source": source})
 
 
 def truth_columns(task: Task) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ HEADLINE = {
         "roc_auc",
         "log_loss",
         "ece",
+        "ece_uncalibrated",
         "answered",
         "accuracy_answered",
     ),
@@ -34,6 +35,7 @@ FIGURES: dict[str, tuple[str, bool]] = {
     "roc_auc": ("ROC-AUC", False),
     "log_loss": ("log-loss (nats)", False),
     "ece": ("calibration error (ECE)", True),
+    "ece_uncalibrated": ("ECE before temperature scaling", True),
     "answered": ("answered (not abstained)", True),
     "accuracy_answered": ("accuracy where answered", True),
     "mae_predicted_bin": ("MAE, predicted bin", False),
@@ -78,6 +80,7 @@ def headline(metrics: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
     rows = []
     for task, figures in metrics["tasks"].items():
         for name in HEADLINE[figures["kind"]]:
-            if figures[name]["n"] or name == figures["main"]:
+            # Files of earlier versions lack the younger figures.
+            if name in figures and (figures[name]["n"] or name == figures["main"]):
                 rows.append((task, name, figures[name]))
     return rows

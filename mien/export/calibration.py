@@ -1,4 +1,4 @@
-"""Validation probabilities and labels in, a task's calibration out: temperature, point and conformal interval.
+"""Validation probabilities and labels in, a task's calibration out: temperature, abstention, point and interval.
 
 Fitted on the validation split alone. It is the split that chose the epoch too, so coverage on the test split is the
 check.
@@ -11,8 +11,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
+from sklearn.isotonic import IsotonicRegression
 
 from mien.data.dataset import PreparedDataset
+from mien.evaluation.measures import bands_of
 from mien.evaluation.model import EvaluatedModel
 from mien.evaluation.predictions import predict_rows
 from mien.inference.answers import Probabilities, apply_temperature, distribution_quantile, ordinal_point
@@ -23,10 +25,15 @@ from mien.labels import Task
 FEWEST_FACES = 50
 #: Share of faces whose label the ordinal interval is made to cover.
 COVERAGE = 0.9
+#: Bands of true levels with fewer faces share an offset with their neighbour.
+FEWEST_IN_BAND = 60
+#: Answers as unsure as those that were right less often than this are withheld, of at most this share of the faces.
+WORTH_ANSWERING, MOST_WITHHELD = 0.55, 0.2
 
 
 def calibrate_nominal(output: Probabilities, labels: NDArray[np.int64]) -> NominalCalibration:
-    """The temperature that minimises the negative log-likelihood (Guo et al. 2017), between 1/4 and 4.
+    """The temperature that minimises the negative log-likelihood (Guo et al. 2017), between 1/4 and 4, and the
+    probability below which no label is answered (`abstention_threshold`).
 
     Args:
         output: n x classes, rows sum to 1.
@@ -43,16 +50,35 @@ def calibrate_nominal(output: Probabilities, labels: NDArray[np.int64]) -> Nomin
         return float(-np.log(np.clip(scaled[rows, labels], 1e-12, None)).mean())
 
     best = minimize_scalar(loss, bounds=(-math.log(4), math.log(4)), method="bounded")
-    return NominalCalibration(temperature=round(math.exp(float(best.x)), 4))
+    temperature = round(math.exp(float(best.x)), 4)
+    scaled = apply_temperature(output, temperature)
+    threshold = abstention_threshold(scaled.max(axis=1), scaled.argmax(axis=1) == labels)
+    return NominalCalibration(temperature=temperature, abstain_below=threshold)
+
+
+def abstention_threshold(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> float:
+    """The probability from which answers were right at least as often as `WORTH_ANSWERING`, by isotonic regression of
+    right on probability; lower where that would withhold more than `MOST_WITHHELD` of the answers.
+
+    >>> abstention_threshold(np.repeat([0.5, 0.8], 50), np.repeat([False, True], 50))
+    0.5
+    >>> abstention_threshold(np.repeat([0.5, 0.8], [10, 90]), np.repeat([False, True], [10, 90]))
+    0.8
+    """
+    rate = IsotonicRegression(out_of_bounds="clip").fit(confidence, right).predict(confidence)
+    worth = confidence[rate >= WORTH_ANSWERING]
+    threshold = min(float(worth.min()) if len(worth) else 1.0, float(np.quantile(confidence, MOST_WITHHELD)))
+    return math.floor(threshold * 1e4) / 1e4 if threshold > confidence.min() else 0.0
 
 
 def calibrate_ordinal(
     output: Probabilities, low: NDArray[np.floating], high: NDArray[np.floating], task: Task
 ) -> OrdinalCalibration:
-    """The point (mean or median) of the smaller MAE, and the offset that makes the quantile interval cover `COVERAGE`.
+    """The point (mean or median) of the smaller MAE, and the offsets that make the interval cover `COVERAGE`.
 
-    The offset is the conformal quantile of how far each label lies outside the model's own quantiles (conformalised
-    quantile regression, Romano et al. 2019); negative where the model's interval is too wide.
+    An offset is the conformal quantile of how far the labels lie outside the model's own quantiles (conformalised
+    quantile regression, Romano et al. 2019); negative where the model's interval is too wide. There is one of all
+    faces and one for each band of true levels: coverage on average hides bands that are covered less.
 
     Args:
         output: n x levels, rows sum to 1.
@@ -67,8 +93,34 @@ def calibrate_ordinal(
     chosen = points[int(np.argmin(errors))]
     below = distribution_quantile(output, task.lowest, chosen.low_quantile) - truth
     above = truth - distribution_quantile(output, task.lowest, chosen.high_quantile)
-    offset = conformal_quantile(np.maximum(below, above), COVERAGE)
-    return OrdinalCalibration(point=chosen.point, coverage=COVERAGE, offset=round(offset, 3))
+    scores = np.maximum(below, above)
+    offsets = []
+    for start, members in calibration_bands(truth, task):
+        offsets.append((start, _rounded_up(conformal_quantile(scores[members], COVERAGE))))
+    return OrdinalCalibration(
+        point=chosen.point,
+        coverage=COVERAGE,
+        offset=_rounded_up(conformal_quantile(scores, COVERAGE)),
+        offsets=tuple(offsets) if len(offsets) > 1 else (),
+    )
+
+
+def calibration_bands(truth: NDArray[np.floating], task: Task) -> list[tuple[int, NDArray[np.bool_]]]:
+    """The lowest level and the members (bool, n) of each band: those of the report, joined to the next one up until
+    `FEWEST_IN_BAND` faces are in them; what is left over at the top joins the band below."""
+    starts = [low for _, low, _ in bands_of(task)]
+    chosen = [starts[0]]
+    for start in starts[1:]:
+        inside = ((truth >= chosen[-1]) & (truth < start)).sum()
+        if inside >= FEWEST_IN_BAND and (truth >= start).sum() >= FEWEST_IN_BAND:
+            chosen.append(start)
+    number = np.searchsorted(chosen, truth, side="right") - 1
+    return [(start, np.asarray(number == place)) for place, start in enumerate(chosen)]
+
+
+def _rounded_up(offset: float) -> float:
+    """Three decimals, never less: the label at the very end stays covered."""
+    return math.ceil(offset * 1000) / 1000
 
 
 def conformal_quantile(scores: NDArray[np.floating], coverage: float) -> float:

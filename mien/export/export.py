@@ -21,6 +21,7 @@ from mien.evaluation.card import model_card
 from mien.evaluation.model import EvaluatedModel, default_calibration, open_model
 from mien.evaluation.predictions import build_predictions
 from mien.evaluation.summary import evaluate_table
+from mien.evaluation.table import of_source
 from mien.export.calibration import calibrate_task, fit_calibration
 from mien.export.graph import check_parity, set_metadata, write_graph
 from mien.export.quantise import Quantised, quantise_bundle
@@ -32,6 +33,7 @@ from mien.models.network import ProbabilityNetwork
 from mien.progress import console
 from mien.training.provenance import command_text, without_folders
 from mien.training.run_folder import Run, load_run
+from mien.training.start import trained_licences
 from mien.vision.align import CROP_RECIPE
 from mien.vision.resize import resize_crops
 
@@ -84,7 +86,7 @@ def export_run(
     if out.suffix.lower() != ".onnx" or out.is_dir():
         raise UsageError(f"--out must be a file that ends in .onnx, got {out}.")
     run = replace(load_run(run_folder), input_size=size)
-    dataset = open_dataset(data, fold=run.info.get("fold"))
+    dataset = open_dataset(data, fold=run.info.get("fold"), sources=run.recipe.sources)
     _check_same_data(run, dataset)
     network = ProbabilityNetwork(run.network, mirror=mirror).eval()
     calibration = _calibrate(network, run, dataset)
@@ -94,7 +96,7 @@ def export_run(
         crop_size=int(dataset.crops.shape[1]),
         tasks=run.tasks,
         calibration=calibration,
-        licences={**_licences(dataset), **_backbone_licence(run)},
+        licences={**_licences(run), **_backbone_licence(run)},
         training=_training(run, mirror),
     )
     with atomic_path(out) as temporary:
@@ -166,13 +168,21 @@ def _with_figures(path: Path, metadata: BundleMetadata, dataset: PreparedDataset
     if not len(rows):
         return replace(metadata, card=model_card({}, fields))
     model = replace(open_model(path), sha256=None)
-    command = command_text()
-    metrics = evaluate_table(build_predictions(model, dataset, rows, "test"), Sampling(), command)
-    headline = {name: metrics["tasks"][name] for name in metrics["tasks"]}
+    predictions, command = build_predictions(model, dataset, rows, "test"), command_text()
+    metrics = evaluate_table(predictions, Sampling(), command)
+    sources = sorted(set(predictions.frame["source"].tolist()))
+    by_source = {
+        name: evaluate_table(of_source(predictions, name), Sampling(), command)
+        for name in (sources if len(sources) > 1 else ())
+    }
+    told: dict[str, Any] = {"n": metrics["n"], "split": "test", "seed": metrics["seed"]}
+    told["tasks"] = _headlines(metrics["tasks"])
+    if by_source:
+        told["sources"] = {
+            name: {"n": each["n"], "tasks": _headlines(each["tasks"])} for name, each in by_source.items()
+        }
     return replace(
-        metadata,
-        metrics={"n": metrics["n"], "split": "test", "seed": metrics["seed"], "tasks": _headlines(headline)},
-        card=model_card({**metrics, "training": {}}, fields),
+        metadata, metrics=told, card=model_card({**metrics, "training": {}}, {**fields, "by_source": by_source})
     )
 
 
@@ -184,9 +194,9 @@ def _headlines(tasks: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _licences(dataset: PreparedDataset) -> dict[str, Any]:
-    sources = {source["name"]: source["licence"] for source in dataset.info.get("sources", [])}
-    terms = "; ".join(sorted({str(licence) for licence in sources.values()}))
+def _licences(run: Run) -> dict[str, Any]:
+    sources = trained_licences(run.info)
+    terms = "; ".join(sorted(set(sources.values())))
     weights = f"{CODE_LICENCE}, within the terms of the training data ({terms})"
     return {"code": CODE_LICENCE, "weights": weights, **sources}
 

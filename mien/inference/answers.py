@@ -55,10 +55,28 @@ def ordinal_interval(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Lower and upper end of each row's conformal interval, inside the task's range and around its point."""
     point = ordinal_point(distribution, task, calibration)
-    low = distribution_quantile(distribution, task.lowest, calibration.low_quantile) - calibration.offset
-    high = distribution_quantile(distribution, task.lowest, calibration.high_quantile) + calibration.offset
+    low = distribution_quantile(distribution, task.lowest, calibration.low_quantile)
+    high = distribution_quantile(distribution, task.lowest, calibration.high_quantile)
+    if calibration.offsets:
+        low, high = _reached_levels(low, high, task, calibration)
+    else:
+        low, high = low - calibration.offset, high + calibration.offset
     low, high = np.minimum(low, point), np.maximum(high, point)
     return np.clip(low, task.lowest, task.highest), np.clip(high, task.lowest, task.highest)
+
+
+def _reached_levels(
+    low: NDArray[np.float64], high: NDArray[np.float64], task: Task, calibration: OrdinalCalibration
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lowest and highest level that each row's quantiles, widened by the level's own offset, reach; with no such level
+    infinity and minus infinity, between which any point lies as the whole interval."""
+    levels = np.array(task.levels, dtype=np.float64)
+    starts, offsets = np.array(calibration.offsets, dtype=np.float64).T
+    offset = offsets[np.searchsorted(starts, levels, side="right") - 1]
+    inside = (low[:, None] - offset <= levels) & (levels <= high[:, None] + offset)
+    lowest = np.where(inside, levels, np.inf).min(axis=1)
+    highest = np.where(inside, levels, -np.inf).max(axis=1)
+    return np.asarray(lowest, dtype=np.float64), np.asarray(highest, dtype=np.float64)
 
 
 def apply_temperature(probabilities: Probabilities, temperature: float) -> NDArray[np.float64]:

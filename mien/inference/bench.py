@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import MienError, UsageError
-from mien.inference.bundle import DEFAULT_BUNDLE, Bundle, load_bundle
+from mien.inference.bundle import Bundle, find_bundle, load_bundle
 from mien.onnx_wire import read_fields
 from mien.progress import track
 from mien.vision.decode import read_regular_file
@@ -79,7 +79,7 @@ class Measurement:
 
 def describe_models(paths: Sequence[Path | None]) -> list[BenchedModel]:
     """Load, check and describe the bundles, None is the package's own; `BundleError` where one cannot be used."""
-    files = [path or DEFAULT_BUNDLE for path in paths]
+    files = [find_bundle(path) for path in paths]
     names = [file.name for file in files]
     labels = [file.name if names.count(file.name) == 1 else str(file) for file in files]
     return [_describe(file, load_bundle(path), label) for file, path, label in zip(files, paths, labels, strict=True)]

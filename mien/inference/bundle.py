@@ -24,8 +24,9 @@ from mien.vision.decode import read_regular_file
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-#: The model that the package brings.
-DEFAULT_BUNDLE = Path(__file__).parents[1] / "assets" / "first-model.onnx"
+#: The models that the package brings, and which of them answers where none is named.
+ASSETS = Path(__file__).parents[1] / "assets"
+DEFAULT_BUNDLE = ASSETS / "first-model.onnx"
 #: So many choices of tasks keep their pruned session ready.
 _KEPT_SESSIONS = 4
 #: A distribution's sum may be off by this much (8-bit quantised models round).
@@ -108,11 +109,11 @@ class Bundle:
         return probabilities
 
 
-def load_bundle(path: Path | None = None, *, threads: int | None = None) -> Bundle:
+def load_bundle(path: Path | str | None = None, *, threads: int | None = None) -> Bundle:
     """Load and check a bundle.
 
     Args:
-        path: the ``.onnx`` file; None is the model that the package brings.
+        path: the ``.onnx`` file, or the name of a model that the package brings (`bundled_names`); None is its default.
         threads: processor cores for one call of `Bundle.run`. The default is 1, because `predict_images` runs several
             calls side by side.
 
@@ -124,13 +125,14 @@ def load_bundle(path: Path | None = None, *, threads: int | None = None) -> Bund
     """
     if path is None and not DEFAULT_BUNDLE.is_file():
         raise BundleError("This installation holds no default model; name one with --model FILE.onnx.")
-    path = Path(path or DEFAULT_BUNDLE)
+    path = find_bundle(path)
     try:
         model = read_regular_file(path)
         check_self_contained(model)
         properties = read_properties(model)
     except MienError as error:
-        raise BundleError(f"Cannot load the model {path}: {error}") from error
+        known = "" if path.exists() else f" The package brings {', '.join(bundled_names()) or 'none'}."
+        raise BundleError(f"Cannot load the model {path}: {error}{known}") from error
     except WireError as error:
         raise BundleError(f"{path} is no model bundle: {error}.") from error
     if METADATA_KEY not in properties:
@@ -139,6 +141,22 @@ def load_bundle(path: Path | None = None, *, threads: int | None = None) -> Bund
         return Bundle(path, model, read_metadata(properties[METADATA_KEY]), threads or 1)
     except BundleError as error:
         raise BundleError(f"Cannot use the model {path}: {error}") from error
+
+
+def bundled_names() -> list[str]:
+    """Names of the models that the package brings, its default first."""
+    names = sorted(path.stem for path in ASSETS.glob("*.onnx"))
+    return sorted(names, key=lambda name: name != DEFAULT_BUNDLE.stem)
+
+
+def find_bundle(path: Path | str | None) -> Path:
+    """The file that ``path`` means: itself, or the bundled model of that name where no such file is there."""
+    if path is None:
+        return DEFAULT_BUNDLE
+    path = Path(path)
+    if not path.suffix and not path.exists() and str(path) in bundled_names():
+        return ASSETS / f"{path}.onnx"
+    return path
 
 
 def _open_session(model: bytes, threads: int) -> InferenceSession:

@@ -40,13 +40,18 @@ class NominalCalibration:
 class OrdinalCalibration:
     """``point``: which point of the distribution is answered. The interval is the distribution's quantiles
     ``low_quantile`` and ``high_quantile`` widened by ``offset`` levels on both sides, which on held-out faces
-    covered the stated ``coverage`` (conformalised quantile regression, Romano et al. 2019)."""
+    covered the stated ``coverage`` (conformalised quantile regression, Romano et al. 2019).
+
+    ``offsets``: instead, pairs of a level and the offset from that level up. A level is in the interval when the
+    quantiles widened by its own offset reach it, so that the coverage holds for the faces of each band of true levels
+    (label-conditional conformal prediction, Vovk, Gammerman, Shafer 2005)."""
 
     point: Literal["mean", "median"] = "median"
     coverage: float = 0.9
     low_quantile: float = 0.05
     high_quantile: float = 0.95
     offset: float = 0.0
+    offsets: tuple[tuple[int, float], ...] = ()
 
 
 Calibration = NominalCalibration | OrdinalCalibration
@@ -142,7 +147,9 @@ def _text(value: dict[str, Any], key: str) -> str:
 
 
 def _calibration(task: Task, value: dict[str, Any]) -> Calibration:
-    numbers = [number for key, number in value.items() if key != "point"]
+    pairs = value.get("offsets") or []
+    numbers = [number for key, number in value.items() if key not in ("point", "offsets")]
+    numbers += [number for pair in pairs for number in pair]
     if not all(isinstance(number, (int, float)) and math.isfinite(number) for number in numbers):
         raise BundleError(f"the calibration of {task.name!r} must be finite numbers, got {value!r}.")
     if task.kind == "nominal":
@@ -150,7 +157,10 @@ def _calibration(task: Task, value: dict[str, Any]) -> Calibration:
         if not (nominal.temperature > 0 and 0 <= nominal.abstain_below <= 1):
             raise BundleError(f"{task.name!r} needs a temperature > 0 and abstain_below in [0, 1], got {value!r}.")
         return nominal
-    ordinal = OrdinalCalibration(**value)
+    ordinal = OrdinalCalibration(**{**value, "offsets": tuple((int(start), float(offset)) for start, offset in pairs)})
+    starts = [start for start, _ in ordinal.offsets]
+    if starts and (starts != sorted(set(starts)) or starts[0] != task.lowest):
+        raise BundleError(f"the offsets of {task.name!r} must ascend from level {task.lowest}, got {starts[:5]}.")
     if ordinal.point not in ("mean", "median") or not (
         0 <= ordinal.low_quantile < ordinal.high_quantile <= 1 and 0 < ordinal.coverage < 1
     ):

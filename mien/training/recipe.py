@@ -126,12 +126,14 @@ class SamplerRecipe:
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
 class Recipe:
-    """One training. ``tasks``: names of the data set's tasks, or of ``bins``; ``patience``: epochs without a better
+    """One training. ``tasks``: names of the data set's tasks, or of ``bins``; ``sources``: train and validate on the
+    faces of these data sets alone (all by default); ``patience``: epochs without a better
     validation score before the run stops (0: never); ``ema_decay``: exponential weight averaging (0: none)."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
     description: str = ""
     tasks: Annotated[list[str], Field(min_length=1)]
+    sources: list[str] = field(default_factory=list)
     bins: dict[str, BinsRecipe] = field(default_factory=dict)
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     batch_size: Annotated[int, Field(ge=2, le=65536)] = 64

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,16 @@ def start_from_run(
         "weights_sha256": _hash_of(theirs),
         "same_data": same_data,
         "new_heads": sorted(set(network.heads) - whole),
+        "licences": trained_licences(run.info),
     }
+
+
+def trained_licences(info: Mapping[str, Any]) -> dict[str, str]:
+    """The licence of every data set that a run's weights have learned from, by its name: those of its own data and of
+    the runs that it goes on from. ``info``: what its ``run.json`` says."""
+    sources = (info.get("data") or {}).get("sources") or []
+    earlier = (info.get("started_from") or {}).get("licences") or {}
+    return {**earlier, **{str(source.get("name")): str(source.get("licence")) for source in sources}}
 
 
 def _check_faces(run: Run, dataset: PreparedDataset, fold: int | None) -> bool:

@@ -63,7 +63,7 @@ def train(
         MienError: the data cannot be read.
     """
     checkpoint = _prepare_folder(recipe, out, resume)
-    dataset = open_dataset(data, fold=fold)
+    dataset = open_dataset(data, fold=fold, sources=recipe.sources)
     if relabel is not None:
         dataset = relabel(dataset)
     _check_same_data(out, dataset, fold)

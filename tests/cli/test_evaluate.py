@@ -115,3 +115,29 @@ def test_wrong_use_is_one_sentence(
     assert message in str(result.exception)
     assert result.exception.exit_code == code
     assert not Path("o").exists()
+
+
+def test_one_data_set_of_several(folder: Path, tmp_path: Path) -> None:
+    data = write_prepared(tmp_path / "data")
+    manifest = pd.read_parquet(data / "manifest.parquet")
+    manifest["source"] = ["ours" if number % 2 else "theirs" for number in range(len(manifest))]
+    manifest.to_parquet(data / "manifest.parquet")
+    arguments = ["--quiet", "evaluate", f"{folder}/model.onnx", "--data", f"{data}", "--resamples", "0"]
+    for name, more in (("all", []), ("ours", ["--source", "ours"])):
+        result = CliRunner().invoke(app, [*arguments, "--out", f"{tmp_path}/{name}", *more])
+        assert result.exit_code == 0, result.output
+    table = f"{tmp_path}/all/predictions.parquet"
+    again = ["--quiet", "evaluate", table, "--source", "ours", "--resamples", "0", "--out", f"{tmp_path}/again"]
+    result = CliRunner().invoke(app, again)
+    assert result.exit_code == 0, result.output
+    read = {name: json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("all", "ours", "again")}
+    assert [(each["n"], each["source"]) for each in read.values()] == [(30, None), (15, "ours"), (15, "ours")]
+    assert read["ours"]["tasks"] == read["again"]["tasks"]
+    for wrong in (arguments, [*arguments[:2], table, *arguments[5:]]):
+        with pytest.raises(MienError, match="ours, theirs"):
+            CliRunner().invoke(
+                app,
+                [*wrong, "--source", "others", "--out", f"{tmp_path}/x"],
+                catch_exceptions=False,
+                standalone_mode=False,
+            )

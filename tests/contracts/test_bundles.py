@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from mien.inference.bundle import load_bundle
+from mien.inference.bundle import bundled_names, load_bundle
 from mien.inference.metadata import METADATA_KEY, BundleError
 from mien.labels import AGE, ETHNICITY, GENDER, RACE7, Task, parse_task
 from tests.bundles import head_weights, write_tiny_bundle
@@ -54,6 +54,36 @@ def test_no_crops_give_empty_outputs(tmp_path: Path) -> None:
         "gender": (0, 2),
         "ethnicity": (0, 5),
     }
+
+
+def test_bundled_models_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("usual", "small", "open"):
+        write_tiny_bundle(tmp_path / f"{name}.onnx", name=name)
+    monkeypatch.setattr("mien.inference.bundle.ASSETS", tmp_path)
+    monkeypatch.setattr("mien.inference.bundle.DEFAULT_BUNDLE", tmp_path / "usual.onnx")
+    assert bundled_names() == ["usual", "open", "small"]
+    assert load_bundle().metadata.name == "usual"
+    assert load_bundle("small").path == tmp_path / "small.onnx"
+    assert refusal(Path("tiny")).endswith("The package brings usual, open, small.")
+    # A file of that name comes first.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "open").write_bytes(b"no bundle")
+    assert "open is no model bundle" in refusal(Path("open"))
+
+
+@pytest.mark.parametrize(
+    ("offsets", "words"),
+    [([[5, 1.0]], "ascend from level 0"), ([[0, 1.0], [30, 2.0], [20, 1.0]], "ascend"), ([[0, "x"]], "finite")],
+)
+def test_offsets_must_start_at_the_lowest_level(tmp_path: Path, offsets: list, words: str) -> None:
+    path = write_tiny_bundle(tmp_path / "b.onnx")
+    model = onnx.load(path)
+    (entry,) = (found for found in model.metadata_props if found.key == METADATA_KEY)
+    value = json.loads(entry.value)
+    value["calibration"]["age"]["offsets"] = offsets
+    entry.value = json.dumps(value)
+    onnx.save(model, path)
+    assert words in refusal(path)
 
 
 def test_identifier_names_the_very_file(tmp_path: Path) -> None:

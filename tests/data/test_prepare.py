@@ -360,3 +360,29 @@ def test_the_real_samples_together(sample_data: Path, tmp_path: Path) -> None:
     assert [task.name for task in data.tasks] == ["age", "gender", "ethnicity", "race7"]
     for picture in ("dataset.png", "classes.png", "duplicates.png"):
         assert cv2.imread(str(data.folder / picture)).std() > 20
+
+
+def test_more_data_keeps_the_split_of_what_was_there(
+    utkface: Path, prepared: PreparedDataset, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    more = tmp_path / "more"
+    for number in range(50, 80):
+        save(more / f"{20 + number % 60}_{number % 2}_{number % 5}_{number:04d}.png", image(number))
+    sources = [f"utkface:{more}", f"utkface:{utkface}"]
+    both = run(sources, tmp_path / "both", split_from=prepared.folder, seed=9)
+    before = dict(zip(prepared.manifest["sha256"], prepared.split_of, strict=True))
+    after = dict(zip(both.manifest["sha256"], both.split_of, strict=True))
+    assert {content: after[content] for content in before} == before
+    new = Counter(split for content, split in after.items() if content not in before)
+    assert new == {"train": 24, "val": 3, "test": 3}
+    assert both.info["arguments"]["split_from"] == str(prepared.folder)
+
+
+def test_splits_are_kept_from_whole_data_alone(utkface: Path, prepared: PreparedDataset, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--split-from goes with shares"):
+        run([f"utkface:{utkface}"], tmp_path / "a", split="kfold:5", split_from=prepared.folder)
+    with pytest.raises(MienError, match="holds no prepared data"):
+        run([f"utkface:{utkface}"], tmp_path / "b", split_from=tmp_path)
+    folds = run([f"utkface:{utkface}"], tmp_path / "folds", split="kfold:3")
+    with pytest.raises(UsageError, match="has folds"):
+        run([f"utkface:{utkface}"], tmp_path / "c", split_from=folds.folder)

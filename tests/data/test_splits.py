@@ -7,7 +7,14 @@ import pandas as pd
 import pytest
 
 from mien.data.rows import all_tasks, rows_frame
-from mien.data.splits import assign_splits, leaking_rows, official_splits, parse_split, strata_of
+from mien.data.splits import (
+    assign_splits,
+    keep_known_splits,
+    leaking_rows,
+    official_splits,
+    parse_split,
+    strata_of,
+)
 from mien.errors import MienError, UsageError
 
 PLANS = ["80/10/10", "80/20", "70/15/15", "kfold:5", "kfold:3"]
@@ -102,3 +109,26 @@ def test_of_a_torn_group_the_held_out_row_stays() -> None:
     assert leaking_rows(splits, [1, 1, 1, 2, 2]).tolist() == [0, 1]
     assert leaking_rows(["fold1", "fold0"], ["x", "x"]).tolist() == [0]
     assert leaking_rows(["fold1", "fold0"], ["x", "y"]).tolist() == []
+
+
+def rows_of(contents: str, groups: list[int]) -> pd.DataFrame:
+    """One row a letter, its content; nothing is labelled but the gender."""
+    records: list[dict[str, object]] = [{"name": letter, "path": letter, "gender": "male"} for letter in contents]
+    return rows_frame(records, all_tasks(())).assign(sha256=list(contents), group=groups)
+
+
+def test_known_faces_keep_their_split_and_take_their_group_along() -> None:
+    rows = rows_of("abcdefgh", [0, 0, 1, 2, 3, 4, 5, 6])
+    known = {"a": "test", "c": "val", "z": "train"}
+    plan = parse_split("80/20")
+    splits = keep_known_splits(rows, known, all_tasks(()), plan, seed=0)
+    assert splits[:3] == ["test", "test", "val"]
+    # The five groups that nobody knows are dealt by the shares.
+    assert Counter(splits[3:]) == {"train": 4, "test": 1}
+
+
+def test_a_group_whose_faces_were_on_two_sides_leaks_its_training_face() -> None:
+    rows = rows_of("abc", [0, 0, 0])
+    splits = keep_known_splits(rows, {"a": "train", "b": "test"}, all_tasks(()), parse_split("80/20"), seed=0)
+    assert splits == ["train", "test", "test"]  # the new face joins the side that is held out further
+    assert leaking_rows(splits, rows["group"].tolist()).tolist() == [0]

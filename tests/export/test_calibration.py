@@ -1,12 +1,20 @@
 """Calibration against hand-worked quantiles and made-up data whose true temperature and coverage are known."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.stats import norm
 
-from mien.export.calibration import FEWEST_FACES, calibrate_nominal, calibrate_ordinal, conformal_quantile
+from mien.export.calibration import (
+    FEWEST_FACES,
+    abstention_threshold,
+    calibrate_nominal,
+    calibrate_ordinal,
+    calibration_bands,
+    conformal_quantile,
+)
 from mien.inference.answers import ordinal_interval, ordinal_point
 from mien.inference.metadata import NominalCalibration, OrdinalCalibration
 from mien.labels import Task
@@ -126,3 +134,58 @@ def test_too_few_faces_fit_nothing() -> None:
     assert calibrate_ordinal(more, low, low, LEVELS) == OrdinalCalibration()
     assert calibrate_ordinal(more, np.full(2 * n, 20.0), np.full(2 * n, 29.0), LEVELS) == OrdinalCalibration()
     assert calibrate_nominal(np.full((2 * n, 2), 0.5), np.r_[np.zeros(n, int), np.full(n, -1)]) == NominalCalibration()
+
+
+def test_every_band_is_covered_where_the_model_is_surer_of_the_old() -> None:
+    """The model claims a spread of 3 for all; the old err by 9. On average 90 % hides that the old are missed."""
+    random = np.random.default_rng(4)
+    labels = np.rint(random.uniform(10, 90, 12_000))
+    true_spread = np.where(labels >= 60, 9.0, 3.0)
+    means = np.clip(labels + true_spread * random.normal(size=12_000), 0, 100)
+    output = normal_outputs(means, np.full(12_000, 3.0))
+    fit, new = slice(0, 6000), slice(6000, None)
+    found = calibrate_ordinal(output[fit], labels[fit], labels[fit], LEVELS)
+    covered = {}
+    for name, calibration in (("bands", found), ("one", replace(found, offsets=()))):
+        low, high = ordinal_interval(output[new], LEVELS, calibration)
+        inside = (low <= labels[new]) & (labels[new] <= high)
+        covered[name] = inside[labels[new] >= 60].mean(), inside[labels[new] < 60].mean()
+    assert covered["one"][0] < 0.8
+    assert min(covered["bands"]) > 0.88
+    # The interval of a middle-aged face reaches over bands with other offsets; it stays one piece, so it covers more.
+    assert max(covered["bands"]) < 0.97
+    assert dict(found.offsets)[60] > dict(found.offsets)[40] + 5
+
+
+def test_bands_with_few_faces_join_their_neighbours() -> None:
+    truth = np.repeat([1.0, 5.0, 15.0, 25.0, 75.0], [100, 30, 40, 200, 20])
+    bands = calibration_bands(truth, LEVELS)
+    # 3-9 and 10-19 together have 70 faces; the 20 above 70 are too few and stay with those from 20 up.
+    assert [start for start, _ in bands] == [0, 3, 20]
+    assert [int(members.sum()) for _, members in bands] == [100, 70, 220]
+
+
+def test_the_levels_reached_by_hand() -> None:
+    """Quantiles 49.55 and 50.45 of a sure answer; levels below 48 reach 10 further, those from 48 up 1 further."""
+    output = np.zeros((1, 101))
+    output[:, 50] = 1
+    calibration = OrdinalCalibration(offsets=((0, 10.0), (48, 1.0)))
+    low, high = ordinal_interval(output, LEVELS, calibration)
+    assert (low.tolist(), high.tolist()) == ([40.0], [51.0])
+    nothing = OrdinalCalibration(offsets=((0, -5.0), (48, -5.0)))
+    assert [end.tolist() for end in ordinal_interval(output, LEVELS, nothing)] == [[50.0], [50.0]]
+
+
+def test_answers_that_are_mostly_wrong_are_withheld() -> None:
+    """Under 0.7 a quarter is right, above it all are."""
+    random = np.random.default_rng(6)
+    confidence = np.r_[random.uniform(0.5, 0.7, 100), random.uniform(0.7, 1.0, 900)]
+    right = np.r_[np.arange(100) % 4 == 0, np.ones(900, bool)]
+    assert abstention_threshold(confidence, right) == pytest.approx(0.7, abs=0.03)
+    assert abstention_threshold(confidence, np.ones(1000, bool)) == 0.0
+
+
+def test_no_more_than_a_fifth_is_withheld() -> None:
+    confidence = np.linspace(0.2, 0.9, 1000)
+    threshold = abstention_threshold(confidence, np.zeros(1000, bool))
+    assert (confidence < threshold).mean() == pytest.approx(0.2, abs=0.01)

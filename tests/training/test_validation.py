@@ -52,3 +52,21 @@ def test_the_score_is_the_mean_over_tasks_that_have_labels() -> None:
 def test_distance_from_an_interval() -> None:
     distance = interval_distance(np.array([5.0, 15, 25, 20]), np.full(4, 10.0), np.full(4, 20.0))
     assert distance.tolist() == [5, 0, 5, 0]
+
+
+def test_figures_of_each_source() -> None:
+    """Three faces of a, one wrong; one of b, right."""
+    output = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.2, 0.8]])
+    labels = {"gender": np.array([0, 0, 0, 1]), "source": np.array([0, 0, 0, 1])}
+    figures = validation_figures([GENDER], [({"gender": output}, labels)], ["a", "b"])
+    accuracies = {name: value for name, value in figures.items() if name.endswith("accuracy")}
+    assert accuracies == {
+        "val/gender_accuracy": 0.75,
+        "a/gender_accuracy": pytest.approx(2 / 3),
+        "b/gender_accuracy": 1,
+    }
+    assert set(validation_figures([GENDER], [({"gender": output}, labels)], ["a"])) == {
+        "val/gender_accuracy",
+        "val/gender_f1",
+        "val/score",
+    }

