@@ -25,6 +25,7 @@ COMMANDS: tuple[str, ...] = (
     "compare",
     "evaluate",
     "explain",
+    "audit",
     "export",
     "predict",
     "bench",

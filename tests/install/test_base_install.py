@@ -66,6 +66,7 @@ def calls_that_need_an_extra(folder: Path) -> dict[str, list[str]]:
         "compare": ["compare", "sharing", "--data", str(folder), "--out", str(folder / "study")],
         "evaluate": ["evaluate", str(folder), "--data", str(folder), "--out", str(folder / "report")],
         "explain": ["explain", str(folder), "--data", str(folder), "--out", str(folder / "report")],
+        "audit": ["audit", str(folder), "--data", str(folder), "--out", str(folder / "report")],
         "export": ["export", str(folder), "--data", str(folder), "--out", str(folder / "model.onnx")],
         "serve": ["serve"],
     }
