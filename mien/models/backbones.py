@@ -63,6 +63,8 @@ def _create(name: str, pretrained: bool, options: dict[str, Any]) -> tuple[nn.Mo
         if state is not None:
             load_by_position(model, state)
             return model, "package"
+    # Where there is no hub, its client tries again for half a minute before it says so.
+    console.print(f"Fetching ImageNet weights of {name} from the hub, unless they are here.", style="dim", markup=False)
     try:
         return timm.create_model(name, pretrained=True, **options), "hub"
     # The hub client raises errors of several libraries (connection, cache, missing file): all mean "not to be had".
