@@ -53,8 +53,15 @@ def machine_facts() -> dict[str, object]:
         "python": platform.python_version(),
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
         "commit": _commit(),
-        "command": " ".join(sys.argv),
+        "command": _command(),
     }
+
+
+def _command() -> str:
+    """The command line, with the script as a path inside the repository."""
+    script = Path(sys.argv[0]).resolve()
+    name = script.relative_to(REPOSITORY).as_posix() if script.is_relative_to(REPOSITORY) else script.name
+    return " ".join([name, *sys.argv[1:]])
 
 
 def _processor() -> str:

@@ -1,7 +1,7 @@
-"""Committed result files in, the results page and README's table of figures out: no figure is typed by hand.
+"""Committed result files in, the first model's results page out: no figure is typed by hand.
 
-In: docs/results/first-model/{metrics,peer,train_loop,predict_speed,startup}.json and the histories of its runs. Out:
-its README.md and the marked block of the project's README. A test checks that both are what the files say.
+In: docs/results/first-model/{metrics,peer,train_loop}.json and the histories of its runs. Out: its README.md. A test
+checks that it is what the files say.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.facts import REPOSITORY, run_benchmark
@@ -16,8 +17,6 @@ from mien.evaluation.wording import format_interval, format_number
 from mien.files import write_text
 
 FOLDER = REPOSITORY / "docs" / "results" / "first-model"
-BEGIN = "<!-- figures: written by python -m benchmarks.results_page, from docs/results/first-model -->"
-END = "<!-- end of figures -->"
 #: Task and figure of each line of the table, with its name, the goal set for it and how to print the goal.
 GOALS = (
     ("age", "mae", "age MAE, years", "<= 4.9"),
@@ -51,7 +50,7 @@ def accuracy_table(metrics: dict[str, Any]) -> str:
         figure = metrics["tasks"][task][name]
         value, interval = format_number(name, figure["value"]), format_interval(name, figure)
         rows.append((title, f"**{value}**", interval, f"{figure['n']:,}", goal or "–"))
-    return table(("UTKFace, test split", "bundled model", "95 % interval", "n", "goal"), rows)
+    return table(("UTKFace, test split", "first model", "95 % interval", "n", "goal"), rows)
 
 
 def with_interval(name: str, figure: dict[str, Any]) -> str:
@@ -74,22 +73,6 @@ def peer_table(peer: dict[str, Any]) -> str:
     return table(columns, rows)
 
 
-def figures_block() -> str:
-    """What README shows."""
-    metrics, peer = read("metrics.json"), read("peer.json")
-    splits = metrics["data"]["splits"]
-    sizes = ", ".join(f"{name} {splits[name]:,}" for name in ("train", "val", "test"))
-    commit = metrics["training"]["commit"][:10]
-    before = metrics["training"].get("started_from")
-    second = f" (a second run, from the weights of one at {before['commit'][:10]})" if before else ""
-    notes = (
-        f"Split 80/10/10 after removing copies ({sizes}), seed {metrics['training']['seed']}, trained at commit "
-        f"{commit}{second}. 95 % percentile-bootstrap intervals. The test split chose nothing. Everything is in "
-        f"[docs/results/first-model](docs/results/first-model/README.md), made again from its committed predictions."
-    )
-    return "\n\n".join((accuracy_table(metrics), peer_table(peer), notes))
-
-
 def results_page() -> str:
     """The page of the first model's results."""
     metrics, peer = read("metrics.json"), read("peer.json")
@@ -97,6 +80,7 @@ def results_page() -> str:
     earlier = [training["started_from"]["command"]] if training.get("started_from") else []
     parts = [
         "# First model: results",
+        "The model that the package brought before [the default one](../default), trained on UTKFace alone.",
         "Written by `python -m benchmarks.results_page` from the JSON files beside it. [card.md](card.md) is the model "
         "card, `predictions.parquet` the answers to every test face; `mien evaluate` makes the figures from it again:",
         "```bash\nmien evaluate docs/results/first-model/predictions.parquet --out report\n```",
@@ -117,9 +101,9 @@ def results_page() -> str:
         "## Training loop",
         loop_table(read("train_loop.json")),
         "## Every epoch",
-        history_table("history.csv"),
+        history_table(FOLDER / "history.csv"),
         "The second run, from the first one's weights:" if earlier else "",
-        history_table("history-continued.csv") if earlier else "",
+        history_table(FOLDER / "history-continued.csv") if earlier else "",
         "![Curves of the second run](curves-continued.png)" if earlier else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -134,29 +118,23 @@ def loop_table(found: dict[str, Any]) -> str:
     return table(("images a second", "bare step on random tensors", "training loop", "ratio"), rows)
 
 
-def history_table(name: str) -> str:
-    """Validation figures of each epoch of a run."""
-    with (FOLDER / name).open(encoding="utf-8", newline="") as file:
+def history_table(path: Path) -> str:
+    """Validation figures of each epoch of a run; of each data set where the run has several."""
+    with path.open(encoding="utf-8", newline="") as file:
         epochs = list(csv.DictReader(file))
     names = [name for name in epochs[0] if name.endswith(("_mae", "_accuracy")) or name == "val/score"]
+    if any(not name.startswith("val/") for name in names):
+        names = [name for name in names if not name.startswith("val/") or name == "val/score"]
     rows = [
         (f"{float(row['epoch']):.0f}", f"{float(row['size']):.0f}", *(f"{float(row[name]):.3f}" for name in names))
         for row in epochs
     ]
-    return table(("epoch", "px", *(name.removeprefix("val/") for name in names)), rows)
-
-
-def with_figures(readme: str) -> str:
-    """README's text with its marked block renewed."""
-    before, _, rest = readme.partition(BEGIN)
-    return before + BEGIN + "\n" + figures_block() + "\n" + END + rest.partition(END)[2]
+    return table(("epoch", "px", *(name.removeprefix("val/").replace("/", " ") for name in names)), rows)
 
 
 def main() -> None:
-    """Write the results page and README's block."""
+    """Write the results page."""
     write_text(FOLDER / "README.md", results_page())
-    path = REPOSITORY / "README.md"
-    write_text(path, with_figures(path.read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":

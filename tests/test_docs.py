@@ -17,14 +17,14 @@ import pytest
 import typer.main
 
 from mien.cli.main import app
-from mien.inference.bundle import DEFAULT_BUNDLE
+from mien.inference.bundle import default_bundle
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^( *)```(bash|sh|shell|console)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 SEPARATORS = {"|", "||", "&&", ";", "&"}
 ASKS_ABOUT_ITSELF = {"doctor", "--version", "--help"}
-needs_model = pytest.mark.skipif(not DEFAULT_BUNDLE.is_file(), reason="this checkout holds no bundled model")
+needs_model = pytest.mark.skipif(not default_bundle().is_file(), reason="this checkout holds no bundled model")
 
 
 def command_lines(text: str) -> list[str]:

