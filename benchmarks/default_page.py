@@ -208,7 +208,9 @@ def results_page() -> str:
         f"Seed {training['seed']}, commit `{training['commit']}`. Commands:",
         "```text\n" + "\n".join(_commands(utkface)) + "\n```",
         "[What was tried](tried.md), with its validation figures.",
-        "## On a data set that training did not see",
+        "## Across data sets",
+        "Validation faces. The first model never saw FairFace: what it loses there is what a model of one collection "
+        "loses on another. The default model was trained on both.",
         cross_table(),
         "## Age intervals",
         f"Stated coverage 90 %, by true age, on UTKFace; in all "
