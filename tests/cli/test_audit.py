@@ -69,7 +69,7 @@ def test_the_json_says_what_was_measured_and_how(numbers: dict) -> None:
     assert numbers["resamples"] == 50
     assert numbers["model"] == "<i>tiny"
     assert len(numbers["model_sha256"]) == 64
-    assert numbers["command"].startswith("mien ")
+    assert numbers["command"].split()[0] == "mien"
     assert {"groups", "gaps", "intersections", "tasks", "data", "commit"} <= set(numbers)
     assert {group["by"] for group in numbers["groups"]} >= {"gender", "ethnicity", "age band", "gender x ethnicity"}
     assert numbers["intersections"]["groups"]
