@@ -73,7 +73,7 @@ def headline_table() -> str:
 
 
 def cross_table() -> str:
-    """What a model does on the validation faces of a data set that it was not trained on."""
+    """Each model on the validation faces of a data set, beside the data sets that it was trained on."""
     rows = []
     for metrics in (read(path) for path in sorted((FOLDER / "cross-collection").glob("*.json"))):
         trained = " and ".join(title for source, title in SETS.items() if source in metrics["licences"])
