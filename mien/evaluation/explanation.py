@@ -14,15 +14,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mien.data.dataset import PreparedDataset, open_dataset
+from mien.data.dataset import PreparedDataset
 from mien.errors import UsageError
 from mien.evaluation.architecture import architecture
 from mien.evaluation.bootstrap import Sampling
 from mien.evaluation.explain_errors import find_mistakes
 from mien.evaluation.explain_faces import TaskAnswers, face_maps, read_answers
 from mien.evaluation.explain_types import ExplainOptions, Explanation, FaceMap, PhotoMaps, Subject, TaskMaps
-from mien.evaluation.model import EvaluatedModel, default_calibration, open_model
-from mien.evaluation.predictions import answers, build_predictions, choose_rows, trained_on
+from mien.evaluation.model import default_calibration, open_model
+from mien.evaluation.model_on_data import open_data_for
+from mien.evaluation.predictions import answers, build_predictions, choose_rows
 from mien.evaluation.saliency import choose_layer, saliency_maps
 from mien.evaluation.sanity import SanityCheck, check_maps
 from mien.evaluation.table import truth_columns
@@ -42,7 +43,8 @@ def explain_run(folder: Path, data: Path, options: ExplainOptions, command: str)
     run = load_run(folder)
     layer = choose_layer(run.network, run.size, options.layer)
     model = open_model(folder)
-    dataset, rows = _open_rows(model, data, options)
+    dataset, _ = open_data_for(model, data, options.fold)
+    rows = choose_rows(dataset, options.split, options.limit, options.seed)
     chosen = choose_task(run.tasks, dataset, rows, options)
     predictions = build_predictions(model, dataset, rows, options.split)
     subject = Subject(run=run, dataset=dataset, rows=rows, predictions=predictions, layer=layer)
@@ -67,17 +69,6 @@ def explain_run(folder: Path, data: Path, options: ExplainOptions, command: str)
         ),
         checked=checked,
     )
-
-
-def _open_rows(model: EvaluatedModel, data: Path, options: ExplainOptions) -> tuple[PreparedDataset, NDArray[np.int64]]:
-    """The data, with the fold that the run left out where it was trained on folds of this very data."""
-    dataset = open_dataset(data, fold=options.fold)
-    trained = model.training.get("fold")
-    if trained is not None and trained != options.fold and trained_on(model, dataset):
-        if options.fold is not None:
-            raise UsageError(f"The run was trained with --fold {trained}: fold {options.fold} taught it.")
-        dataset = open_dataset(data, fold=trained)
-    return dataset, choose_rows(dataset, options.split, options.limit, options.seed)
 
 
 def choose_task(

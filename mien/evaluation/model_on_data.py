@@ -16,25 +16,27 @@ from mien.evaluation.predictions import trained_on
 
 
 def open_on_data(path: Path, data: Path, fold: int | None) -> tuple[EvaluatedModel, PreparedDataset]:
-    """The model and the data, with the fold that the model knows.
+    """The model, a run calibrated, and the data with the fold that the model knows; see `open_data_for`."""
+    model = open_model(path)
+    dataset, known_fold = open_data_for(model, data, fold)
+    if path.is_dir() and trained_on(model, dataset):
+        model = _calibrated(path, model, data, known_fold)
+    return model, dataset
+
+
+def open_data_for(model: EvaluatedModel, data: Path, fold: int | None) -> tuple[PreparedDataset, int | None]:
+    """The data and their fold: the one asked for, or the one that the model left out of its training on this data.
 
     Raises:
-        MienError: the model or the data cannot be read.
+        MienError: the data cannot be read.
         UsageError: the model was trained on another fold than ``fold``, so that it knows the test faces.
     """
-    model, dataset = open_model(path), open_dataset(data, fold=fold)
-    if not trained_on(model, dataset):
-        return model, dataset
-    trained = model.training.get("fold")
-    if trained is not None and trained != fold:
-        if fold is not None:
-            raise UsageError(
-                f"The model was trained with --fold {trained}: fold {fold} holds faces that it learned from."
-            )
-        dataset = open_dataset(data, fold=trained)
-    if path.is_dir():
-        model = _calibrated(path, model, data, trained if fold is None else fold)
-    return model, dataset
+    dataset, trained = open_dataset(data, fold=fold), model.training.get("fold")
+    if trained is None or trained == fold or not trained_on(model, dataset):
+        return dataset, fold
+    if fold is not None:
+        raise UsageError(f"The model was trained with --fold {trained}: fold {fold} holds faces that it learned from.")
+    return open_dataset(data, fold=trained), trained
 
 
 def _calibrated(path: Path, model: EvaluatedModel, data: Path, fold: int | None) -> EvaluatedModel:
