@@ -223,9 +223,9 @@ def compare(
     results = measure(chosen, model, rounds)
     files = f"split {split!r} of {data}" if data else f"{faces}: may hold training images, see --data"
     print_results(results, len(chosen), files)
-    found = {"n": len(chosen), "files": files, **results, "machine": facts}
-    save_results(out, found)
-    save_comparison(out.with_suffix(".png"), found, f"{PEER} {PEER_VERSION}")
+    record = {"n": len(chosen), "files": files, **results, "machine": facts}
+    save_results(out, record)
+    save_comparison(out.with_suffix(".png"), record, f"{PEER} {PEER_VERSION}")
 
 
 if __name__ == "__main__":
