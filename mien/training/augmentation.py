@@ -32,6 +32,8 @@ def augment_batch(batch: Batch, recipe: Recipe, minority: Minority | None, epoch
         return images
     task, classes = minority
     chosen = torch.isin(batch[task.name], torch.tensor(classes, device=images.device))
+    if recipe.minority.probability < 1:
+        chosen &= _chosen(len(images), recipe.minority.probability, generator, images)
     if not chosen.any():
         return images
     return images.index_put((chosen,), augment(images[chosen], recipe.minority.augmentation, size, generator))

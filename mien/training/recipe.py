@@ -99,11 +99,16 @@ class AugmentationRecipe:
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
 class MinorityRecipe:
-    """Further changes, after the others, of the faces of some classes of a nominal task."""
+    """Further changes, after the others, of the faces of some classes of a nominal task.
+
+    ``probability``: the share of those faces' draws that get them; 0 switches them off. At 1, the traces of the further
+    changes (a second interpolation, a closer cut) tell the network the class of every training face.
+    """
 
     task: str
     classes: Annotated[list[str], Field(min_length=1)]
     augmentation: AugmentationRecipe
+    probability: Annotated[float, Field(ge=0, le=1)] = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)

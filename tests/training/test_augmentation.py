@@ -241,6 +241,15 @@ def test_only_minority_classes_are_changed_further() -> None:
     assert changed.tolist() == [False, True, False, True, False, True]
 
 
+@pytest.mark.parametrize(("probability", "low", "high"), [("0", 0, 0), ("0.25", 0.2, 0.3)])
+def test_the_share_of_the_minority_that_is_changed_further(probability: str, low: float, high: float) -> None:
+    recipe = parse_recipe(MINORITY, [f"minority.probability={probability}"])
+    batch = {"crops": crops(4, 32)[[0]].expand(1000, -1, -1, -1), "ethnicity": torch.ones(1000, dtype=torch.int64)}
+    images = augment_batch(batch, recipe, (ETHNICITY, [1]), 0, seeded())
+    changed = (images != batch["crops"].float()).flatten(1).any(dim=1)
+    assert low <= changed.float().mean() <= high
+
+
 def test_a_minority_that_the_data_lacks_is_refused() -> None:
     with pytest.raises(UsageError, match="blue"):
         minority_classes(parse_recipe(MINORITY, ["minority.classes=[blue]"]), (ETHNICITY,))
