@@ -8,14 +8,21 @@ say.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
 from benchmarks.facts import REPOSITORY, run_benchmark
-from benchmarks.results_page import history_table, peer_table, table
-from mien.evaluation.photo_changes import CORRUPTIONS
+from benchmarks.result_tables import (
+    SETS,
+    bench_table,
+    calibration_table,
+    cell,
+    commands,
+    coverage_table,
+    history_table,
+    peer_table,
+    read,
+    robustness_table,
+    table,
+    worst_groups,
+)
 from mien.evaluation.wording import format_interval, format_number
 from mien.files import write_text
 
@@ -34,21 +41,6 @@ GOALS = (
     ("fairface", "ethnicity", "accuracy", "ethnicity accuracy (5 classes)", ""),
     ("fairface", "race7", "accuracy", "race accuracy (7 classes)", ">= 65 %"),
 )
-SETS = {"utkface": "UTKFace", "fairface": "FairFace"}
-
-
-def read(path: Path) -> Any:
-    """A result file."""
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def cell(metrics: Mapping[str, Any], task: str, name: str, *, interval: bool = True) -> str:
-    """A figure, with its interval; a dash where the model or the data lack the task."""
-    figure = (metrics["tasks"].get(task) or {}).get(name)
-    if figure is None or not figure["n"] or figure["value"] is None:
-        return "–"
-    value = format_number(name, figure["value"])
-    return f"{value} ({format_interval(name, figure)})" if interval else value
 
 
 def headline_table() -> str:
@@ -92,34 +84,6 @@ def cross_table() -> str:
     return table(("model", "trained on", "validation faces", "gender", "ethnicity", "age"), rows)
 
 
-def coverage_table(metrics: Mapping[str, Any]) -> str:
-    """Coverage and width of the age intervals by band."""
-    rows = [
-        (
-            band["band"],
-            f"{format_number('coverage', band['coverage']['value'])} ({format_interval('coverage', band['coverage'])})",
-            format_number("width", band["width"]["value"]),
-            f"{band['coverage']['n']:,}",
-        )
-        for band in metrics["tasks"]["age"]["bands"]
-        if band["coverage"]["value"] is not None
-    ]
-    return table(("true age", "covered", "mean width, years", "n"), rows)
-
-
-def calibration_table() -> str:
-    """Calibration error before and after the temperature, and what abstention does, on both test sets."""
-    rows = []
-    for source, title in SETS.items():
-        metrics = read(FOLDER / source / "metrics.json")
-        for task, figures in metrics["tasks"].items():
-            if figures["kind"] == "nominal" and figures["accuracy"]["n"]:
-                names = ("ece_uncalibrated", "ece", "answered", "accuracy", "accuracy_answered")
-                rows.append((f"{title}: {task}", *(cell(metrics, task, name, interval=False) for name in names)))
-    columns = ("", "ECE before", "ECE after", "answered", "accuracy", "accuracy where answered")
-    return table(columns, rows)
-
-
 def precision_table() -> str:
     """The same test faces answered in float32 and in 8 bits."""
     rows = []
@@ -127,56 +91,6 @@ def precision_table() -> str:
         found = [read(FOLDER / source / "metrics.json"), read(FOLDER / "int8" / f"{source}.json")]
         rows.append((f"{SETS[source]}: {title}", *(cell(metrics, task, name) for metrics in found)))
     return table(("test split", "default (float32)", "default-int8"), rows)
-
-
-def bench_table(bench: Mapping[str, Any]) -> str:
-    """Milliseconds a face of each bundle on one thread, faces one by one and in batches."""
-    models = {model["file"]: model for model in bench["models"]}
-    rows = []
-    for one in sorted(bench["results"], key=lambda found: (found["batch"], found["file"])):
-        if one["threads"] == 1:
-            model = models[one["file"]]
-            each = 1000 / one["faces_per_second"]
-            size = f"{model['file_mb']:.1f}"
-            rows.append(
-                (one["file"], model["precision"], size, str(one["batch"]), f"{one['median_ms']:.2f}", f"{each:.2f}")
-            )
-    columns = ("bundle", "precision", "MB", "faces a call", "median ms a call", "ms a face, one thread")
-    return table(columns, rows)
-
-
-def worst_groups(audit: Mapping[str, Any]) -> str:
-    """Best and worst group by gender and ethnicity of every task."""
-    rows = []
-    for task, found in audit["worst_groups"]["tasks"].items():
-        if found["worst"] is None:
-            continue
-        name, gap = found["measure"], found["difference"]
-        texts = [
-            f"{group['group']}: {format_number(name, group['value'])}" for group in (found["best"], found["worst"])
-        ]
-        rows.append((f"{task}, {name}", *texts, f"{format_number(name, gap['value'])} ({format_interval(name, gap)})"))
-    return table(("", "best group", "worst group", "difference"), rows)
-
-
-def robustness_table(audit: Mapping[str, Any]) -> str:
-    """How often the answer changes when the picture does, and the figure under the heaviest level of corruption."""
-    rows = []
-    for task, found in audit["robustness"]["tasks"].items():
-        changes = {change["name"]: change for change in found["changes"]}
-        name, moved = found["measure"], "changed" if found["kind"] == "nominal" else "moved_over_5"
-        heaviest = [changes[f"{kind}_3"][name] for kind in CORRUPTIONS]
-        shares = [format_number("error_rate", changes[change][moved]["value"]) for change in ("mirror", "jitter")]
-        figures = [format_number(name, figure["value"]) for figure in (found["unchanged"], *heaviest)]
-        rows.append((f"{task}, {name}", *shares, *figures))
-    columns = (
-        "",
-        "changed by mirroring",
-        "by a box 5 % off",
-        "unchanged",
-        *(f"{kind}, heaviest" for kind in CORRUPTIONS),
-    )
-    return table(columns, rows)
 
 
 def figures_block() -> str:
@@ -206,7 +120,7 @@ def results_page() -> str:
         "## Accuracy",
         headline_table(),
         f"Seed {training['seed']}, commit `{training['commit']}`. Commands:",
-        "```text\n" + "\n".join(_commands(utkface)) + "\n```",
+        "```text\n" + "\n".join(commands(utkface)) + "\n```",
         "[What was tried](tried.md), with its validation figures.",
         "## Across data sets",
         "Validation faces. The first model never saw FairFace: what it loses there is what a model of one collection "
@@ -219,7 +133,7 @@ def results_page() -> str:
         coverage_table(utkface),
         "![Coverage by band](utkface/figures/age_coverage.png)",
         "## Calibration and abstention",
-        calibration_table(),
+        calibration_table({title: read(FOLDER / source / "metrics.json") for source, title in SETS.items()}),
         "## Groups",
         f"Accuracy by gender and ethnicity from age {audit['worst_groups']['from_age']} on, both test sets together:",
         worst_groups(audit),
@@ -239,15 +153,6 @@ def results_page() -> str:
         "![Curves](curves.png)",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _commands(metrics: Mapping[str, Any]) -> list[str]:
-    """The trainings that led to the model, the first one first, and the evaluation."""
-    found, step = [], metrics["training"]
-    while step:
-        found.append(str(step["command"]))
-        step = step.get("started_from")
-    return [*reversed(found), str(metrics["command"])]
 
 
 def with_figures(readme: str) -> str:

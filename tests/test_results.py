@@ -97,9 +97,9 @@ def test_what_the_package_brings() -> None:
 
 def test_the_pages_say_what_the_result_files_say(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
-    from benchmarks import default_page, results_page
+    from benchmarks import default_page, first_model_page
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert default_page.with_figures(readme) == readme
     assert default_page.results_page() == (RESULTS / "default" / "README.md").read_text(encoding="utf-8")
-    assert results_page.results_page() == (RESULTS / "first-model" / "README.md").read_text(encoding="utf-8")
+    assert first_model_page.results_page() == (RESULTS / "first-model" / "README.md").read_text(encoding="utf-8")

@@ -7,6 +7,7 @@ check.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,23 +46,34 @@ def calibrate_nominal(output: Probabilities, labels: NDArray[np.int64]) -> Nomin
     output, labels = output[labelled], labels[labelled]
     rows = np.arange(len(labels))
 
-    def loss(log_temperature: float) -> float:
-        scaled = apply_temperature(output, math.exp(log_temperature))
-        return float(-np.log(np.clip(scaled[rows, labels], 1e-12, None)).mean())
-
-    best = minimize_scalar(loss, bounds=(-math.log(4), math.log(4)), method="bounded")
-    temperature = round(math.exp(float(best.x)), 4)
+    temperature = best_temperature(output, lambda scaled: scaled[rows, labels])
     scaled = apply_temperature(output, temperature)
     threshold = abstention_threshold(scaled.max(axis=1), scaled.argmax(axis=1) == labels)
     return NominalCalibration(temperature=temperature, abstain_below=threshold)
+
+
+def best_temperature(output: Probabilities, of_label: Callable[[Probabilities], Probabilities]) -> float:
+    """The temperature, between 1/4 and 4, under which the labels are likeliest.
+
+    Args:
+        output: n x classes or levels, rows sum to 1.
+        of_label: n x classes at some temperature in, the n probabilities of the labels out.
+    """
+
+    def loss(log_temperature: float) -> float:
+        scaled = apply_temperature(output, math.exp(log_temperature))
+        return float(-np.log(np.clip(of_label(scaled), 1e-12, None)).mean())
+
+    best = minimize_scalar(loss, bounds=(-math.log(4), math.log(4)), method="bounded")
+    return round(math.exp(float(best.x)), 4)
 
 
 def abstention_threshold(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> float:
     """The probability from which answers were right at least as often as `WORTH_ANSWERING`, by isotonic regression of
     right on probability; lower where that would withhold more than `MOST_WITHHELD` of the answers.
 
-    >>> abstention_threshold(np.repeat([0.5, 0.8], 50), np.repeat([False, True], 50))
-    0.5
+    >>> abstention_threshold(np.repeat([0.5, 0.8], 50), np.repeat([False, True], 50))  # it would withhold half
+    0.0
     >>> abstention_threshold(np.repeat([0.5, 0.8], [10, 90]), np.repeat([False, True], [10, 90]))
     0.8
     """
@@ -80,14 +92,21 @@ def calibrate_ordinal(
     quantile regression, Romano et al. 2019); negative where the model's interval is too wide. There is one of all
     faces and one for each band of true levels: coverage on average hides bands that are covered less.
 
+    Faces whose label is an interval take part where too few have one level, as the level that `drawn_levels` gives
+    them: the coverage then rests on the model's word for where in its interval a level lies.
+
     Args:
         output: n x levels, rows sum to 1.
-        low, high: n labels; NaN where not labelled; faces whose label is an interval take no part.
+        low, high: n labels; NaN where not labelled.
     """
-    exact = low == high
-    if exact.sum() < FEWEST_FACES:
+    exact, labelled = low == high, low <= high
+    if labelled.sum() < FEWEST_FACES:
         return OrdinalCalibration()
-    output, truth = output[exact], low[exact].astype(np.float64)
+    if exact.sum() >= FEWEST_FACES:
+        output, truth = output[exact], low[exact].astype(np.float64)
+    else:
+        output = output[labelled]
+        truth = drawn_levels(output, low[labelled], high[labelled], task)
     points = (OrdinalCalibration(point="median"), OrdinalCalibration(point="mean"))
     errors = [np.abs(ordinal_point(output, task, choice) - truth).mean() for choice in points]
     chosen = points[int(np.argmin(errors))]
@@ -103,6 +122,24 @@ def calibrate_ordinal(
         offset=_rounded_up(conformal_quantile(scores, COVERAGE)),
         offsets=tuple(offsets) if len(offsets) > 1 else (),
     )
+
+
+def drawn_levels(
+    output: Probabilities, low: NDArray[np.floating], high: NDArray[np.floating], task: Task
+) -> NDArray[np.float64]:
+    """For each interval label a level in it, drawn (always the same) from the model's distribution within the interval,
+    at the temperature that makes the intervals likeliest: a model that is too sure would draw too close to its answer.
+
+    >>> smile = Task(name="smile", kind="ordinal", lowest=0, highest=3)
+    >>> drawn_levels(np.array([[0.5, 0.0, 0.5, 0.0]]), np.array([1.0]), np.array([3.0]), smile)
+    array([2.])
+    """
+    levels = np.asarray(task.levels, dtype=np.float64)
+    inside = (levels >= low[:, None]) & (levels <= high[:, None])
+    temperature = best_temperature(output, lambda scaled: (scaled * inside).sum(axis=1))
+    mass = np.cumsum(np.where(inside, apply_temperature(output, temperature) + 1e-9, 0.0), axis=1)
+    drawn = np.random.default_rng(0).random(len(output)) * mass[:, -1]
+    return levels[(mass <= drawn[:, None]).sum(axis=1)]
 
 
 def calibration_bands(truth: NDArray[np.floating], task: Task) -> list[tuple[int, NDArray[np.bool_]]]:

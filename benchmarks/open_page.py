@@ -1,0 +1,89 @@
+"""Committed result files of the open model in, its results page out.
+
+In: docs/results/open/{fairface,utkface}/metrics.json, audit.json, history.csv, and bench.json of the default model,
+whose run measured all bundles. Out: docs/results/open/README.md. A test checks that it is what the files say.
+"""
+
+from __future__ import annotations
+
+from benchmarks.facts import REPOSITORY, run_benchmark
+from benchmarks.result_tables import (
+    bench_table,
+    calibration_table,
+    cell,
+    commands,
+    history_table,
+    read,
+    robustness_table,
+    table,
+    worst_groups,
+)
+from mien.evaluation.wording import format_interval, format_number
+from mien.files import write_text
+
+FOLDER = REPOSITORY / "docs" / "results" / "open"
+DEFAULT = REPOSITORY / "docs" / "results" / "default"
+#: Test set, task, figure and printed name of each headline.
+FIGURES = (
+    ("fairface", "age", "group_accuracy", "FairFace: age group accuracy (9 groups)"),
+    ("fairface", "gender", "accuracy", "FairFace: gender accuracy"),
+    ("fairface", "ethnicity", "accuracy", "FairFace: ethnicity accuracy (5 classes)"),
+    ("fairface", "race7", "accuracy", "FairFace: race accuracy (7 classes)"),
+    ("utkface", "age", "mae", "UTKFace, never seen: age MAE, years"),
+    ("utkface", "gender", "accuracy", "UTKFace, never seen: gender accuracy"),
+    ("utkface", "ethnicity", "accuracy", "UTKFace, never seen: ethnicity accuracy (5 classes)"),
+)
+
+
+def headline_table() -> str:
+    """Both test sets, beside the default model, which was trained on faces of both."""
+    rows = []
+    for source, task, name, title in FIGURES:
+        figure = read(FOLDER / source / "metrics.json")["tasks"][task][name]
+        default = cell(read(DEFAULT / source / "metrics.json"), task, name, interval=False)
+        value = f"**{format_number(name, figure['value'])}**"
+        rows.append((title, value, format_interval(name, figure), f"{figure['n']:,}", default))
+    return table(("test split", "open", "95 % interval", "n", "default (trained on both)"), rows)
+
+
+def results_page() -> str:
+    """The page of the open model."""
+    fairface, audit = read(FOLDER / "fairface" / "metrics.json"), read(FOLDER / "audit.json")
+    training = fairface["training"]
+    parts = [
+        "# Open model: results",
+        "Trained on FairFace alone (CC BY 4.0), so that it may be used commercially, with attribution. Written by "
+        "`python -m benchmarks.open_page` from the JSON files beside it. [card.md](card.md) is the model card, "
+        "`predictions.parquet` in each test set's folder the answers to every test face; `mien evaluate` makes the "
+        "figures from it again:",
+        "```bash\nmien evaluate docs/results/open/fairface/predictions.parquet --out report\n```",
+        "## Accuracy",
+        headline_table(),
+        "No training saw a face of UTKFace: those lines say what the model is worth on another collection.",
+        f"Seed {training['seed']}, commit `{training['commit']}`. Commands:",
+        "```text\n" + "\n".join(commands(fairface)) + "\n```",
+        "## Calibration and abstention",
+        calibration_table({"FairFace": fairface, "UTKFace": read(FOLDER / "utkface" / "metrics.json")}),
+        "## Groups",
+        f"FairFace, accuracy by gender and ethnicity from age {audit['worst_groups']['from_age']} on:",
+        worst_groups(audit),
+        "## When the photo changes",
+        f"{audit['robustness']['n']:,} test faces of FairFace, asked again under each change "
+        "([docs/audit.md](../../audit.md)).",
+        robustness_table(audit),
+        "## Size and speed",
+        bench_table(read(DEFAULT / "bench.json")),
+        "## Every epoch",
+        history_table(FOLDER / "history.csv"),
+        "![Curves](curves.png)",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def main() -> None:
+    """Write the results page."""
+    write_text(FOLDER / "README.md", results_page())
+
+
+if __name__ == "__main__":
+    run_benchmark(main)
