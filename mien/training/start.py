@@ -48,6 +48,7 @@ def start_from_run(
         "seed": run.recipe.seed,
         "commit": run.info.get("commit"),
         "command": run.info.get("command"),
+        "started_from": run.info.get("started_from"),
         "epochs": run.info.get("epochs"),
         "weights_sha256": _hash_of(theirs),
         "same_data": same_data,
