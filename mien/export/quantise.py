@@ -36,6 +36,10 @@ CALIBRATION_CROPS, CALIBRATION_SEED, CALIBRATION_BATCH = 512, 0, 32
 ALLOWED_MAE, ALLOWED_ACCURACY = 0.1, 0.003
 #: Operators that hold weights; what lies between two of them is the trunk.
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+#: One weighted operator in so many stays in float32 at the graph's start. EfficientNet-Lite0's first three of 49 (large
+#: maps, few channels) gain no time in 8 bits, and cost the most: with them in float32 98.7 instead of 97.9 % of the
+#: answers about ethnicity stay the same, and the mean age moves by 0.22 instead of 0.39 years.
+FLOAT_AT_START = 16
 
 #: A task and its probabilities on the validation split in, its calibration out.
 Fit = Callable[[Task, Probabilities], Calibration]
@@ -138,6 +142,8 @@ def quantise_graph(path: Path, crops: NDArray[np.uint8]) -> None:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             nodes_to_quantize=trunk_nodes(graph),
+            # The mean of the batches' extremes: a single odd crop does not widen a range for all others.
+            extra_options={"CalibMovingAverage": True},
         )
         model = onnx.load(quantised)
     _tidy(model)
@@ -160,7 +166,8 @@ class _Crops(CalibrationDataReader):  # type: ignore[misc]
 
 
 def trunk_nodes(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes to quantise: from the first weighted operator on, as long as another one follows.
+    """Names of the nodes to quantise: from the first weighted operator on (after those that `FLOAT_AT_START` leaves
+    out), as long as another one follows.
 
     So the normalisation before the first convolution is left out, and so are the last linear layer of each head and
     what makes probabilities of it. The graph's nodes must be in topological order, as ONNX requires.
@@ -169,9 +176,11 @@ def trunk_nodes(model: onnx.ModelProto) -> list[str]:
     producer = {output: index for index, node in enumerate(nodes) for output in node.output if output}
     sources = [[producer[name] for name in node.input if name in producer] for node in nodes]
     weighted = [node.op_type in WEIGHTED for node in nodes]
+    places = [index for index, holds in enumerate(weighted) if holds]
+    begins = set(places[len(places) // FLOAT_AT_START :])
     after = [False] * len(nodes)
     for index, before in enumerate(sources):
-        after[index] = weighted[index] or any(after[source] for source in before)
+        after[index] = index in begins or any(after[source] for source in before)
     followed = [False] * len(nodes)
     for index in reversed(range(len(nodes))):
         for source in sources[index]:

@@ -49,6 +49,13 @@ def test_the_trunk_lies_between_weights() -> None:
     assert trunk_nodes(model) == ["stem", "relu", "block", "sum", "pool", "hidden", "hidden_relu"]
 
 
+def test_the_first_of_many_weights_stay_in_float32() -> None:
+    """Of 33 convolutions the first two, whatever follows them at once."""
+    links = [("Conv", [f"c{index - 1}" if index else "x", "w"], f"c{index}") for index in range(33)]
+    model = graph_of(*links[:2], ("Relu", ["c1"], "relu"), ("Conv", ["relu", "w"], "c2"), *links[3:])
+    assert trunk_nodes(model) == [f"c{index}" for index in range(2, 32)]
+
+
 def test_without_weights_there_is_no_trunk() -> None:
     assert trunk_nodes(graph_of(("Cast", ["x"], "float"), ("Softmax", ["float"], "out"))) == []
     assert trunk_nodes(graph_of(("MatMul", ["x", "w"], "logits"), ("Softmax", ["logits"], "out"))) == []
