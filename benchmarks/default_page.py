@@ -8,19 +8,22 @@ say.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from benchmarks.facts import REPOSITORY, run_benchmark
 from benchmarks.result_tables import (
     SETS,
     bench_table,
     calibration_table,
     cell,
-    commands,
     coverage_table,
     history_table,
     peer_table,
     read,
     robustness_table,
     table,
+    training_commands,
     worst_groups,
 )
 from mien.evaluation.wording import format_interval, format_number
@@ -120,7 +123,7 @@ def results_page() -> str:
         "## Accuracy",
         headline_table(),
         f"Seed {training['seed']}, commit `{training['commit']}`. Commands:",
-        "```text\n" + "\n".join(commands(utkface)) + "\n```",
+        "```text\n" + "\n".join(_commands(utkface)) + "\n```",
         "[What was tried](tried.md), with its validation figures.",
         "## Across data sets",
         "Validation faces. The first model never saw FairFace: what it loses there is what a model of one collection "
@@ -150,9 +153,17 @@ def results_page() -> str:
         peer_table(read(FOLDER / "peer.json")),
         "## Every epoch",
         history_table(FOLDER / "history.csv"),
-        "![Curves](curves.png)",
+        "The second run, from the first one's weights:",
+        history_table(FOLDER / "history-continued.csv"),
+        "![Curves of the second run](curves-continued.png)",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _commands(metrics: Mapping[str, Any]) -> list[str]:
+    """All trainings, from the first model's on, and the evaluation."""
+    earlier = training_commands(read(FIRST / "metrics.json")["training"])
+    return [*dict.fromkeys([*earlier, *training_commands(metrics["training"])]), str(metrics["command"])]
 
 
 def with_figures(readme: str) -> str:

@@ -11,11 +11,11 @@ from benchmarks.result_tables import (
     bench_table,
     calibration_table,
     cell,
-    commands,
     history_table,
     read,
     robustness_table,
     table,
+    training_commands,
     worst_groups,
 )
 from mien.evaluation.wording import format_interval, format_number
@@ -30,6 +30,7 @@ FIGURES = (
     ("fairface", "ethnicity", "accuracy", "FairFace: ethnicity accuracy (5 classes)"),
     ("fairface", "race7", "accuracy", "FairFace: race accuracy (7 classes)"),
     ("utkface", "age", "mae", "UTKFace, never seen: age MAE, years"),
+    ("utkface", "age", "coverage", "UTKFace, never seen: age interval coverage (stated 90 %)"),
     ("utkface", "gender", "accuracy", "UTKFace, never seen: gender accuracy"),
     ("utkface", "ethnicity", "accuracy", "UTKFace, never seen: ethnicity accuracy (5 classes)"),
 )
@@ -52,16 +53,18 @@ def results_page() -> str:
     training = fairface["training"]
     parts = [
         "# Open model: results",
-        "Trained on FairFace alone (CC BY 4.0), so that it may be used commercially, with attribution. Written by "
-        "`python -m benchmarks.open_page` from the JSON files beside it. [card.md](card.md) is the model card, "
-        "`predictions.parquet` in each test set's folder the answers to every test face; `mien evaluate` makes the "
-        "figures from it again:",
+        "Trained on FairFace alone (CC BY 4.0), so that it may be used commercially, with attribution to its makers "
+        "(Karkkainen and Joo 2021). Written by `python -m benchmarks.open_page` from the JSON files beside it. "
+        "[card.md](card.md) is the model card, `predictions.parquet` in each test set's folder the answers to every "
+        "test face; `mien evaluate` makes the figures from it again:",
         "```bash\nmien evaluate docs/results/open/fairface/predictions.parquet --out report\n```",
         "## Accuracy",
         headline_table(),
-        "No training saw a face of UTKFace: those lines say what the model is worth on another collection.",
+        "No training saw a face of UTKFace: those lines say what the model is worth on another collection. "
+        "Its age intervals are fitted on FairFace's age groups and cover fewer of UTKFace's exact ages than they "
+        "state: on faces of your own, take them as too narrow.",
         f"Seed {training['seed']}, commit `{training['commit']}`. Commands:",
-        "```text\n" + "\n".join(commands(fairface)) + "\n```",
+        "```text\n" + "\n".join((*training_commands(training), fairface["command"])) + "\n```",
         "## Calibration and abstention",
         calibration_table({"FairFace": fairface, "UTKFace": read(FOLDER / "utkface" / "metrics.json")}),
         "## Groups",

@@ -152,10 +152,10 @@ def robustness_table(audit: Mapping[str, Any]) -> str:
     return table(columns, rows)
 
 
-def commands(metrics: Mapping[str, Any]) -> list[str]:
-    """The trainings that led to the model, the first one first, and the evaluation."""
-    found, step = [], metrics["training"]
+def training_commands(training: Mapping[str, Any]) -> list[str]:
+    """The trainings that led to a model, the first one first, as far back as its last one tells."""
+    found, step = [], dict(training)
     while step:
         found.append(str(step["command"]))
-        step = step.get("started_from")
-    return [*reversed(found), str(metrics["command"])]
+        step = step.get("started_from") or {}
+    return found[::-1]

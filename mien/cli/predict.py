@@ -39,7 +39,7 @@ def predict(
         typer.Option(
             "--model",
             "-m",
-            help="Model bundle: a file (.onnx), or default or default-int8.  [dim]default: mien's own[/dim]",
+            help="Model bundle: a file (.onnx), or default, default-int8 or open.  [dim]default: mien's own[/dim]",
         ),
     ] = None,
     tasks: Annotated[
