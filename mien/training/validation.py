@@ -25,16 +25,17 @@ def validation_figures(
 ) -> dict[str, float]:
     """Figures over all batches seen: ``val/T_mae`` or ``val/T_accuracy`` and ``val/T_f1`` a task, and ``val/score``.
 
-    Tasks without a label in the split are left out of the score. With several ``sources`` (in the order of the batches'
-    numbers) the same figures of each, as ``SOURCE/T_mae`` and so on.
+    Tasks without a label in the split are left out of the score. Where the faces are of several ``sources`` (in the
+    order of the batches' numbers) the same figures of each, as ``SOURCE/T_mae`` and so on.
     """
     outputs = {task.name: np.concatenate([batch[task.name] for batch, _ in seen]) for task in tasks}
     truth = {name: np.concatenate([np.asarray(labels[name]) for _, labels in seen]) for name in seen[0][1]}
     everything = np.ones(len(outputs[tasks[0].name]), dtype=bool)
     figures = {f"val/{name}": value for name, value in _figures(tasks, outputs, truth, everything).items()}
-    for number, source in enumerate(sources if len(sources) > 1 else ()):
-        found = _figures(tasks, outputs, truth, truth[SOURCE] == number)
-        figures |= {f"{source}/{name}": value for name, value in found.items()}
+    members = {source: truth[SOURCE] == number for number, source in enumerate(sources)}
+    present = {source: faces for source, faces in members.items() if faces.any()}
+    for source, faces in present.items() if len(present) > 1 else ():
+        figures |= {f"{source}/{name}": value for name, value in _figures(tasks, outputs, truth, faces).items()}
     return figures
 
 

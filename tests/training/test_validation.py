@@ -70,3 +70,10 @@ def test_figures_of_each_source() -> None:
         "val/gender_f1",
         "val/score",
     }
+
+
+def test_faces_of_one_source_have_no_figures_of_its_own() -> None:
+    """The data have a and b, the recipe trains on b alone."""
+    labels = {"gender": np.array([0, 1]), "source": np.array([1, 1])}
+    figures = validation_figures([GENDER], [({"gender": np.eye(2)}, labels)], ("a", "b"))
+    assert set(figures) == {"val/gender_accuracy", "val/gender_f1", "val/score"}
