@@ -232,6 +232,8 @@ def test_ctrl_c_exits_130_and_leaves_no_partial_file(folder: Path, tmp_path: Pat
     process = subprocess.Popen(
         [*MIEN, "predict", "--model", "m.onnx", "--out", str(tmp_path / "o.jsonl"), "-"],
         cwd=folder, stdin=subprocess.PIPE, stderr=subprocess.PIPE,
+        # Tests that run in a shell's background inherit an ignored SIGINT, which Python then leaves ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     assert process.stdin is not None
     process.stdin.write(b"photos/none.png\n" * 5)
