@@ -126,8 +126,8 @@ def results_page() -> str:
         "```text\n" + "\n".join(_commands(utkface)) + "\n```",
         "[What was tried](tried.md), with its validation figures.",
         "## Across data sets",
-        "Validation faces. The first model never saw FairFace: what it loses there is what a model of one collection "
-        "loses on another. The default model was trained on both.",
+        "Validation faces. The first model never saw FairFace, the open one never UTKFace: what they lose there is "
+        "what a model of one collection loses on another. The default model was trained on both.",
         cross_table(),
         "## Age intervals",
         f"Stated coverage 90 %, by true age, on UTKFace; in all "

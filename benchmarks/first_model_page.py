@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.facts import REPOSITORY, run_benchmark
-from benchmarks.result_tables import history_table, peer_table, read, table
+from benchmarks.result_tables import history_table, peer_table, read, table, training_commands
 from mien.evaluation.wording import format_interval, format_number
 from mien.files import write_text
 
@@ -37,7 +37,7 @@ def results_page() -> str:
     """The page of the first model's results."""
     metrics, peer = read(FOLDER / "metrics.json"), read(FOLDER / "peer.json")
     training = metrics["training"]
-    earlier = [training["started_from"]["command"]] if training.get("started_from") else []
+    trainings = training_commands(training)
     parts = [
         "# First model: results",
         "The model that the package brought before [the default one](../default), trained on UTKFace alone.",
@@ -49,7 +49,7 @@ def results_page() -> str:
         accuracy_table(metrics),
         f"Seed {training['seed']}, commit `{training['commit']}`, best epoch {training['best_epoch']} of "
         f"{training['epochs']}, {training['training_seconds'] / 60:.0f} minutes of training. Commands:",
-        "```text\n" + "\n".join((*earlier, training["command"], metrics["command"])) + "\n```",
+        "```text\n" + "\n".join((*trainings, metrics["command"])) + "\n```",
         "Epoch and calibration were chosen on the validation split. "
         "MAE and CS@5 are over faces with one exact age; copies whose labels disagree have an interval, and are in "
         "`mae_to_interval` of [metrics.json](metrics.json).",
@@ -63,9 +63,9 @@ def results_page() -> str:
         loop_table(read(FOLDER / "train_loop.json")),
         "## Every epoch",
         history_table(FOLDER / "history.csv"),
-        "The second run, from the first one's weights:" if earlier else "",
-        history_table(FOLDER / "history-continued.csv") if earlier else "",
-        "![Curves of the second run](curves-continued.png)" if earlier else "",
+        "The second run, from the first one's weights:" if len(trainings) > 1 else "",
+        history_table(FOLDER / "history-continued.csv") if len(trainings) > 1 else "",
+        "![Curves of the second run](curves-continued.png)" if len(trainings) > 1 else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

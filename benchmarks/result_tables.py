@@ -42,8 +42,7 @@ def cell(metrics: Mapping[str, Any], task: str, name: str, *, interval: bool = T
     figure = (metrics["tasks"].get(task) or {}).get(name)
     if figure is None or not figure["n"] or figure["value"] is None:
         return "–"
-    value = format_number(name, figure["value"])
-    return f"{value} ({format_interval(name, figure)})" if interval else value
+    return with_interval(name, figure) if interval else format_number(name, figure["value"])
 
 
 def peer_table(peer: dict[str, Any]) -> str:
@@ -80,7 +79,7 @@ def coverage_table(metrics: Mapping[str, Any]) -> str:
     rows = [
         (
             band["band"],
-            f"{format_number('coverage', band['coverage']['value'])} ({format_interval('coverage', band['coverage'])})",
+            with_interval("coverage", band["coverage"]),
             format_number("width", band["width"]["value"]),
             f"{band['coverage']['n']:,}",
         )
@@ -128,7 +127,7 @@ def worst_groups(audit: Mapping[str, Any]) -> str:
         texts = [
             f"{group['group']}: {format_number(name, group['value'])}" for group in (found["best"], found["worst"])
         ]
-        rows.append((f"{task}, {name}", *texts, f"{format_number(name, gap['value'])} ({format_interval(name, gap)})"))
+        rows.append((f"{task}, {name}", *texts, with_interval(name, gap)))
     return table(("", "best group", "worst group", "difference"), rows)
 
 

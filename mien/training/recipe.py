@@ -102,7 +102,7 @@ class MinorityRecipe:
     """Further changes, after the others, of the faces of some classes of a nominal task.
 
     ``probability``: the share of those faces' draws that get them; 0 switches them off. At 1, the traces of the further
-    changes (a second interpolation, a closer cut) tell the network the class of every training face.
+    changes (a second interpolation, a closer cut) can tell the network the class of every training face.
     """
 
     task: str
