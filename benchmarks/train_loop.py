@@ -23,7 +23,7 @@ from mien.data.dataset import open_dataset
 from mien.labels import select_tasks
 from mien.training.batches import Batch, BatchOrder, FaceBatches, batch_loader
 from mien.training.module import AttributeTraining
-from mien.training.precision import keep_depthwise_in_float32
+from mien.training.precision import speed_up_convolutions
 from mien.training.recipe import Recipe, Stage, load_recipe
 from mien.training.trainer import make_trainer, quieten_lightning
 
@@ -47,7 +47,7 @@ def new_module(recipe: Recipe, tasks: Any, steps: int) -> AttributeTraining:
     """The module as `mien train` makes it."""
     module = AttributeTraining(recipe, tasks, steps_per_epoch=steps)
     if not torch.cuda.is_available():
-        keep_depthwise_in_float32(module.network)
+        speed_up_convolutions(module.network)
     return module
 
 

@@ -29,7 +29,7 @@ from mien.training.batches import BatchOrder, FaceBatches, batch_loader
 from mien.training.history import History
 from mien.training.memory import keep_freed_memory
 from mien.training.module import AttributeTraining
-from mien.training.precision import keep_depthwise_in_float32
+from mien.training.precision import speed_up_convolutions
 from mien.training.provenance import command_text, source_commit
 from mien.training.recipe import Recipe
 from mien.training.sampling import drawing_chances, draws_an_epoch
@@ -94,7 +94,7 @@ def train(
     _check_same_start(out, origin)
     _fit_scales(module, dataset, train_rows)
     if not torch.cuda.is_available():
-        keep_depthwise_in_float32(module.network)
+        speed_up_convolutions(module.network)
         keep_freed_memory()
     # Only now: what fails above leaves no run that a corrected command would have to go on with.
     run_folder.write_start(out, recipe, tasks)

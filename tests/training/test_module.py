@@ -1,5 +1,6 @@
 """The learning rate, the seeds of steps, weight decay, number formats and weight averaging, by hand."""
 
+import copy
 import math
 
 import pytest
@@ -9,7 +10,7 @@ from torch import nn
 from mien.labels import AGE, ETHNICITY, GENDER
 from mien.training.averaging import WarmedUpAverage
 from mien.training.module import AttributeTraining, step_seed
-from mien.training.precision import choose_precision, keep_depthwise_in_float32
+from mien.training.precision import choose_precision, speed_up_convolutions
 from tests.training.tiny import tiny_recipe
 
 TASKS = (AGE, GENDER, ETHNICITY)
@@ -58,12 +59,32 @@ def test_depthwise_convolutions_stay_in_float32_and_keep_their_weights() -> None
     network = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(1, 4, 3))
     network[2].groups = 1
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    assert keep_depthwise_in_float32(network) == 1
+    speed_up_convolutions(network)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     crops = torch.randn(2, 3, 8, 8)
     with torch.autocast("cpu", torch.bfloat16):
         assert network[0](crops).dtype == torch.bfloat16
         assert network[1](network[0](crops)).dtype == torch.float32
+
+
+@pytest.mark.parametrize(("size", "kernel", "stride", "padding"), [(3, 3, 1, 1), (7, 3, 2, 1), (6, 1, 2, 0)])
+def test_weight_gradients_of_small_maps_are_those_of_torch(size: int, kernel: int, stride: int, padding: int) -> None:
+    torch.manual_seed(0)
+    own = nn.Sequential(nn.Conv2d(6, 8, kernel, stride, padding, bias=False))
+    own = own.to(memory_format=torch.channels_last)
+    plain = copy.deepcopy(own)
+    speed_up_convolutions(own)
+    maps = torch.randn(16, 6, size, size).contiguous(memory_format=torch.channels_last)
+    gradients = []
+    for network in (own, plain):
+        asked = maps.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16):
+            answer = network(asked)
+        answer.float().square().mean().backward()
+        gradients.append((answer.detach().float(), asked.grad, network[0].weight.grad))
+    assert "MatrixGradient" in type(own[0]).__name__
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0.02, atol=0.01 * theirs.abs().max().item())
 
 
 def test_the_weight_average_by_hand() -> None:
