@@ -57,7 +57,7 @@ def model_card(metrics: Mapping[str, Any], fields: Mapping[str, Any]) -> str:
         *(_source_figures(name, each) for name, each in (fields.get("by_source") or {}).items()),
         _groups(metrics),
         _made(metrics, fields),
-        _LIMITS,
+        _limits(metrics),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -169,6 +169,17 @@ def _made(metrics: Mapping[str, Any], fields: Mapping[str, Any]) -> str:
         if metrics.get(key):
             lines.append(f"- {title}: `{_text(metrics[key])}`")
     return "\n".join(lines) if len(lines) > 2 else ""
+
+
+def _limits(metrics: Mapping[str, Any]) -> str:
+    tasks = (metrics.get("tasks") or {}).items()
+    grouped = [task for task, figures in tasks if figures["kind"] == "ordinal" and not figures["mae"]["n"]]
+    lines = [
+        f"- No exact label of {_text(task)} was in these data: its intervals were fitted on values drawn within the "
+        "labelled groups, and may cover fewer exact values than they state."
+        for task in grouped
+    ]
+    return "\n".join((_LIMITS, *lines))
 
 
 def _table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -176,5 +176,15 @@ def test_the_card_tells_figures_licences_and_limits(made_up: MakeUp) -> None:
     assert widths == {6, 7}  # headline rows and group rows, none broken
 
 
+def test_the_card_says_where_intervals_rest_on_groups_alone(made_up: MakeUp) -> None:
+    predictions = made_up()
+    exact = model_card(evaluated(predictions), {})
+    predictions.frame["age_true_low"] -= 5
+    predictions.frame["age_true"] = np.nan
+    grouped = model_card(evaluated(predictions), {})
+    assert "No exact label of age" not in exact
+    assert "No exact label of age" in grouped
+
+
 def test_a_card_without_figures_is_still_a_card() -> None:
     assert "Not for identifying a person" in model_card({}, {"name": "untested"})
