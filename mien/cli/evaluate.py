@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from mien.cli.options import ClassOffsets, split_names
 from mien.errors import UsageError
 from mien.progress import console
 
@@ -38,6 +39,7 @@ def evaluate(
     limit: Annotated[
         int | None, typer.Option(help="Evaluate a random sample of so many faces.", show_default=False)
     ] = None,
+    class_offsets: ClassOffsets = None,
     single: Annotated[
         list[str] | None,
         typer.Option(
@@ -71,14 +73,17 @@ def evaluate(
         raise UsageError(f"--out must be a folder, got the file {out}.")
     singles = _single_sources(single or [], model)
     faces = Faces(data=data, split=split, source=source, fold=fold, limit=limit, seed=seed)
+    offsets = split_names(class_offsets)
     crops = None
     if model.suffix.lower() == ".parquet":
         if data is not None:
             raise UsageError("A predictions table is evaluated without --data.")
+        if offsets:
+            raise UsageError("A predictions table is calibrated already: --class-offsets is for runs.")
         predictions = read_predictions(model)
         predictions = predictions if source is None else of_source(predictions, source)
     else:
-        predictions, crops = _predict(model, faces)
+        predictions, crops = _predict(model, faces, offsets)
     metrics = evaluate_table(predictions, sampling, command_text())
     if model.is_dir() and crops is not None:
         from mien.evaluation.run_diagnosis import check_single, diagnose_run
@@ -109,14 +114,14 @@ class Faces:
     seed: int
 
 
-def _predict(model: Path, faces: Faces) -> tuple[Predictions, NDArray[np.uint8]]:
+def _predict(model: Path, faces: Faces, class_offsets: tuple[str, ...] = ()) -> tuple[Predictions, NDArray[np.uint8]]:
     """The predictions table of a model, and the crops of its rows."""
     from mien.evaluation.model_on_data import open_on_data
     from mien.evaluation.predictions import build_predictions, choose_rows
 
     if faces.data is None:
         raise UsageError("To evaluate a model, say on which prepared data: --data FOLDER.")
-    opened, dataset = open_on_data(model, faces.data, faces.fold)
+    opened, dataset = open_on_data(model, faces.data, faces.fold, class_offsets)
     rows = choose_rows(dataset, faces.split, faces.limit, faces.seed, faces.source)
     return build_predictions(opened, dataset, rows, faces.split), dataset.crops[rows]
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from mien.cli.options import split_names
 from mien.errors import UsageError
 from mien.progress import console
 
@@ -62,7 +63,7 @@ def explain(
         clusters=clusters,
         layer=layer,
         task=task,
-        misclassified=tuple(label.strip() for label in (misclassified or "").split(",") if label.strip()),
+        misclassified=split_names(misclassified),
         photos=tuple(map(str, photo or ())),
     )
     numbers = write_explanation(out, explain_run(run, data, options, command_text()))

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mien.cli.options import ClassOffsets, split_names
 from mien.progress import console
 
 
@@ -27,6 +28,7 @@ def export(
     int8: Annotated[
         bool, typer.Option("--int8", help="Compute in 8 bits: a third of the size; refused where validation suffers.")
     ] = False,
+    class_offsets: ClassOffsets = None,
     card: Annotated[Path | None, typer.Option(help="Write the model card to this Markdown file too.")] = None,
 ) -> None:
     """Write a run as one ONNX file with its tasks, calibration, licences, figures and card; checked against torch.
@@ -36,7 +38,8 @@ def export(
     from mien.export.export import export_run
     from mien.files import write_text
 
-    exported = export_run(run, data, out, name=name, mirror=mirror, size=size, int8=int8)
+    offsets = split_names(class_offsets)
+    exported = export_run(run, data, out, name=name, mirror=mirror, size=size, int8=int8, class_offsets=offsets)
     if card is not None:
         write_text(card, exported.card)
     megabytes = exported.path.stat().st_size / 1e6

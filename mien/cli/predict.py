@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.cli.options import split_names
 from mien.errors import UsageError
 from mien.progress import console, track
 
@@ -95,7 +96,7 @@ def predict(
     # Only annotating needs the sources again; remembering them otherwise would grow with their number.
     sources = _Remembered(inputs_found) if annotate is not None else None
     bundle = load_bundle(model)
-    names = None if tasks is None else [name.strip() for name in tasks.split(",") if name.strip()]
+    names = None if tasks is None else list(split_names(tasks))
     chosen = bundle.tasks if names is None else select_tasks(bundle.tasks, names)
     started = time.perf_counter()
     results = predict_images(

@@ -16,6 +16,7 @@ from mien.evaluation import metrics
 from mien.evaluation.bootstrap import Figure, Floats, Sampling, estimate
 from mien.evaluation.table import NominalColumns, OrdinalColumns
 from mien.inference.answers import apply_temperature
+from mien.inference.metadata import NominalCalibration
 from mien.labels import AGE, AGE_BANDS, Task, age_band_name
 
 #: Years (levels) within which a prediction counts in the cumulative score CS@5.
@@ -162,18 +163,22 @@ def _band_figures(columns: OrdinalColumns, chosen: NDArray[np.bool_], sampling: 
 
 
 def nominal_result(
-    columns: NominalColumns, task: Task, sampling: Sampling, *, temperature: float = 1.0
+    columns: NominalColumns, task: Task, sampling: Sampling, *, calibration: NominalCalibration | None = None
 ) -> NominalResult:
     """Every figure of a nominal task.
 
     Figures, over all labelled faces with the likeliest class as the answer: ``accuracy``, ``balanced_accuracy``,
     ``macro_f1``, ``roc_auc``, ``log_loss``, ``ece``; ``answered`` is the share on which the model did not abstain and
-    ``accuracy_answered`` its accuracy there. ``ece_uncalibrated``: of the probabilities before they were scaled by
-    ``temperature``.
+    ``accuracy_answered`` its accuracy there. ``ece_uncalibrated``: of the probabilities and answers before the
+    temperature and class offsets of ``calibration``.
     """
     classes = task.classes
     right = columns.predicted == columns.true
-    unscaled = apply_temperature(columns.probabilities, 1 / temperature).max(axis=1, initial=0.0)
+    calibration = calibration or NominalCalibration()
+    temperature, shifts = calibration.temperature, calibration.class_offsets
+    unscaled = apply_temperature(columns.probabilities, 1 / temperature, [-temperature * shift for shift in shifts])
+    unscaled_right = unscaled.argmax(axis=1) == columns.true
+    unscaled_confidence = unscaled.max(axis=1, initial=0.0)
 
     def measures(weights: Floats) -> dict[str, Floats]:
         matrices = metrics.confusion(columns.true, columns.predicted, len(classes), weights)
@@ -186,7 +191,7 @@ def nominal_result(
             "roc_auc": np.where(several, area, np.nan),
             "log_loss": metrics.log_loss(columns.true, columns.probabilities, weights),
             "ece": metrics.expected_calibration_error(right, columns.confidence, weights),
-            "ece_uncalibrated": metrics.expected_calibration_error(right, unscaled, weights),
+            "ece_uncalibrated": metrics.expected_calibration_error(unscaled_right, unscaled_confidence, weights),
             "answered": metrics.mean(columns.answered, weights),
             "accuracy_answered": metrics.mean(right, weights * columns.answered),
         }

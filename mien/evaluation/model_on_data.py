@@ -6,6 +6,7 @@ would: calibrated on its own validation faces.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +16,20 @@ from mien.evaluation.model import EvaluatedModel, open_model
 from mien.evaluation.predictions import trained_on
 
 
-def open_on_data(path: Path, data: Path, fold: int | None) -> tuple[EvaluatedModel, PreparedDataset]:
-    """The model, a run calibrated, and the data with the fold that the model knows; see `open_data_for`."""
+def open_on_data(
+    path: Path, data: Path, fold: int | None, class_offsets: Collection[str] = ()
+) -> tuple[EvaluatedModel, PreparedDataset]:
+    """The model, a run calibrated, and the data with the fold that the model knows; see `open_data_for`.
+
+    Raises:
+        UsageError: ``class_offsets`` are asked of what is not calibrated here.
+    """
     model = open_model(path)
     dataset, known_fold = open_data_for(model, data, fold)
     if path.is_dir() and trained_on(model, dataset):
-        model = _calibrated(path, model, data, known_fold)
+        return _calibrated(path, model, data, known_fold, class_offsets), dataset
+    if class_offsets:
+        raise UsageError(f"--class-offsets needs a run and the data that it was trained on, got {path} and {data}.")
     return model, dataset
 
 
@@ -39,11 +48,13 @@ def open_data_for(model: EvaluatedModel, data: Path, fold: int | None) -> tuple[
     return open_dataset(data, fold=trained), trained
 
 
-def _calibrated(path: Path, model: EvaluatedModel, data: Path, fold: int | None) -> EvaluatedModel:
+def _calibrated(
+    path: Path, model: EvaluatedModel, data: Path, fold: int | None, class_offsets: Collection[str]
+) -> EvaluatedModel:
     from mien.export.calibration import fit_calibration
     from mien.training.run_folder import read_recipe
 
     dataset = open_dataset(data, fold=fold, sources=read_recipe(path).sources)
     if "val" not in dataset.split_of:
         return model
-    return replace(model, calibration=fit_calibration(model, dataset))
+    return replace(model, calibration=fit_calibration(model, dataset, class_offsets))

@@ -122,7 +122,7 @@ def answers(task: Task, calibration: Calibration, output: Probabilities) -> dict
         values = {"pred": ordinal_point(output, task, calibration), "low": low, "high": high}
         # Two decimals are what prediction prints; the figures use them as they are, never whole years.
         return {f"{task.name}_{key}": value.round(2).astype(np.float32) for key, value in values.items()}
-    scaled = apply_temperature(output, calibration.temperature)
+    scaled = apply_temperature(output, calibration.temperature, calibration.class_offsets)
     sure = scaled.max(axis=1, initial=0.0) >= calibration.abstain_below
     labels = [task.classes[best] if ok else None for best, ok in zip(scaled.argmax(axis=1), sure, strict=True)]
     columns: dict[str, NDArray[Any]] = {f"{task.name}_pred": np.array(labels, dtype=object)}
@@ -162,7 +162,8 @@ def _about(model: EvaluatedModel, dataset: PreparedDataset, rows: NDArray[np.int
 
 def _calibration_json(calibration: Calibration) -> dict[str, Any]:
     if isinstance(calibration, NominalCalibration):
-        return {"temperature": calibration.temperature, "abstain_below": calibration.abstain_below}
+        shifts = {"class_offsets": list(calibration.class_offsets)} if calibration.class_offsets else {}
+        return {"temperature": calibration.temperature, "abstain_below": calibration.abstain_below, **shifts}
     offsets = {"offsets": [list(pair) for pair in calibration.offsets]} if calibration.offsets else {}
     return {"coverage": calibration.coverage, "offset": calibration.offset, **offsets}
 

@@ -26,6 +26,7 @@ from mien.evaluation.measures import NominalResult, OrdinalResult, nominal_resul
 from mien.evaluation.table import Predictions, nominal_columns, ordinal_columns
 from mien.evaluation.two_stage import two_stage_json
 from mien.files import write_text
+from mien.inference.metadata import NominalCalibration
 from mien.labels import Task
 from mien.training.provenance import source_commit
 
@@ -66,15 +67,22 @@ def _task_json(predictions: Predictions, index: int, sampling: Sampling) -> dict
         stages = two_stage_json(predictions, task, sampling)
         return figures if stages is None else {**figures, "two_stage": stages}
     columns = nominal_columns(predictions.frame, task)
-    return nominal_json(nominal_result(columns, task, sampling, temperature=_temperature(predictions, task)))
+    return nominal_json(nominal_result(columns, task, sampling, calibration=_calibration(predictions, task)))
 
 
-def _temperature(predictions: Predictions, task: Task) -> float:
-    """By what the model's logits were divided; 1 where the table does not say."""
+def _calibration(predictions: Predictions, task: Task) -> NominalCalibration:
+    """What the model's logits were divided by and what was added; nothing where the table does not say."""
     calibration = predictions.about.get("calibration")
     told = calibration.get(task.name) if isinstance(calibration, Mapping) else None
-    value = told.get("temperature") if isinstance(told, Mapping) else None
-    return float(value) if isinstance(value, (int, float)) and 0.01 <= value <= 100 else 1.0
+    told = told if isinstance(told, Mapping) else {}
+    value, shifts = told.get("temperature"), told.get("class_offsets")
+    temperature = float(value) if isinstance(value, (int, float)) and 0.01 <= value <= 100 else 1.0
+    usable = isinstance(shifts, list) and len(shifts) == len(task.classes) and all(map(_is_small, shifts))
+    return NominalCalibration(temperature=temperature, class_offsets=tuple(shifts or ()) if usable else ())
+
+
+def _is_small(value: object) -> bool:
+    return isinstance(value, (int, float)) and abs(value) <= 100
 
 
 def ordinal_json(result: OrdinalResult) -> dict[str, Any]:

@@ -7,14 +7,15 @@ check.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from sklearn.isotonic import IsotonicRegression
 
 from mien.data.dataset import PreparedDataset
+from mien.errors import UsageError
 from mien.evaluation.measures import bands_of
 from mien.evaluation.model import EvaluatedModel
 from mien.evaluation.predictions import predict_rows
@@ -32,13 +33,17 @@ FEWEST_IN_BAND = 60
 WORTH_ANSWERING, MOST_WITHHELD = 0.55, 0.2
 
 
-def calibrate_nominal(output: Probabilities, labels: NDArray[np.int64]) -> NominalCalibration:
+def calibrate_nominal(
+    output: Probabilities, labels: NDArray[np.int64], *, class_offsets: bool = False
+) -> NominalCalibration:
     """The temperature that minimises the negative log-likelihood (Guo et al. 2017), between 1/4 and 4, and the
     probability below which no label is answered (`abstention_threshold`).
 
     Args:
         output: n x classes, rows sum to 1.
         labels: n class numbers, -1 where not labelled.
+        class_offsets: fit an offset of each class's logit too (Alexandari et al. 2020). It undoes the shift of a
+            sampler that balances the classes: the answers follow the classes' shares among the labels.
     """
     labelled = labels >= 0
     if labelled.sum() < FEWEST_FACES:
@@ -47,9 +52,37 @@ def calibrate_nominal(output: Probabilities, labels: NDArray[np.int64]) -> Nomin
     rows = np.arange(len(labels))
 
     temperature = best_temperature(output, lambda scaled: scaled[rows, labels])
-    scaled = apply_temperature(output, temperature)
+    shifts: tuple[float, ...] = ()
+    if class_offsets:
+        temperature, shifts = best_offsets(output, labels, temperature)
+    scaled = apply_temperature(output, temperature, shifts)
     threshold = abstention_threshold(scaled.max(axis=1), scaled.argmax(axis=1) == labels)
-    return NominalCalibration(temperature=temperature, abstain_below=threshold)
+    return NominalCalibration(temperature=temperature, abstain_below=threshold, class_offsets=shifts)
+
+
+def best_offsets(
+    output: Probabilities, labels: NDArray[np.int64], temperature: float
+) -> tuple[float, tuple[float, ...]]:
+    """The temperature, between 1/4 and 4, and the offset of each class, between -5 and 5 and 0 for the first, under
+    which the labels are likeliest; the search begins at ``temperature`` and no offsets.
+
+    Classes without a label keep the offset 0: nothing says how likely they are.
+    """
+    rows, classes = np.arange(len(labels)), output.shape[1]
+    free = [number for number in range(1, classes) if (labels == number).any()]
+
+    def shifts(found: NDArray[np.float64]) -> NDArray[np.float64]:
+        offsets = np.zeros(classes)
+        offsets[free] = found[1:]
+        return offsets
+
+    def loss(found: NDArray[np.float64]) -> float:
+        scaled = apply_temperature(output, math.exp(found[0]), shifts(found).tolist())
+        return float(-np.log(np.clip(scaled[rows, labels], 1e-12, None)).mean())
+
+    limits = [(-math.log(4), math.log(4)), *([(-5.0, 5.0)] * len(free))]
+    best = minimize(loss, [math.log(temperature), *([0.0] * len(free))], bounds=limits, method="L-BFGS-B").x
+    return round(math.exp(float(best[0])), 4), tuple(round(float(shift), 4) for shift in shifts(best))
 
 
 def best_temperature(output: Probabilities, of_label: Callable[[Probabilities], Probabilities]) -> float:
@@ -170,16 +203,40 @@ def conformal_quantile(scores: NDArray[np.floating], coverage: float) -> float:
     return float(np.sort(scores)[rank - 1])
 
 
-def fit_calibration(model: EvaluatedModel, dataset: PreparedDataset) -> dict[str, Calibration]:
-    """The calibration of every task of a model, on the validation split of the data that it was trained on."""
+def fit_calibration(
+    model: EvaluatedModel, dataset: PreparedDataset, class_offsets: Collection[str] = ()
+) -> dict[str, Calibration]:
+    """The calibration of every task of a model, on the validation split of the data that it was trained on.
+
+    Args:
+        class_offsets: nominal tasks of which an offset of each class is fitted too.
+
+    Raises:
+        UsageError: ``class_offsets`` names something else than nominal tasks of the model.
+    """
+    nominal = [task.name for task in model.tasks if task.kind == "nominal"]
+    strangers = sorted(set(class_offsets) - set(nominal))
+    if strangers:
+        known = ", ".join(nominal) or "none"
+        raise UsageError(f"--class-offsets names {', '.join(strangers)}; the nominal tasks of the model: {known}.")
     rows = dataset.rows("val")
     outputs = predict_rows(model, dataset, rows)
-    return {task.name: calibrate_task(task, outputs[task.name], dataset, rows) for task in model.tasks}
+    return {
+        task.name: calibrate_task(task, outputs[task.name], dataset, rows, class_offsets=task.name in class_offsets)
+        for task in model.tasks
+    }
 
 
-def calibrate_task(task: Task, output: Probabilities, dataset: PreparedDataset, rows: NDArray[np.int64]) -> Calibration:
-    """The calibration of one task from its probabilities of these rows."""
+def calibrate_task(
+    task: Task,
+    output: Probabilities,
+    dataset: PreparedDataset,
+    rows: NDArray[np.int64],
+    *,
+    class_offsets: bool = False,
+) -> Calibration:
+    """The calibration of one task from its probabilities of these rows; ``class_offsets``: see `calibrate_nominal`."""
     if task.kind == "nominal":
-        return calibrate_nominal(output, dataset.nominal_labels(task)[rows])
+        return calibrate_nominal(output, dataset.nominal_labels(task)[rows], class_offsets=class_offsets)
     low, high = dataset.ordinal_labels(task)
     return calibrate_ordinal(output, low[rows], high[rows], task)

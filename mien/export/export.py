@@ -5,8 +5,8 @@ The test split is measured last and chooses nothing; its figures and the model c
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from mien.export.calibration import calibrate_task, fit_calibration
 from mien.export.graph import check_parity, set_metadata, write_graph
 from mien.export.quantise import Quantised, quantise_bundle
 from mien.files import atomic_path
+from mien.inference.answers import Probabilities
 from mien.inference.bundle import load_bundle
 from mien.inference.metadata import BundleMetadata, Calibration
 from mien.labels import Task
@@ -67,6 +68,7 @@ def export_run(
     mirror: bool = False,
     size: int | None = None,
     int8: bool = False,
+    class_offsets: Collection[str] = (),
 ) -> Exported:
     """Write the bundle of a run's best network.
 
@@ -78,6 +80,7 @@ def export_run(
         mirror: average the probabilities of each crop and its mirror image, at twice the work.
         size: side of the graph's crops in pixels; by default that of the recipe's last stage.
         int8: quantise the checked graph with training crops, and calibrate it anew.
+        class_offsets: nominal tasks whose calibration has an offset of each class; see `calibrate_nominal`.
 
     Raises:
         UsageError: ``out`` is no ``.onnx`` file, or the data are not those of the run.
@@ -89,7 +92,7 @@ def export_run(
     dataset = open_dataset(data, fold=run.info.get("fold"), sources=run.recipe.sources)
     _check_same_data(run, dataset)
     network = ProbabilityNetwork(run.network, mirror=mirror).eval()
-    calibration = _calibrate(network, run, dataset)
+    calibration = _calibrate(network, run, dataset, class_offsets)
     metadata = BundleMetadata(
         name=name or run.name,
         size=run.size,
@@ -102,7 +105,7 @@ def export_run(
     with atomic_path(out) as temporary:
         write_graph(network, metadata, temporary)
         difference = _compare(network, temporary, run, dataset)
-        quantised = _quantise(temporary, dataset) if int8 else None
+        quantised = _quantise(temporary, dataset, class_offsets) if int8 else None
         metadata = quantised.metadata if quantised else metadata
         metadata = _with_figures(temporary, metadata, dataset)
         set_metadata(temporary, metadata)
@@ -119,15 +122,22 @@ def _check_same_data(run: Run, dataset: PreparedDataset) -> None:
         )
 
 
-def _calibrate(network: ProbabilityNetwork, run: Run, dataset: PreparedDataset) -> dict[str, Calibration]:
+def _calibrate(
+    network: ProbabilityNetwork, run: Run, dataset: PreparedDataset, class_offsets: Collection[str]
+) -> dict[str, Calibration]:
     defaults = {task.name: default_calibration(task) for task in run.tasks}
     predict = _torch_predict(network, run.tasks)
     model = EvaluatedModel(name=run.name, size=run.size, tasks=run.tasks, calibration=defaults, predict=predict)
-    return fit_calibration(model, dataset)
+    return fit_calibration(model, dataset, class_offsets)
 
 
-def _quantise(path: Path, dataset: PreparedDataset) -> Quantised:
-    return quantise_bundle(path, dataset, partial(calibrate_task, dataset=dataset, rows=dataset.rows("val")))
+def _quantise(path: Path, dataset: PreparedDataset, class_offsets: Collection[str]) -> Quantised:
+    rows = dataset.rows("val")
+
+    def calibrate(task: Task, output: Probabilities) -> Calibration:
+        return calibrate_task(task, output, dataset, rows, class_offsets=task.name in class_offsets)
+
+    return quantise_bundle(path, dataset, calibrate)
 
 
 def _torch_predict(network: ProbabilityNetwork, tasks: tuple[Task, ...]) -> Any:

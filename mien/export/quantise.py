@@ -24,9 +24,9 @@ from mien.evaluation.metrics import distance_to_interval
 from mien.evaluation.model import open_model
 from mien.evaluation.predictions import choose_rows, predict_rows
 from mien.export.graph import ParityError, set_metadata
-from mien.inference.answers import Probabilities, ordinal_point
+from mien.inference.answers import Probabilities, apply_temperature, ordinal_point
 from mien.inference.bundle import load_bundle
-from mien.inference.metadata import INPUT_NAME, BundleMetadata, Calibration, OrdinalCalibration
+from mien.inference.metadata import INPUT_NAME, BundleMetadata, Calibration, NominalCalibration, OrdinalCalibration
 from mien.labels import Task
 from mien.vision.resize import resize_crops
 
@@ -218,10 +218,17 @@ def _task_change(
     rows: NDArray[np.int64],
 ) -> TaskChange:
     if task.kind == "nominal":
-        return nominal_change(task, outputs, dataset.nominal_labels(task)[rows])
+        before, after = (_probabilities(*pair) for pair in zip(outputs, calibrations, strict=True))
+        return nominal_change(task, (before, after), dataset.nominal_labels(task)[rows])
     low, high = dataset.ordinal_labels(task)
     before, after = (_points(task, *pair) for pair in zip(outputs, calibrations, strict=True))
     return ordinal_change(task, (before, after), low[rows], high[rows])
+
+
+def _probabilities(output: Probabilities, calibration: Calibration) -> Probabilities:
+    """As they are answered; only class offsets can change which class is likeliest."""
+    plain = calibration if isinstance(calibration, NominalCalibration) else NominalCalibration()
+    return apply_temperature(output, plain.temperature, plain.class_offsets)
 
 
 def _points(task: Task, output: Probabilities, calibration: Calibration) -> NDArray[np.float64]:

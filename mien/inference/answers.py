@@ -5,6 +5,8 @@ Pure NumPy, shared by `mien predict` and `mien evaluate`, so that both give the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -79,13 +81,17 @@ def _reached_levels(
     return np.asarray(lowest, dtype=np.float64), np.asarray(highest, dtype=np.float64)
 
 
-def apply_temperature(probabilities: Probabilities, temperature: float) -> NDArray[np.float64]:
-    """Temperature scaling (Guo et al. 2017) of softmax outputs: softmax(log p / T), row by row.
+def apply_temperature(
+    probabilities: Probabilities, temperature: float, class_offsets: Sequence[float] = ()
+) -> NDArray[np.float64]:
+    """Temperature scaling (Guo et al. 2017) of softmax outputs: softmax(log p / T + offsets), row by row.
 
     >>> apply_temperature(np.array([[0.8, 0.2]]), 2.0).round(4)
     array([[0.6667, 0.3333]])
     """
     logits = np.log(np.clip(probabilities.astype(np.float64), 1e-12, None)) / temperature
+    if len(class_offsets):
+        logits = logits + np.asarray(class_offsets, dtype=np.float64)
     scaled = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(scaled / scaled.sum(axis=1, keepdims=True), dtype=np.float64)
 
@@ -99,7 +105,8 @@ def answer_faces(task: Task, calibration: Calibration, output: Probabilities) ->
             OrdinalAnswer(value=round(float(p), 2), low=round(float(lo), 2), high=round(float(hi), 2))
             for p, lo, hi in zip(points, lows, highs, strict=True)
         ]
-    return [_nominal_answer(task, calibration, row) for row in apply_temperature(output, calibration.temperature)]
+    scaled = apply_temperature(output, calibration.temperature, calibration.class_offsets)
+    return [_nominal_answer(task, calibration, row) for row in scaled]
 
 
 def _nominal_answer(task: Task, calibration: NominalCalibration, row: NDArray[np.float64]) -> NominalAnswer:

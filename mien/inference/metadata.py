@@ -30,10 +30,12 @@ class BundleError(MienError):
 
 @dataclass(frozen=True, kw_only=True)
 class NominalCalibration:
-    """``temperature`` divides the logits; below ``abstain_below`` (a probability) no label is answered."""
+    """``temperature`` divides the logits, then ``class_offsets`` are added, one a class or none at all (bias-corrected
+    temperature scaling, Alexandari et al. 2020); below ``abstain_below`` (a probability) no label is answered."""
 
     temperature: float = 1.0
     abstain_below: float = 0.0
+    class_offsets: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,13 +149,15 @@ def _text(value: dict[str, Any], key: str) -> str:
 
 
 def _calibration(task: Task, value: dict[str, Any]) -> Calibration:
-    pairs = value.get("offsets") or []
-    numbers = [number for key, number in value.items() if key not in ("point", "offsets")]
-    numbers += [number for pair in pairs for number in pair]
+    pairs, shifts = value.get("offsets") or [], value.get("class_offsets") or []
+    numbers = [number for key, number in value.items() if key not in ("point", "offsets", "class_offsets")]
+    numbers += [*shifts, *(number for pair in pairs for number in pair)]
     if not all(isinstance(number, (int, float)) and math.isfinite(number) for number in numbers):
         raise BundleError(f"the calibration of {task.name!r} must be finite numbers, got {value!r}.")
     if task.kind == "nominal":
-        nominal = NominalCalibration(**value)
+        nominal = NominalCalibration(**{**value, "class_offsets": tuple(map(float, shifts))})
+        if len(nominal.class_offsets) not in (0, len(task.classes)):
+            raise BundleError(f"{task.name!r} needs one class offset a class or none, got {len(shifts)}.")
         if not (nominal.temperature > 0 and 0 <= nominal.abstain_below <= 1):
             raise BundleError(f"{task.name!r} needs a temperature > 0 and abstain_below in [0, 1], got {value!r}.")
         return nominal

@@ -5,14 +5,17 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 from mien.cli.main import app
 from mien.errors import MienError
 from mien.labels import AGE, GENDER
+from mien.training.train import train
 from tests.bundles import write_tiny_bundle
 from tests.evaluation.untrained_run import write_untrained
 from tests.prepared import write_prepared
+from tests.training.tiny import tiny_recipe, write_easy
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +90,26 @@ def test_a_run_is_diagnosed_beside_a_model_of_one_task(folder: Path, tmp_path: P
     assert "diagnosis" not in told
 
 
+def test_class_offsets_change_the_answers_and_the_error_before_them(tmp_path: Path) -> None:
+    """On the split that they are fitted on the log-loss falls, and the figure before calibration is the same."""
+    write_easy(tmp_path / "data", n=384, size=16)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mien.training.history.draw_curves", lambda rows: Figure(figsize=(1, 1)))
+        train(tiny_recipe("stages=[{size: 16, epochs: 1}]"), tmp_path / "data", tmp_path / "run")
+    found = {}
+    for name, words in (("plain", []), ("shifted", ["--class-offsets", "gender,ethnicity"])):
+        out = tmp_path / name
+        arguments = ["--quiet", "evaluate", f"{tmp_path}/run", "--data", f"{tmp_path}/data", "--out", f"{out}", *words]
+        result = CliRunner().invoke(app, [*arguments, "--resamples", "20", "--split", "val"])
+        assert result.exit_code == 0, result.output
+        found[name] = json.loads((out / "metrics.json").read_text())["tasks"]["ethnicity"]
+    losses = [found[name]["log_loss"]["value"] for name in ("plain", "shifted")]
+    assert losses[1] < losses[0]
+    assert found["shifted"]["ece_uncalibrated"]["value"] == pytest.approx(
+        found["plain"]["ece_uncalibrated"]["value"], abs=1e-3
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message", "code"),
     [
@@ -98,6 +121,8 @@ def test_a_run_is_diagnosed_beside_a_model_of_one_task(folder: Path, tmp_path: P
         (["model.onnx", "--data", "data", "--out", "o", "--resamples", "-1"], "Resamples", 2),
         (["model.onnx", "--data", "data", "--out", "o", "--limit", "0"], "1 or more", 2),
         (["report/predictions.parquet", "--data", "data", "--out", "o"], "without --data", 2),
+        (["model.onnx", "--data", "data", "--out", "o", "--class-offsets", "gender"], "needs a run", 2),
+        (["report/predictions.parquet", "--out", "o", "--class-offsets", "gender"], "calibrated already", 2),
         (["model.onnx", "--data", "data", "--out", "o", "--single", "age=data"], "run folder", 2),
         (["data", "--data", "data", "--out", "o", "--single", "data"], "TASK=RUN", 2),
         (["data", "--data", "data", "--out", "o", "--single", "age=absent"], "got nothing", 2),

@@ -20,7 +20,7 @@ from tests.training.tiny import tiny_recipe, write_easy
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with data and a run."""
     root = tmp_path_factory.mktemp("export")
-    write_easy(root / "data", size=16)
+    write_easy(root / "data", n=384, size=16)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mien.training.history.draw_curves", lambda rows: Figure(figsize=(1, 1)))
         train(tiny_recipe("stages=[{size: 16, epochs: 1}]"), root / "data", root / "run")
@@ -37,6 +37,16 @@ def test_a_bundle_and_its_card(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     metadata = load_bundle(folder / "m [1].onnx").metadata
     assert metadata.name == "mine"
     assert (folder / "card.md").read_text() == metadata.card
+
+
+def test_class_offsets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    words = ["export", "run", "--data", "data", "--out", "o.onnx", "--class-offsets", "ethnicity"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    calibration = load_bundle(folder / "o.onnx").metadata.calibration
+    assert len(calibration["ethnicity"].class_offsets) == 5
+    assert calibration["gender"].class_offsets == ()
 
 
 def test_crops_of_another_side(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,6 +66,7 @@ def test_crops_of_another_side(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     [
         (["run", "--data", "data", "--out", "m.pt"], "ends in .onnx", 2),
         (["data", "--data", "data", "--out", "m.onnx"], "no run folder", 1),
+        (["run", "--data", "data", "--out", "m.onnx", "--class-offsets", "age"], "tasks of the model: gender", 2),
         (["run", "--data", "run", "--out", "m.onnx"], "run mien prepare", 1),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -81,18 +82,30 @@ def test_the_default_is_the_form_that_is_fast_here(
     assert load_bundle().metadata.name == name
 
 
+def change_metadata(path: Path, change: Callable[[dict], None]) -> None:
+    """Write the bundle's metadata again as `change` leaves them."""
+    model = onnx.load(path)
+    (entry,) = (found for found in model.metadata_props if found.key == METADATA_KEY)
+    value = json.loads(entry.value)
+    change(value)
+    entry.value = json.dumps(value)
+    onnx.save(model, path)
+
+
 @pytest.mark.parametrize(
     ("offsets", "words"),
     [([[5, 1.0]], "ascend from level 0"), ([[0, 1.0], [30, 2.0], [20, 1.0]], "ascend"), ([[0, "x"]], "finite")],
 )
 def test_offsets_must_start_at_the_lowest_level(tmp_path: Path, offsets: list, words: str) -> None:
     path = write_tiny_bundle(tmp_path / "b.onnx")
-    model = onnx.load(path)
-    (entry,) = (found for found in model.metadata_props if found.key == METADATA_KEY)
-    value = json.loads(entry.value)
-    value["calibration"]["age"]["offsets"] = offsets
-    entry.value = json.dumps(value)
-    onnx.save(model, path)
+    change_metadata(path, lambda value: value["calibration"]["age"].update(offsets=offsets))
+    assert words in refusal(path)
+
+
+@pytest.mark.parametrize(("offsets", "words"), [([0.0], "one class offset a class"), ([0.0, "x"], "finite")])
+def test_class_offsets_must_be_one_a_class(tmp_path: Path, offsets: list, words: str) -> None:
+    path = write_tiny_bundle(tmp_path / "b.onnx")
+    change_metadata(path, lambda value: value["calibration"]["gender"].update(class_offsets=offsets))
     assert words in refusal(path)
 
 

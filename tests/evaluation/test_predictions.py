@@ -27,6 +27,7 @@ def bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     calibration = {
         "age": OrdinalCalibration(point="mean", offset=1.5),
         "gender": NominalCalibration(temperature=1.7, abstain_below=0.8),
+        "ethnicity": NominalCalibration(temperature=0.9, class_offsets=(0.0, -1.5, 0.5, 2.0, -0.3)),
     }
     return write_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny.onnx", size=24, calibration=calibration)
 

@@ -15,7 +15,7 @@ from mien.export.calibration import (
     calibration_bands,
     conformal_quantile,
 )
-from mien.inference.answers import ordinal_interval, ordinal_point
+from mien.inference.answers import apply_temperature, ordinal_interval, ordinal_point
 from mien.inference.metadata import NominalCalibration, OrdinalCalibration
 from mien.labels import Task
 
@@ -56,6 +56,31 @@ def test_a_known_temperature_is_found_again(temperature: float) -> None:
     labels = (truth.cumsum(axis=1) < random.random((20_000, 1))).sum(axis=1)
     given = softmax(np.log(truth) * temperature)  # what a model says that is too sure (or not sure enough)
     assert calibrate_nominal(given, labels).temperature == pytest.approx(temperature, rel=0.05)
+
+
+def test_known_class_offsets_are_found_again() -> None:
+    """What a model says that learned from classes drawn alike often, about faces whose classes are not."""
+    random = np.random.default_rng(1)
+    offsets = (0.0, -1.1, 0.7, -2.0)
+    logits = random.normal(0, 1.5, (40_000, 4))
+    truth = softmax(logits / 1.3 + offsets)
+    labels = (truth.cumsum(axis=1) < random.random((40_000, 1))).sum(axis=1)
+    plain = calibrate_nominal(softmax(logits), labels)
+    found = calibrate_nominal(softmax(logits), labels, class_offsets=True)
+    assert plain.class_offsets == ()
+    assert found.class_offsets == pytest.approx(offsets, abs=0.08)
+    assert found.temperature == pytest.approx(1.3, rel=0.05)
+    right = [
+        (apply_temperature(softmax(logits), each.temperature, each.class_offsets).argmax(axis=1) == labels).mean()
+        for each in (plain, found)
+    ]
+    assert right[1] > right[0] + 0.05
+
+
+def test_a_class_without_faces_keeps_its_odds() -> None:
+    labels = np.arange(300) % 2
+    output = np.full((300, 3), 1 / 3)
+    assert calibrate_nominal(output, labels, class_offsets=True).class_offsets[2] == 0
 
 
 def test_unlabelled_faces_do_not_count() -> None:
