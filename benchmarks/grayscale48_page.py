@@ -160,8 +160,8 @@ def results_page() -> str:
         "![Confusion of ethnicity](multitask/figures/ethnicity_confusion.png)",
         "![ROC of gender](multitask/figures/gender_roc.png)",
         "![ROC of ethnicity](multitask/figures/ethnicity_roc.png)",
-        "The recipe's sampler draws every ethnicity alike often, so the network thinks each alike likely. The figures above "
-        "are with an offset of each class's logit, fitted on the validation split (`--class-offsets ethnicity`):",
+        "The recipe's sampler draws every ethnicity alike often, so the network thinks each alike likely. The figures "
+        "above are with an offset of each class's logit, fitted on the validation split (`--class-offsets ethnicity`):",
         offsets_table(),
         history_table(FOLDER / MODEL_A / "history.csv"),
         "## Model B: age in two stages",
