@@ -1,6 +1,6 @@
 """Committed result files of the 48 x 48 grey system in, its results page out: no figure is typed by hand.
 
-In: docs/results/grayscale48/{multitask,two-stage-age,soft-age}/ (metrics.json, run.json, history.csv),
+In: docs/results/grayscale48/{multitask,two-stage-age,soft-age}/ (metrics.json, history.csv),
 explain/explain.json and tried.md, the log of what was tried. Out: its README.md. A test checks that the page is what
 the files say.
 """
@@ -71,19 +71,19 @@ def runs_table() -> str:
     """What each run was: commit, seed, splits, epochs and minutes."""
     rows = []
     for system in SYSTEMS:
-        run = read(FOLDER / system / "run.json")
-        splits = run["data"]["splits"]
+        metrics = read(FOLDER / system / "metrics.json")
+        run, splits = metrics["training"], metrics["data"]["splits"]
         sizes = " / ".join(f"{splits[name]:,}" for name in ("train", "val", "test"))
         facts = (f"{run['best_epoch']} of {run['epochs']}", f"{run['training_seconds'] / 60:.0f}")
-        rows.append((run["name"], f"`{run['commit'][:10]}`", str(run["seed"]), sizes, *facts))
+        rows.append((metrics["model"], f"`{run['commit'][:10]}`", str(run["seed"]), sizes, *facts))
     return table(("run", "commit", "seed", "train / val / test", "best epoch", "minutes"), rows)
 
 
 def commands() -> str:
     """The commands that made everything, as the files have them."""
-    trainings = [read(FOLDER / system / "run.json")["command"] for system in SYSTEMS]
-    tests = [read(FOLDER / system / "metrics.json")["command"] for system in SYSTEMS]
-    return "```text\n" + "\n".join((*trainings, *tests)) + "\n```"
+    found = [read(FOLDER / system / "metrics.json") for system in SYSTEMS]
+    lines = [metrics["training"]["command"] for metrics in found] + [metrics["command"] for metrics in found]
+    return "```text\n" + "\n".join(lines) + "\n```"
 
 
 def explanation() -> str:
@@ -97,7 +97,7 @@ def explanation() -> str:
             f"Grad-CAM at `{found['layer']['name']}`. Rank correlation with the trained maps, of the maps of other "
             "weights (they should not agree) and of mirrored faces (they should):",
             sanity_table(found["sanity"]),
-            f"Errors of {mistakes['task']}: {mistakes['errors']:,} of {mistakes['n']:,} faces, in "
+            f"Errors of {mistakes['task']} (temperature alone): {mistakes['errors']:,} of {mistakes['n']:,} faces, in "
             f"{len(mistakes['clusters'])} clusters of their embeddings (silhouette {mistakes['silhouette']:.2f}):",
             clusters_table(mistakes["clusters"]),
             "![Map of the misclassified faces](explain/figures/cluster_map.png)",
