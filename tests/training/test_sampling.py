@@ -124,7 +124,8 @@ def test_a_run_is_calibrated_on_its_own_sources(
     two_sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    monkeypatch.setattr("mien.export.calibration.fit_calibration", lambda model, data: asked.append(data) or {})
+    fit = "mien.export.calibration.fit_calibration"
+    monkeypatch.setattr(fit, lambda model, data, class_offsets: asked.append(data) or {})
     train(tiny_recipe("stages=[{size: 16, epochs: 1}]", "sources=[small]"), two_sources, tmp_path / "run")
     model, dataset = open_on_data(tmp_path / "run", two_sources, None)
     assert model.calibration == {}
