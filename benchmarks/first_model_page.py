@@ -37,7 +37,6 @@ def results_page() -> str:
     """The page of the first model's results."""
     metrics, peer = read(FOLDER / "metrics.json"), read(FOLDER / "peer.json")
     training = metrics["training"]
-    trainings = training_commands(training)
     parts = [
         "# First model: results",
         "The model that the package brought before [the default one](../default), trained on UTKFace alone.",
@@ -49,7 +48,7 @@ def results_page() -> str:
         accuracy_table(metrics),
         f"Seed {training['seed']}, commit `{training['commit']}`, best epoch {training['best_epoch']} of "
         f"{training['epochs']}, {training['training_seconds'] / 60:.0f} minutes of training. Commands:",
-        "```text\n" + "\n".join((*trainings, metrics["command"])) + "\n```",
+        "```text\n" + "\n".join((*training_commands(training), metrics["command"])) + "\n```",
         "Epoch and calibration were chosen on the validation split. "
         "MAE and CS@5 are over faces with one exact age; copies whose labels disagree have an interval, and are in "
         "`mae_to_interval` of [metrics.json](metrics.json).",
@@ -63,9 +62,9 @@ def results_page() -> str:
         loop_table(read(FOLDER / "train_loop.json")),
         "## Every epoch",
         history_table(FOLDER / "history.csv"),
-        "The second run, from the first one's weights:" if len(trainings) > 1 else "",
-        history_table(FOLDER / "history-continued.csv") if len(trainings) > 1 else "",
-        "![Curves of the second run](curves-continued.png)" if len(trainings) > 1 else "",
+        "The second run, from the first one's weights:",
+        history_table(FOLDER / "history-continued.csv"),
+        "![Curves of the second run](curves-continued.png)",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -137,8 +137,7 @@ def results_page() -> str:
         "`grayscale48-multitask`, `grayscale48-two-stage-age` and `grayscale48-soft-age`: "
         "[how they train](../../training.md), [how they are explained](../../explain.md).",
         figures_table(),
-        "The source removed copies and split 80/10/10 at random, as here, but its split is not published: the test "
-        "faces differ.",
+        "The source removed copies and split 80/10/10, as here, but its split is not published: the test faces differ.",
         'The source\'s "3-4 years" is believable only **with the true bin**: a regressor that is told the range in '
         "which the age lies cannot miss by much, and the median of the true bin, which needs no picture, does it "
         "too (last column below). What a user gets is the error with the predicted bin. The soft mixture answers "

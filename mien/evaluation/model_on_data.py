@@ -56,5 +56,7 @@ def _calibrated(
 
     dataset = open_dataset(data, fold=fold, sources=read_recipe(path).sources)
     if "val" not in dataset.split_of:
+        if class_offsets:
+            raise UsageError(f"--class-offsets are fitted on a validation split, and {data} has none.")
         return model
     return replace(model, calibration=fit_calibration(model, dataset, class_offsets))

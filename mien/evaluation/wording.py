@@ -35,7 +35,7 @@ FIGURES: dict[str, tuple[str, bool]] = {
     "roc_auc": ("ROC-AUC", False),
     "log_loss": ("log-loss (nats)", False),
     "ece": ("calibration error (ECE)", True),
-    "ece_uncalibrated": ("ECE before temperature scaling", True),
+    "ece_uncalibrated": ("ECE before calibration", True),
     "answered": ("answered (not abstained)", True),
     "accuracy_answered": ("accuracy where answered", True),
     "mae_predicted_bin": ("MAE, predicted bin", False),

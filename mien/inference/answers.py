@@ -84,7 +84,8 @@ def _reached_levels(
 def apply_temperature(
     probabilities: Probabilities, temperature: float, class_offsets: Sequence[float] = ()
 ) -> NDArray[np.float64]:
-    """Temperature scaling (Guo et al. 2017) of softmax outputs: softmax(log p / T + offsets), row by row.
+    """Temperature scaling of softmax outputs (Guo et al. 2017; with offsets Alexandari et al. 2020), row by row:
+    softmax(log p / T + offsets).
 
     >>> apply_temperature(np.array([[0.8, 0.2]]), 2.0).round(4)
     array([[0.6667, 0.3333]])
