@@ -23,6 +23,13 @@ def compare(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change every arm's recipe; may be repeated.")
     ] = None,
+    reuse: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Another study's folder: its runs that trained the same are taken over; may be repeated.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the resampling.")] = 0,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples of each interval.")] = 1000,
 ) -> None:
@@ -42,7 +49,7 @@ def compare(
     sampling = Sampling(resamples=resamples, seed=seed)
     loaded = load_study(study)
     loaded = replace(loaded, settings=[*loaded.settings, *(settings or ())])
-    state = run_study(loaded, data, out, split=split, sampling=sampling)
+    state = run_study(loaded, data, out, split=split, sampling=sampling, reuse=reuse or ())
     for sentence in state["conclusions"]:
         console.print(sentence, markup=False)
     console.print(f"Study: {out / TABLE}, {out / PLOT}", markup=False)

@@ -115,7 +115,18 @@ def _provenance(study: Json) -> str:
         else f"Measured on {study['split']}, seeds {seeds}{folds}."
     )
     hours = sum(run["training_seconds"] for run in study["runs"]) / 3600
-    return f"{said} Training took {hours:.2f} h in all.\n\nMade by `{study['command']}` at {study['commit']}."
+    said = f"{said} Training took {hours:.2f} h in all.{_taken_over(study['runs'])}"
+    return f"{said}\n\nMade by `{study['command']}` at {study['commit']}."
+
+
+def _taken_over(runs: Sequence[Json]) -> str:
+    """Which runs another study trained.
+
+    >>> _taken_over([{"name": "equal-s0", "taken_from": "loss-weights/same-s0"}, {"name": "branch-s0"}])
+    ' Taken over from other studies, which trained the same: equal-s0 (loss-weights/same-s0).'
+    """
+    taken = [f"{run['name']} ({run['taken_from']})" for run in runs if run.get("taken_from")]
+    return f" Taken over from other studies, which trained the same: {', '.join(taken)}." if taken else ""
 
 
 def _some(values: Sequence[int]) -> str:

@@ -11,7 +11,7 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,34 +33,42 @@ from mien.labels import Task, select_tasks
 from mien.progress import console
 from mien.training import run_folder
 from mien.training.provenance import command_text, source_commit
-from mien.training.recipe import Recipe, parse_recipe
+from mien.training.recipe import Recipe
 from mien.training.study import Study, arm_recipe, training_faces
+from mien.training.study_folder import (
+    FORMAT,
+    FORMAT_VERSION,
+    STATE,
+    PlannedRun,
+    comparable_arms,
+    json_text,
+    read_json,
+    read_study,
+    same_arms,
+    take_over,
+)
 from mien.training.train import bin_tasks, train
 
-FORMAT_VERSION = 1
-STATE, TABLE, PLOT = "study.json", "table.md", "study.png"
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlannedRun:
-    """One training of a study."""
-
-    arm: str
-    seed: int
-    fold: int | None
-
-    @property
-    def name(self) -> str:
-        return f"{self.arm}-s{self.seed}" + ("" if self.fold is None else f"-f{self.fold}")
+TABLE, PLOT = "table.md", "study.png"
 
 
 def compare(
-    study: Study, data: Path, out: Path, *, split: str = "val", sampling: Sampling | None = None
+    study: Study,
+    data: Path,
+    out: Path,
+    *,
+    split: str = "val",
+    sampling: Sampling | None = None,
+    reuse: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Train and measure what is missing, writing study.json, table.md and study.png after each run; returns study.json.
 
+    Args:
+        reuse: folders of other studies; a finished run of theirs that trained the same is taken over, not trained.
+
     Raises:
-        UsageError: an arm's recipe is wrong, a measure is unknown, or ``out`` holds another study.
+        UsageError: an arm's recipe is wrong, a measure is unknown, ``out`` holds another study, or one to reuse has
+            other data.
         MienError: a training failed or was interrupted; the same call goes on.
     """
     sampling = sampling or Sampling()
@@ -72,22 +80,27 @@ def compare(
     }
     dataset.rows(split)
     state = _opening_state(study, recipes, _measures(study, tasks), dataset, split, len(planned), sampling)
+    same = [(folder, same_arms(state, folder)) for folder in reuse]
     if started := _started_study(out, state):
         state |= {key: started[key] for key in ("command", "commit")}
     else:
-        write_text(out / STATE, _json(state))
+        write_text(out / STATE, json_text(state))
     measured: list[MeasuredRun] = []
-    spent, trained = 0.0, 0
+    spent, trained, changed = 0.0, 0, False
     for number, run in enumerate(planned, start=1):
         if not _is_done(out, run):
+            changed = True
             rest = f"; about {_duration(spent / trained * (len(planned) - number + 1))} left" if trained else ""
             console.print(f"run {number} of {len(planned)}: {run.name}{rest}", markup=False)
-            began = time.monotonic()
-            _train(study, run, data, out)
-            _evaluate(study, run, data, out, split)
-            spent, trained = spent + time.monotonic() - began, trained + 1
+            if origin := take_over(run, same, out / "results"):
+                console.print(f"taken over from {origin}, which trained the same", markup=False)
+            else:
+                began = time.monotonic()
+                _train(study, run, data, out)
+                _evaluate(study, run, data, out, split)
+                spent, trained = spent + time.monotonic() - began, trained + 1
         measured.append(_measure(out, run, state["measures"], AGE_GROUPS[study.age_groups], sampling))
-        if trained or number == len(planned):
+        if changed or number == len(planned):
             state = _write_all(out, state, planned[:number], measured)
     return state
 
@@ -118,7 +131,7 @@ def _opening_state(
     sampling: Sampling,
 ) -> dict[str, Any]:
     return {
-        "format": "mien-study",
+        "format": FORMAT,
         "version": FORMAT_VERSION,
         "name": study.name,
         "question": study.question,
@@ -154,25 +167,14 @@ def _started_study(out: Path, state: dict[str, Any]) -> dict[str, Any] | None:
         if out.is_dir() and any(out.iterdir()):
             raise UsageError(f"--out must be a new or empty folder or hold a study, but {out} has other files in it.")
         return None
-    old = _read_json(out / STATE)
-    if old.get("format") != "mien-study" or old.get("version") != FORMAT_VERSION:
-        raise MienError(f"{out / STATE} must be a study of version {FORMAT_VERSION}, got {old.get('version')!r}.")
+    old = read_study(out)
     keys = ("name", "reference", "seeds", "folds", "split", "limit_train", "age_groups", "data")
     changed = [key for key in keys if old.get(key) != json.loads(json.dumps(state[key]))]
-    if _comparable(old.get("arms")) != _comparable(state["arms"]):
+    if comparable_arms(old.get("arms")) != comparable_arms(state["arms"]):
         changed.append("arms")
     if changed:
         raise UsageError(f"{out} was started with another study or other data: {', '.join(changed)} differ(s).")
     return old
-
-
-def _comparable(arms: Any) -> Any:
-    """Arms by what they train; a recipe's new options count by their defaults."""
-    if not isinstance(arms, dict):
-        return None
-    return [
-        (name, parse_recipe(yaml.safe_dump(arm["recipe"])), arm.get("corrupt_labels")) for name, arm in arms.items()
-    ]
 
 
 def _is_done(out: Path, run: PlannedRun) -> bool:
@@ -203,7 +205,7 @@ def _evaluate(study: Study, run: PlannedRun, data: Path, out: Path, split: str) 
         model = replace(model, calibration=fit_calibration(model, dataset))
     predictions = build_predictions(model, dataset, dataset.rows(split), split)
     write_predictions(out / "results" / f"{run.name}.parquet", predictions)
-    write_text(out / "results" / f"{run.name}.json", _json(_result(study, run, folder, predictions, split)))
+    write_text(out / "results" / f"{run.name}.json", json_text(_result(study, run, folder, predictions, split)))
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
@@ -251,7 +253,7 @@ def _write_all(
     figures = study_figures(measured, list(state["arms"]), state["reference"], state["measures"])
     runs = []
     for run, values in zip(done, measured, strict=True):
-        result = _read_json(out / "results" / f"{run.name}.json")
+        result = read_json(out / "results" / f"{run.name}.json")
         short = {key: value for key, value in result.items() if key != "tasks"}
         runs.append({**short, "values": {name: round(float(each[0]), 6) for name, each in values.values.items()}})
     state = {
@@ -263,22 +265,8 @@ def _write_all(
     write_text(out / TABLE, table_text(state))
     with atomic_path(out / PLOT) as temporary:
         study_plot(state).savefig(temporary, dpi=130, metadata={"Software": None})
-    write_text(out / STATE, _json(state))
+    write_text(out / STATE, json_text(state))
     return state
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise MienError(f"Cannot read {path}: {error}.") from error
-    if not isinstance(value, dict):
-        raise MienError(f"{path} must hold a JSON object, got {type(value).__name__}.")
-    return value
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _duration(seconds: float) -> str:

@@ -15,6 +15,7 @@ import mien.training.compare as module
 from mien.cli.main import app
 from mien.errors import MienError, UsageError
 from mien.evaluation.bootstrap import Sampling
+from mien.training import study_folder
 from mien.training.compare import compare
 from mien.training.study import load_study
 from tests.training.tiny import TINY, write_easy
@@ -133,6 +134,44 @@ def test_what_a_kill_left_unfinished_is_trained_again(home: Path, data: Path, tr
     assert state_of(home)["figures"] == before["figures"]
 
 
+OTHER = """
+name: other
+question: Do wrong labels of age harm gender?
+base: tiny.yaml
+settings: ["stages=[{size: 16, epochs: 1}]"]
+limit_train: 32
+seeds: [1, 0]
+arms:
+  clean: {tasks: [age, gender]}
+  wrong: {tasks: [age, gender], corrupt_labels: {task: age, share: 0.5}}
+reference: clean
+"""
+
+
+def test_runs_of_another_study_that_trained_the_same_are_taken_over(
+    home: Path, data: Path, tmp_path: Path, trained: list[str]
+) -> None:
+    study = load_study(str(write(tmp_path, OTHER)))
+    state = compare(study, data, tmp_path / "out", sampling=SAMPLING, reuse=[home / "out"])
+    assert trained == ["wrong-s1", "wrong-s0"]
+    taken = {run["name"]: run.get("taken_from") for run in state["runs"]}
+    assert taken == {"clean-s1": "out/fixed-s1", "clean-s0": "out/fixed-s0", "wrong-s1": None, "wrong-s0": None}
+    values = {run["name"]: run["values"] for run in state["runs"]}
+    theirs = {run["name"]: run["values"] for run in state_of(home)["runs"]}
+    assert values["clean-s0"] == theirs["fixed-s0"] != values["wrong-s0"]
+    text = (tmp_path / "out" / "table.md").read_text()
+    assert "which trained the same: clean-s1 (out/fixed-s1), clean-s0 (out/fixed-s0)." in text
+
+
+def test_a_study_of_another_size_or_none_at_all_cannot_be_reused(home: Path, data: Path, tmp_path: Path) -> None:
+    study = load_study(str(write(tmp_path, OTHER.replace("limit_train: 32", "limit_train: 40"))))
+    with pytest.raises(UsageError, match=r"no run of it can be taken over, limit_train differ"):
+        compare(study, data, tmp_path / "out", sampling=SAMPLING, reuse=[home / "out"])
+    with pytest.raises(MienError, match=r"Cannot read .*study\.json"):
+        compare(study, data, tmp_path / "out", sampling=SAMPLING, reuse=[tmp_path / "nowhere"])
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -161,7 +200,7 @@ def test_other_data_another_split_and_a_strange_folder_are_refused(
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match="other files in it"):
         compare(study, data, tmp_path, sampling=SAMPLING)
-    monkeypatch.setattr(module, "FORMAT_VERSION", 2)
+    monkeypatch.setattr(study_folder, "FORMAT_VERSION", 2)
     with pytest.raises(MienError, match="study of version 2, got 1"):
         compare(study, data, home / "out", sampling=SAMPLING)
 
