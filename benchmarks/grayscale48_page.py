@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.facts import REPOSITORY, run_benchmark
-from benchmarks.result_tables import history_table, read, table, with_interval
+from benchmarks.result_tables import history_table, read, runs_table, table, with_interval
 from mien.evaluation.wording import format_interval, format_number
 from mien.files import write_text
 
@@ -65,18 +65,6 @@ def bins_table() -> str:
             cells = [with_interval("mae", figures[name]) for name in names]
             rows.append((f"{system}: {label}", f"{figures['mae_true_bin']['n']:,}", *cells))
     return table(("true bin", "n", "MAE, predicted bin", "MAE, true bin", "MAE of the true bin's median"), rows)
-
-
-def runs_table() -> str:
-    """What each run was: commit, seed, splits, epochs and minutes."""
-    rows = []
-    for system in SYSTEMS:
-        metrics = read(FOLDER / system / "metrics.json")
-        run, splits = metrics["training"], metrics["data"]["splits"]
-        sizes = " / ".join(f"{splits[name]:,}" for name in ("train", "val", "test"))
-        facts = (f"{run['best_epoch']} of {run['epochs']}", f"{run['training_seconds'] / 60:.0f}")
-        rows.append((metrics["model"], f"`{run['commit'][:10]}`", str(run["seed"]), sizes, *facts))
-    return table(("run", "commit", "seed", "train / val / test", "best epoch", "minutes"), rows)
 
 
 def commands() -> str:
@@ -145,7 +133,7 @@ def results_page() -> str:
         bins_table(),
         "An edge belongs to the upper bin: `[16, 26)` is 16 to 25; ages above 90 fall into the last one.",
         "## The runs",
-        runs_table(),
+        runs_table([read(FOLDER / system / "metrics.json") for system in SYSTEMS]),
         commands(),
         "All have a stem of stride 2 (the source does not say its own), bf16, on two cores. Epoch and calibration were "
         "chosen on validation. Each folder holds `predictions.parquet` (one row a test face), from which "

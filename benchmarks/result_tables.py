@@ -151,6 +151,17 @@ def robustness_table(audit: Mapping[str, Any]) -> str:
     return table(columns, rows)
 
 
+def runs_table(found: Sequence[Mapping[str, Any]]) -> str:
+    """What each run was, from its metrics: commit, seed, splits, epochs and minutes."""
+    rows = []
+    for metrics in found:
+        run, splits = metrics["training"], metrics["data"]["splits"]
+        sizes = " / ".join(f"{splits[name]:,}" for name in ("train", "val", "test"))
+        facts = (f"{run['best_epoch']} of {run['epochs']}", f"{run['training_seconds'] / 60:.0f}")
+        rows.append((metrics["model"], f"`{run['commit'][:10]}`", str(run["seed"]), sizes, *facts))
+    return table(("run", "commit", "seed", "train / val / test", "best epoch", "minutes"), rows)
+
+
 def training_commands(training: Mapping[str, Any]) -> list[str]:
     """The trainings that led to a model, the first one first, as far back as its last one tells."""
     found, step = [], dict(training)

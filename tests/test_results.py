@@ -12,6 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from mien.evaluation.bootstrap import Sampling
+from mien.evaluation.study_measures import AGE_GROUPS
+from mien.evaluation.study_page import table_text
+from mien.evaluation.study_table import conclusion, measure_run, study_figures
 from mien.evaluation.summary import evaluate_table
 from mien.evaluation.table import read_predictions
 from mien.inference.bundle import ASSETS, bundled_names, load_bundle
@@ -28,6 +31,8 @@ FOLDERS = (
     "grayscale48/multitask",
     "grayscale48/two-stage-age",
     "grayscale48/soft-age",
+    "ordinal-uncertainty",
+    "ordinal-uncertainty/resnet18-regression",
 )
 folders = pytest.mark.parametrize("folder", FOLDERS)
 
@@ -67,7 +72,15 @@ def test_the_figures_follow_from_the_columns_alone(folder: str) -> None:
 
 
 #: Of UTKFace's files, whose names are labels.
-NAMED = ("first-model", "default/utkface", "open/utkface", "grayscale48/two-stage-age", "grayscale48/soft-age")
+NAMED = (
+    "first-model",
+    "default/utkface",
+    "open/utkface",
+    "grayscale48/two-stage-age",
+    "grayscale48/soft-age",
+    "ordinal-uncertainty",
+    "ordinal-uncertainty/resnet18-regression",
+)
 
 
 @pytest.mark.parametrize("folder", NAMED)
@@ -115,11 +128,40 @@ def test_what_the_package_brings() -> None:
 
 def test_the_pages_say_what_the_result_files_say(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
-    from benchmarks import default_page, first_model_page, grayscale48_page, open_page
+    from benchmarks import default_page, first_model_page, grayscale48_page, open_page, ordinal_uncertainty_page
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert default_page.with_figures(readme) == readme
     assert default_page.results_page() == (RESULTS / "default" / "README.md").read_text(encoding="utf-8")
     assert first_model_page.results_page() == (RESULTS / "first-model" / "README.md").read_text(encoding="utf-8")
     assert grayscale48_page.results_page() == (RESULTS / "grayscale48" / "README.md").read_text(encoding="utf-8")
+    page = ordinal_uncertainty_page.results_page()
+    assert page == (RESULTS / "ordinal-uncertainty" / "README.md").read_text(encoding="utf-8")
     assert open_page.results_page() == (RESULTS / "open" / "README.md").read_text(encoding="utf-8")
+
+
+STUDIES = RESULTS / "ordinal-uncertainty" / "studies"
+
+
+@pytest.mark.parametrize("name", sorted(folder.name for folder in STUDIES.iterdir() if folder.is_dir()))
+def test_a_study_says_what_its_predictions_give(name: str) -> None:
+    study = json.loads((STUDIES / name / "study.json").read_text(encoding="utf-8"))
+    assert len(study["runs"]) == study["runs_planned"]
+    assert study["split"] == "val"
+    sampling = Sampling(**study["sampling"])
+    measured = [
+        measure_run(
+            read_predictions(STUDIES / name / "results" / f"{run['name']}.parquet"),
+            arm=run["arm"],
+            seed=run["seed"],
+            fold=run["fold"],
+            measures=study["measures"],
+            bands=AGE_GROUPS[study["age_groups"]],
+            sampling=sampling,
+        )
+        for run in study["runs"]
+    ]
+    figures = study_figures(measured, list(study["arms"]), study["reference"], study["measures"])
+    assert [figure.to_json() for figure in figures] == study["figures"]
+    assert [conclusion(figures, measure, study["reference"]) for measure in study["measures"]] == study["conclusions"]
+    assert table_text(study) == (STUDIES / name / "table.md").read_text(encoding="utf-8")

@@ -19,7 +19,7 @@ def table_text(study: Json) -> str:
     parts = [f"# {study['name']}", study["question"]]
     if done < planned:
         parts.append(f"**Unfinished: {done} of {planned} runs.**")
-    parts += ["\n".join(_rows(study)), _key(study)]
+    parts += ["\n".join(table_rows(study)), _key(study)]
     parts.append("\n".join(f"- {sentence}" for sentence in study["conclusions"]))
     parts.append("Arm by arm:\n\n" + "\n".join(f"- {figure['sentence']}" for figure in study["figures"]))
     if weights := learned_weights(study):
@@ -28,7 +28,8 @@ def table_text(study: Json) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _rows(study: Json) -> list[str]:
+def table_rows(study: Json) -> list[str]:
+    """The lines of a study's Markdown table: every arm's figures and its difference to the reference."""
     measures = study["measures"]
     head = ["arm", "runs", "parameters", "minutes a run"]
     for measure in measures:
