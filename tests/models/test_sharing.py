@@ -1,5 +1,8 @@
 """Sharing among tasks: what is common and what is not, and that the start is the backbone itself."""
 
+import subprocess
+import sys
+
 import pytest
 import timm
 import torch
@@ -59,6 +62,37 @@ def test_cross_stitches_mix_what_is_alike_into_the_same(name: str) -> None:
     stitched(images)[:, : expected.shape[1]].sum().backward()
     other = [value.grad for value in stitched.columns[1][0].parameters()]
     assert all(gradient is not None and gradient.abs().sum() > 0 for gradient in other)
+
+
+def test_the_stitches_weigh_the_maps_of_all_tasks() -> None:
+    torch.manual_seed(0)
+    first = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1))
+    last = torch.nn.Sequential(torch.nn.Conv2d(4, 2, 1), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    stitched, images = CrossStitchBackbone([first, last], 3), torch.randn(5, 3, 6, 6)
+    for value in stitched.parameters():
+        torch.nn.init.normal_(value)
+    maps = torch.stack([column[0](images) for column in stitched.columns])
+    mixed = torch.einsum("ij,jnchw->inchw", stitched.stitches[0], maps)
+    expected = [column[1](each) for column, each in zip(stitched.columns, mixed, strict=True)]
+    torch.testing.assert_close(stitched(images), torch.cat(expected, dim=1))
+
+
+#: Ended the process by a division by zero when the stitch was one matrix product.
+STITCH_IN_BFLOAT16 = """
+import torch
+from mien.models.sharing import CrossStitchBackbone
+torch.set_num_threads(1)
+stages = [torch.nn.Sequential(torch.nn.Conv2d(3, 16, 1)), torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1))]
+backbone = CrossStitchBackbone(stages, 3)
+with torch.autocast("cpu", torch.bfloat16):
+    backbone(torch.randn(32, 3, 32, 32).to(memory_format=torch.channels_last)).float().sum().backward()
+assert backbone.stitches[0].grad.abs().sum() > 0
+"""
+
+
+def test_a_stitch_of_many_pixels_in_bfloat16_is_survived() -> None:
+    done = subprocess.run([sys.executable, "-c", STITCH_IN_BFLOAT16], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
