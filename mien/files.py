@@ -1,4 +1,4 @@
-"""Atomic writes: a file is there whole or not at all.
+"""Atomic writes: a file is there whole or not at all. And folders that one process at a time works in.
 
 In: a path and a function or content. Out: the file, put in place by one rename.
 """
@@ -11,7 +11,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from mien.errors import MienError
+from mien.errors import MienError, UsageError
+
+#: The file by which a process holds a folder.
+LOCK = ".lock"
 
 
 @contextlib.contextmanager
@@ -43,3 +46,30 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Keep other processes away from a folder, which is made where it is missing; the system lets go of the lock when
+    this process ends, however it ends.
+
+    Raises:
+        UsageError: another process holds it.
+        MienError: the folder cannot be made.
+    """
+    import sqlite3
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MienError(f"Cannot make the folder {folder}: {error.strerror}.") from error
+    connection = sqlite3.connect(folder / LOCK, timeout=0, isolation_level=None)
+    try:
+        connection.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        connection.close()
+        raise UsageError(f"Cannot lock {folder} ({error}): another mien may be at work there.") from error
+    try:
+        yield
+    finally:
+        connection.close()

@@ -28,7 +28,7 @@ from mien.evaluation.study_table import MeasuredRun, conclusion, measure_run, st
 from mien.evaluation.summary import evaluate_table
 from mien.evaluation.table import Predictions, read_predictions, write_predictions
 from mien.export.calibration import fit_calibration
-from mien.files import atomic_path, write_text
+from mien.files import atomic_path, locked_folder, write_text
 from mien.labels import Task, select_tasks
 from mien.progress import console
 from mien.training import run_folder
@@ -85,6 +85,20 @@ def compare(
         state |= {key: started[key] for key in ("command", "commit")}
     else:
         write_text(out / STATE, json_text(state))
+    with locked_folder(out):
+        return _run_missing(study, planned, data, out, state, same, sampling)
+
+
+def _run_missing(
+    study: Study,
+    planned: Sequence[PlannedRun],
+    data: Path,
+    out: Path,
+    state: dict[str, Any],
+    same: Sequence[tuple[Path, dict[str, str]]],
+    sampling: Sampling,
+) -> dict[str, Any]:
+    """Train, measure and tell of every planned run that is not done yet."""
     measured: list[MeasuredRun] = []
     spent, trained, changed = 0.0, 0, False
     for number, run in enumerate(planned, start=1):
@@ -97,7 +111,7 @@ def compare(
             else:
                 began = time.monotonic()
                 _train(study, run, data, out)
-                _evaluate(study, run, data, out, split)
+                _evaluate(study, run, data, out, state["split"])
                 spent, trained = spent + time.monotonic() - began, trained + 1
         measured.append(_measure(out, run, state["measures"], AGE_GROUPS[study.age_groups], sampling))
         if changed or number == len(planned):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from mien import __version__
 from mien.data.dataset import PreparedDataset, open_dataset
 from mien.errors import MienError, UsageError
+from mien.files import locked_folder
 from mien.labels import Task, bin_task, select_tasks
 from mien.models.heads import TwoStageHead
 from mien.progress import console
@@ -97,23 +99,32 @@ def train(
         speed_up_convolutions(module.network)
         keep_freed_memory()
     # Only now: what fails above leaves no run that a corrected command would have to go on with.
-    run_folder.write_start(out, recipe, tasks)
-    write_augmented_page(out / "augmented.png", faces, train_rows, recipe, minority)
-    history = History(out)
-    trainer = make_trainer(recipe, out, [history, *callbacks])
-    started = time.time()
-    info = _describe(recipe, dataset, tasks, module, fold, {"train": len(train_rows), "val": len(val_rows)})
-    info["started_from"] = origin
-    run_folder.write_info(out, {**info, "finished": False})
-    console.print(_opening_sentence(recipe, tasks, info, len(train_rows), len(val_rows), trainer.precision, checkpoint))
-    trainer.fit(
-        module,
-        batch_loader(faces, order),
-        batch_loader(faces, val_order),
-        ckpt_path=checkpoint,
-        weights_only=True,
-    )
-    return _finish(out, info, history, trainer, time.time() - started)
+    with _held(out):
+        run_folder.write_start(out, recipe, tasks)
+        write_augmented_page(out / "augmented.png", faces, train_rows, recipe, minority)
+        history = History(out)
+        trainer = make_trainer(recipe, out, [history, *callbacks])
+        started = time.time()
+        info = _describe(recipe, dataset, tasks, module, fold, {"train": len(train_rows), "val": len(val_rows)})
+        info["started_from"] = origin
+        run_folder.write_info(out, {**info, "finished": False})
+        console.print(
+            _opening_sentence(recipe, tasks, info, len(train_rows), len(val_rows), trainer.precision, checkpoint)
+        )
+        trainer.fit(
+            module,
+            batch_loader(faces, order),
+            batch_loader(faces, val_order),
+            ckpt_path=checkpoint,
+            weights_only=True,
+        )
+        return _finish(out, info, history, trainer, time.time() - started)
+
+
+def _held(out: Path) -> AbstractContextManager[None]:
+    """The run folder's lock; of several processes of one training, the first one holds it."""
+    rank = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0)))
+    return locked_folder(out) if rank == 0 else nullcontext()
 
 
 def bin_tasks(recipe: Recipe, dataset: PreparedDataset) -> tuple[Task, ...]:

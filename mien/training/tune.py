@@ -26,6 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mien.data.dataset import open_dataset
 from mien.errors import MienError, UsageError
+from mien.files import LOCK, locked_folder
 from mien.progress import console
 from mien.training import run_folder
 from mien.training.history import History
@@ -34,7 +35,7 @@ from mien.training.search_space import SearchSpace, apply_values, check_space, o
 from mien.training.train import train
 from mien.training.tune_report import TrialRow, best_of, progress_sentence, trial_row, write_outputs
 
-STUDY, LOCK, TRIALS = "study.db", ".lock", "trials"
+STUDY, TRIALS = "study.db", "trials"
 #: Trials in a row that may fail before the study stops, and starts of a trial that may end without another epoch.
 MOST_FAILURES = MOST_STARTS = 3
 
@@ -73,7 +74,7 @@ def tune(tuning: Tuning, trials: int) -> list[TrialRow]:
     identity = _check(tuning, trials)
     # What Optuna says goes through `console` or not at all.
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with _locked(tuning.out):
+    with locked_folder(tuning.out):
         study = _open_study(tuning, identity)
         _tidy(tuning, study)
         started, done, failures = time.monotonic(), 0, 0
@@ -120,25 +121,6 @@ def _check(tuning: Tuning, trials: int) -> dict[str, Any]:
         "seed": tuning.seed,
         "pruner": tuning.pruner,
     }
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Keep other processes away from the study; the system lets go of the lock when this one ends, however it ends."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MienError(f"Cannot make the folder {out}: {error.strerror}.") from error
-    connection = sqlite3.connect(out / LOCK, timeout=0, isolation_level=None)
-    try:
-        connection.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
-        connection.close()
-        raise UsageError(f"Cannot lock {out} ({error}): another mien tune may be at work there.") from error
-    try:
-        yield
-    finally:
-        connection.close()
 
 
 def _open_study(tuning: Tuning, identity: dict[str, Any]) -> optuna.Study:

@@ -15,6 +15,7 @@ import mien.training.compare as module
 from mien.cli.main import app
 from mien.errors import MienError, UsageError
 from mien.evaluation.bootstrap import Sampling
+from mien.files import locked_folder
 from mien.training import study_folder
 from mien.training.compare import compare
 from mien.training.study import load_study
@@ -203,6 +204,11 @@ def test_other_data_another_split_and_a_strange_folder_are_refused(
     monkeypatch.setattr(study_folder, "FORMAT_VERSION", 2)
     with pytest.raises(MienError, match="study of version 2, got 1"):
         compare(study, data, home / "out", sampling=SAMPLING)
+
+
+def test_two_processes_at_one_study_are_refused(home: Path, data: Path) -> None:
+    with locked_folder(home / "out"), pytest.raises(UsageError, match="another mien may be at work there"):
+        compare(load_study(str(home / "study.yaml")), data, home / "out", sampling=SAMPLING)
 
 
 def test_a_failed_run_says_how_to_go_on(

@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from mien.errors import MienError, UsageError
+from mien.files import locked_folder
 from mien.labels import parse_task
 from mien.training.module import AttributeTraining
 from mien.training.run_folder import load_run
@@ -233,6 +234,8 @@ def test_folders_that_are_taken(finished: Path, data: Path, tmp_path: Path) -> N
         train(tiny_recipe(), data, tmp_path / "notes.txt")
     with pytest.raises(MienError, match="Cannot make the folder"):
         train(tiny_recipe(), data, tmp_path / "notes.txt" / "run")
+    with locked_folder(finished), pytest.raises(UsageError, match="another mien may be at work there"):
+        train(tiny_recipe(), data, finished, resume=True)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from mien.cli.main import app
 from mien.errors import MienError, UsageError
+from mien.files import locked_folder
 from mien.training import tune as module
 from mien.training.recipe import load_recipe
 from mien.training.run_folder import load_run, read_info
@@ -107,7 +108,7 @@ def refused(make: Callable[..., Tuning]) -> None:
     for words, other in others.items():
         with pytest.raises(UsageError, match=f"is a study with {words}: name another --out"):
             tune(other, 4)
-    with module._locked(make().out), pytest.raises(UsageError, match="another mien tune may be at work"):
+    with locked_folder(make().out), pytest.raises(UsageError, match="another mien may be at work"):
         tune(make(), 4)
 
 
