@@ -255,6 +255,7 @@ def results_page() -> str:
         "[metrics.json](metrics.json), smaller ones marked):",
         gaps_table(metrics),
         crossings_table(metrics),
+        "![Error of age by gender, ethnicity and age band](figures/intersections_age.png)",
         "## Studies",
         studies(),
         *bench_section(),
@@ -278,7 +279,7 @@ def diagnosis_of_studies() -> list[str]:
 
 
 def _study_diagnosis(found: Mapping[str, Any]) -> tuple[str, str]:
-    return f"```text\n{found['command']}\n```", findings_table(found["findings"])
+    return f"```text\n{found['command']}\n```", findings_table(found["diagnosis"]["findings"])
 
 
 def bench_section() -> list[str]:

@@ -173,8 +173,8 @@ def _opening_state(
 
 
 def _started_study(out: Path, state: dict[str, Any]) -> dict[str, Any] | None:
-    """What ``out`` holds, if anything: a study goes on with the same arms, size, data and split, or its runs could not
-    be compared."""
+    """What ``out`` holds, if anything: a study goes on with the same size, data and split, or its runs could not be
+    compared. It may have got further arms."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out must be a folder, but {out} is a file.")
     if not (out / STATE).is_file():
@@ -184,7 +184,8 @@ def _started_study(out: Path, state: dict[str, Any]) -> dict[str, Any] | None:
     old = read_study(out)
     keys = ("name", "reference", "seeds", "folds", "split", "limit_train", "age_groups", "data")
     changed = [key for key in keys if old.get(key) != json.loads(json.dumps(state[key]))]
-    if comparable_arms(old.get("arms")) != comparable_arms(state["arms"]):
+    arms = comparable_arms(state["arms"]) or {}
+    if any(arms.get(name) != training for name, training in (comparable_arms(old.get("arms")) or {}).items()):
         changed.append("arms")
     if changed:
         raise UsageError(f"{out} was started with another study or other data: {', '.join(changed)} differ(s).")

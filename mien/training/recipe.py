@@ -24,11 +24,13 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
 class LossRecipe:
-    """The joint loss. ``weights``: factor a task (the start, where the weighting learns); ``ordinal_l1``: weight of
-    the distance between the mean level and the label, per level; ``label_smoothing``: a nominal task."""
+    """The joint loss. ``weights``: factor a task (the start, where the weighting learns); ``weights_rate``: learned
+    weights have so many times the network's learning rate; ``ordinal_l1``: weight of the distance between the mean
+    level and the label, per level; ``label_smoothing``: a nominal task."""
 
     weighting: Literal["fixed", "uncertainty"] = "fixed"
     weights: dict[str, Positive] = field(default_factory=dict)
+    weights_rate: Positive = 1.0
     ordinal_l1: NotNegative = 0.0
     label_smoothing: dict[str, Share] = field(default_factory=dict)
 

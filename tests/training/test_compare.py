@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,17 @@ def test_other_data_another_split_and_a_strange_folder_are_refused(
     monkeypatch.setattr(study_folder, "FORMAT_VERSION", 2)
     with pytest.raises(MienError, match="study of version 2, got 1"):
         compare(study, data, home / "out", sampling=SAMPLING)
+
+
+def test_an_arm_is_added_to_a_finished_study(home: Path, data: Path, tmp_path: Path, trained: list[str]) -> None:
+    out = shutil.copytree(home / "out", tmp_path / "out")
+    more = STUDY.replace(
+        "reference:", '  tuned: {tasks: [age, gender], settings: ["loss.weights.age=0.5"]}\nreference:'
+    )
+    state = compare(load_study(str(write(tmp_path, more))), data, out, sampling=SAMPLING)
+    assert trained == ["tuned-s0", "tuned-s1"]
+    assert list(state["arms"]) == ["fixed", "learned", "tuned"]
+    assert (len(state["runs"]), state["runs_planned"]) == (6, 6)
 
 
 def test_two_processes_at_one_study_are_refused(home: Path, data: Path) -> None:

@@ -32,6 +32,17 @@ def test_only_weight_matrices_decay() -> None:
     assert any(value is module.weighting.log_variances["age"] for value in others["params"])
 
 
+def test_learned_weights_have_a_rate_of_their_own() -> None:
+    recipe = tiny_recipe("optimiser.learning_rate=0.01", "loss.weighting=uncertainty", "loss.weights_rate=30")
+    module = AttributeTraining(recipe, TASKS, steps_per_epoch=1)
+    optimiser = module.configure_optimizers()["optimizer"]
+    *network, weights = optimiser.param_groups
+    assert {id(value) for value in weights["params"]} == {id(value) for value in module.weighting.parameters()}
+    # At the first step of the warm-up all are the same share of their peaks.
+    assert all(weights["lr"] == pytest.approx(30 * group["lr"]) for group in network)
+    assert sum(len(group["params"]) for group in optimiser.param_groups) == len(list(module.parameters()))
+
+
 def test_losses_are_means_over_labelled_faces() -> None:
     module = AttributeTraining(tiny_recipe("loss={}"), TASKS, steps_per_epoch=1)
     logits = {"age": torch.zeros(4, 116), "gender": torch.zeros(4, 2), "ethnicity": torch.zeros(4, 5)}
