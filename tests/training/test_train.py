@@ -38,7 +38,7 @@ def test_the_run_folder(finished: Path) -> None:
     names = {path.relative_to(finished).as_posix() for path in finished.rglob("*") if path.is_file()}
     assert {name for name in names if not name.startswith("tensorboard/")} == {
         "recipe.yaml", "tasks.json", "run.json", "history.csv", "curves.png", "augmented.png", "model.safetensors",
-        "checkpoints/best.ckpt", "checkpoints/last.ckpt",
+        "checkpoints/best.ckpt", "checkpoints/last.ckpt", ".lock",
     }  # fmt: skip
     assert any(name.startswith("tensorboard/events") for name in names)
     info = json.loads((finished / "run.json").read_text())
