@@ -1,8 +1,8 @@
 """Committed result files of the ordinal + uncertainty system in, its results page out: no figure is typed by hand.
 
 In: docs/results/ordinal-uncertainty/ with metrics.json, predictions.parquet and history.csv of the recipe, the same in
-resnet18-regression/, studies/NAME/study.json as `mien compare` wrote them, studies/diagnosis.json, bench.json and
-tried.md. Out: its README.md. A test checks that the page is what the files say.
+resnet18-regression/, studies/NAME/study.json as `mien compare` wrote them, studies/diagnosis-*.json as
+`mien evaluate` wrote them, and tried.md. Out: its README.md. A test checks that the page is what the files say.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.facts import REPOSITORY, run_benchmark
-from benchmarks.result_tables import bench_table, cell, history_table, read, runs_table, table, with_interval
+from benchmarks.result_tables import cell, history_table, read, runs_table, table, with_interval
 from mien.evaluation import metrics as measures
 from mien.evaluation.bootstrap import Figure, Measures, Sampling, estimate
 from mien.evaluation.study_measures import ADIENCE_BANDS, measured
@@ -271,7 +271,6 @@ def results_page() -> str:
         "![Error of age by gender, ethnicity and age band](figures/intersections_age.png)",
         "## Studies",
         studies(),
-        *bench_section(),
         (FOLDER / "tried.md").read_text(encoding="utf-8").strip(),
     ]
     return "\n\n".join(parts) + "\n"
@@ -293,12 +292,6 @@ def diagnosis_of_studies() -> list[str]:
 
 def _study_diagnosis(found: Mapping[str, Any]) -> tuple[str, str]:
     return f"```text\n{found['command']}\n```", findings_table(found["diagnosis"]["findings"])
-
-
-def bench_section() -> list[str]:
-    """What the recipes cost on one and two threads."""
-    path = FOLDER / "bench.json"
-    return ["## Cost", bench_table(read(path))] if path.is_file() else []
 
 
 def main() -> None:

@@ -184,8 +184,8 @@ def _started_study(out: Path, state: dict[str, Any]) -> dict[str, Any] | None:
     old = read_study(out)
     keys = ("name", "reference", "seeds", "folds", "split", "limit_train", "age_groups", "data")
     changed = [key for key in keys if old.get(key) != json.loads(json.dumps(state[key]))]
-    arms = comparable_arms(state["arms"]) or {}
-    if any(arms.get(name) != training for name, training in (comparable_arms(old.get("arms")) or {}).items()):
+    arms = comparable_arms(state["arms"])
+    if any(arms.get(name) != training for name, training in comparable_arms(old["arms"]).items()):
         changed.append("arms")
     if changed:
         raise UsageError(f"{out} was started with another study or other data: {', '.join(changed)} differ(s).")

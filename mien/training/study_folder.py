@@ -46,14 +46,14 @@ def read_study(folder: Path) -> dict[str, Any]:
     state = read_json(folder / STATE)
     if state.get("format") != FORMAT or state.get("version") != FORMAT_VERSION:
         raise MienError(f"{folder / STATE} must be a study of version {FORMAT_VERSION}, got {state.get('version')!r}.")
+    if not isinstance(state.get("arms"), dict):
+        raise MienError(f"{folder / STATE} must hold the arms of a study, got none.")
     return state
 
 
-def comparable_arms(arms: Any) -> dict[str, tuple[Recipe, Any]] | None:
+def comparable_arms(arms: Mapping[str, Any]) -> dict[str, tuple[Recipe, Any]]:
     """Arms by what they train: recipe (new options count by their defaults) and corrupted labels. Seeds are left out:
     a study says them apart, and every arm has them all."""
-    if not isinstance(arms, dict):
-        return None
     recipes = {name: replace(parse_recipe(yaml.safe_dump(arm["recipe"])), seed=0) for name, arm in arms.items()}
     return {name: (recipe, arms[name].get("corrupt_labels")) for name, recipe in recipes.items()}
 
@@ -67,7 +67,7 @@ def same_arms(state: Mapping[str, Any], folder: Path) -> dict[str, str]:
     other, own = read_study(folder), json.loads(json.dumps(state))
     if changed := [key for key in SHARED if other.get(key) != own[key]]:
         raise UsageError(f"--reuse {folder}: no run of it can be taken over, {', '.join(changed)} differ(s).")
-    theirs, ours = comparable_arms(other["arms"]) or {}, comparable_arms(own["arms"]) or {}
+    theirs, ours = comparable_arms(other["arms"]), comparable_arms(own["arms"])
     return {
         name: other_name
         for name, training in ours.items()
