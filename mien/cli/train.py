@@ -22,6 +22,10 @@ def train(
         Path | None,
         typer.Option("--start-from", metavar="RUN", help="Begin with the weights of a finished run, not ImageNet's."),
     ] = None,
+    teachers: Annotated[
+        list[Path] | None,
+        typer.Option("--teacher", metavar="RUN", help="Learn from a finished run's answers too; may be repeated."),
+    ] = None,
     fold: Annotated[int | None, typer.Option("--fold", help="Which fold is the test split, for k-fold data.")] = None,
 ) -> None:
     """Train a model by a recipe.
@@ -32,7 +36,13 @@ def train(
     from mien.training.train import train as run_training
 
     result = run_training(
-        load_recipe(recipe, settings or ()), data, out, resume=resume, fold=fold, start_from=start_from
+        load_recipe(recipe, settings or ()),
+        data,
+        out,
+        resume=resume,
+        fold=fold,
+        start_from=start_from,
+        teachers=teachers or (),
     )
     figures = ", ".join(f"{name} {value:.4g}" for name, value in result["validation"].items())
     sentence = f"best epoch {result['best_epoch']} of {result['epochs']} (validation: {figures}); run in {out}"

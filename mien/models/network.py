@@ -127,6 +127,10 @@ class FaceAttributeNetwork(nn.Module):
         """The loss of each face for a task, and whether it counts; see `Head.losses`."""
         return self.head(task.name).losses(logits[task.name], labels, self._companion(task.name, logits))
 
+    def soft_losses(self, logits: dict[str, Tensor], task: str, targets: Tensor) -> Tensor:
+        """The loss of each face against a teacher's probabilities; see `Head.soft_losses`."""
+        return self.head(task).soft_losses(logits[task], targets, self._companion(task, logits))
+
     def head(self, task: str) -> Head:
         """The head of a task."""
         found = self.heads[task]

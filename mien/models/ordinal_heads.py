@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mien.labels import Task
 from mien.losses.distribution import interval_entropy, label_distribution_loss, mean_variance_loss
-from mien.losses.ordinal import corn_loss, interval_loss, ordinal_loss
+from mien.losses.ordinal import corn_loss, interval_loss, ordinal_loss, soft_ordinal_loss
 from mien.models.head import Head
 
 
@@ -46,6 +46,10 @@ class ThresholdHead(Head):
         """Cross-entropies of the thresholds that the label decides; see `mien.losses.ordinal`."""
         low, high = labels
         return ordinal_loss(logits, low, high, self.lowest, l1=self.l1), ~torch.isnan(low)
+
+    def soft_losses(self, logits: Tensor, targets: Tensor, companion: Tensor | None = None) -> Tensor:
+        """Cross-entropies of all thresholds against the teacher's; see `mien.losses.ordinal`."""
+        return soft_ordinal_loss(logits, targets, l1=self.l1)
 
 
 class CoralHead(ThresholdHead):
@@ -146,6 +150,8 @@ class MeanVarianceHead(_LevelHead):
 
 class RegressionHead(Head):
     """One number: the level itself, learned by its distance from the label."""
+
+    teachable = False
 
     def __init__(self, features: int, task: Task, dropout: float) -> None:
         super().__init__()

@@ -17,6 +17,8 @@ class TwoStageHead(Head):
     answers. Grillo and Sillitti's pipeline (2025) is the hard one.
     """
 
+    teachable = False
+
     def __init__(self, features: int, task: Task, dropout: float, *, bins: Task, mix: str, width: int) -> None:
         super().__init__()
         self.companion, self.mix = bins.name, mix

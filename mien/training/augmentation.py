@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from mien.errors import UsageError
 from mien.labels import Task
+from mien.losses.nominal import UNLABELLED
 from mien.models.network import LUMA
 from mien.training.batches import Batch
 from mien.training.recipe import AugmentationRecipe, Recipe
@@ -24,9 +25,8 @@ from mien.training.recipe import AugmentationRecipe, Recipe
 Minority = tuple[Task, list[int]]
 
 
-def augment_batch(batch: Batch, recipe: Recipe, minority: Minority | None, epoch: int, generator: Generator) -> Tensor:
+def augment_batch(batch: Batch, recipe: Recipe, minority: Minority | None, size: int, generator: Generator) -> Tensor:
     """What a training step sees of a batch; see `augment`. ``minority``: of `minority_classes`."""
-    size = recipe.size_at(epoch)
     images = augment(batch["crops"], recipe.augmentation, size, generator)
     if recipe.minority is None or minority is None:
         return images
@@ -73,6 +73,30 @@ def augment(crops: Tensor, recipe: AugmentationRecipe, size: int, generator: Gen
     images = _recolour(images, recipe, generator)
     images = _add_noise(images, recipe, generator)
     return _erase(images, recipe, generator)
+
+
+def mix_faces(
+    images: Tensor, batch: Batch, tasks: Sequence[Task], share: float, generator: Generator
+) -> tuple[Tensor, Batch]:
+    """Mix some faces with others of the batch (Zhang et al. 2018; the share of each drawn evenly): the images, and the
+    batch without the labels of those faces.
+
+    Args:
+        images: float, n x 3 x S x S.
+        share: probability that a face is mixed.
+        generator: source of all randomness, on the CPU.
+    """
+    n = len(images)
+    taken = torch.rand(n, generator=generator) < share
+    kept = torch.where(taken, torch.rand(n, generator=generator), torch.ones(n)).to(images)[:, None, None, None]
+    others = images[torch.randperm(n, generator=generator).to(images.device)]
+    there = taken.to(images.device)
+    unlabelled = {
+        name: batch[name].masked_fill(there, UNLABELLED if task.kind == "nominal" else torch.nan)
+        for task in tasks
+        for name in task.columns
+    }
+    return kept * images + (1 - kept) * others, {**batch, **unlabelled}
 
 
 def resize(images: Tensor, size: int) -> Tensor:
@@ -174,7 +198,10 @@ def _add_noise(images: Tensor, recipe: AugmentationRecipe, generator: Generator)
         return images
     n = len(images)
     level = _uniform(n, 0, recipe.noise_level, generator, images) * _chosen(n, recipe.noise, generator, images)
-    noise = torch.randn(images.shape, generator=generator).to(images.device)
+    # A GPU draws so many numbers itself; elsewhere they are the generator's own.
+    if images.device.type == "cuda":
+        generator = Generator(images.device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
+    noise = torch.randn(images.shape, generator=generator, device=generator.device)
     return (images + noise * level[:, None, None, None]).clamp(0, 255)
 
 

@@ -26,7 +26,7 @@ def write_augmented_page(
     batch = faces[np.sort(chosen)]
     generator = torch.Generator().manual_seed(recipe.seed)
     columns = [resize(batch["crops"].float(), size)]
-    columns += [augment_batch(batch, recipe, minority, recipe.epochs, generator) for _ in range(DRAWS)]
+    columns += [augment_batch(batch, recipe, minority, recipe.size_at(recipe.epochs), generator) for _ in range(DRAWS)]
     page = torch.cat([torch.cat(list(column), dim=1) for column in columns], dim=2)
     with atomic_path(path) as temporary:
         Image.fromarray(page.permute(1, 2, 0).round().byte().numpy()).save(temporary)

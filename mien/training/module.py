@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -20,11 +20,14 @@ from mien.labels import Task
 from mien.losses.weighting import WEIGHTINGS
 from mien.models.backbones import StemShape
 from mien.models.network import FaceAttributeNetwork, HeadChoice, NetworkShape
-from mien.training.augmentation import Minority, augment_batch, resize
+from mien.training.augmentation import Minority, augment_batch, mix_faces, resize
 from mien.training.batches import Batch
 from mien.training.recipe import Recipe
 from mien.training.schedule import rate_factor
 from mien.training.validation import validation_figures
+
+if TYPE_CHECKING:
+    from mien.training.distillation import Teachers
 
 
 class AttributeTraining(pl.LightningModule):
@@ -37,6 +40,7 @@ class AttributeTraining(pl.LightningModule):
         pretrained: overrides the recipe's own choice, where the weights come from elsewhere.
         minority: the task and classes that are augmented further (`minority_classes`).
         sources: names of the data sets, in the order of the batches' numbers.
+        teachers: networks whose answers count beside the labels, as the recipe's ``distillation`` says.
     """
 
     def __init__(
@@ -48,15 +52,20 @@ class AttributeTraining(pl.LightningModule):
         pretrained: bool | None = None,
         minority: Minority | None = None,
         sources: Sequence[str] = (),
+        teachers: Teachers | None = None,
     ) -> None:
         super().__init__()
         self.recipe, self.tasks, self.steps_per_epoch = recipe, tuple(tasks), steps_per_epoch
         self.network = build_network(recipe, self.tasks, pretrained=pretrained).to(memory_format=torch.channels_last)
         self.weighting = WEIGHTINGS[recipe.loss.weighting]([task.name for task in tasks], recipe.loss.weights)
-        self._minority, self._sources = minority, tuple(sources)
+        self._minority, self._sources, self._teachers = minority, tuple(sources), teachers
         self.last_figures: dict[str, float] = {}
         self._seen: list[tuple[dict[str, np.ndarray], Batch]] = []
         self._sums: dict[str, list[Tensor]] = {}
+
+    def on_fit_start(self) -> None:
+        if self._teachers is not None:
+            self._teachers.to(self.device)
 
     def on_train_epoch_start(self) -> None:
         """Freeze the parts that this epoch's stage does not train: their weights and their batch statistics."""
@@ -74,9 +83,17 @@ class AttributeTraining(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         generator = torch.Generator().manual_seed(step_seed(self.recipe.seed + 1, self.global_step))
+        size = self.recipe.size_at(self.current_epoch)
+        largest = size if self._teachers is None else max(size, self._teachers.size)
         with torch.autocast(self.device.type, enabled=False):
-            crops = augment_batch(batch, self.recipe, self._minority, self.current_epoch, generator)
-        losses = self.task_losses(self.network(crops.to(memory_format=torch.channels_last)), batch)
+            images = augment_batch(batch, self.recipe, self._minority, largest, generator)
+            if self.recipe.distillation is not None and self.recipe.distillation.mixed:
+                images, batch = mix_faces(images, batch, self.tasks, self.recipe.distillation.mixed, generator)
+            crops = resize(images, size).contiguous(memory_format=torch.channels_last)
+        logits = self.network(crops)
+        losses = self.task_losses(logits, batch)
+        if self._teachers is not None and self.recipe.distillation is not None:
+            losses = self._with_teachers(losses, logits, self._teachers.probabilities(images))
         total = self.weighting({name: value for name, value in losses.items() if self._trains(name)})
         self._remember({"train/loss": total, **{f"train/loss_{name}": value for name, value in losses.items()}})
         return total
@@ -88,6 +105,17 @@ class AttributeTraining(pl.LightningModule):
             each, counted = self.network.losses(logits, task, tuple(batch[name] for name in task.columns))
             losses[task.name] = each.sum() / counted.sum().clamp(min=1)
         return losses
+
+    def _with_teachers(
+        self, losses: dict[str, Tensor], logits: dict[str, Tensor], answers: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """The losses a task, those of the labels and those of the teachers' answers by the recipe's weight."""
+        weight = self.recipe.distillation.weight if self.recipe.distillation is not None else 0.0
+        soft = {name: self.network.soft_losses(logits, name, answer).mean() for name, answer in answers.items()}
+        return {
+            name: (1 - weight) * value + weight * soft[name] if name in soft else value
+            for name, value in losses.items()
+        }
 
     def _remember(self, values: dict[str, Tensor]) -> None:
         for name, value in values.items():

@@ -132,6 +132,16 @@ class SamplerRecipe:
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
+class DistillationRecipe:
+    """Learn from the answers of other runs (``mien train --teacher``) too. ``weight``: their share of a task's loss,
+    beside the labels'; ``mixed``: the share of faces that are mixed with another and have the teachers' answer
+    alone."""
+
+    weight: Annotated[float, Field(gt=0, le=1)]
+    mixed: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
 class Recipe:
     """One training. ``tasks``: names of the data set's tasks, or of ``bins``; ``sources``: train and validate on the
     faces of these data sets alone (all by default); ``patience``: epochs without a better
@@ -151,6 +161,7 @@ class Recipe:
     augmentation: AugmentationRecipe = field(default_factory=AugmentationRecipe)
     minority: MinorityRecipe | None = None
     sampler: SamplerRecipe | None = None
+    distillation: DistillationRecipe | None = None
     ema_decay: Share = 0.0
     patience: Annotated[int, Field(ge=0)] = 0
     precision: Literal["auto", "bf16", "fp32"] = "auto"

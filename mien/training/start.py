@@ -30,7 +30,7 @@ def start_from_run(
         UsageError: its backbone differs from the network's, or it learned from this fold's test faces.
     """
     run = load_run(folder)
-    same_data = _check_faces(run, dataset, fold)
+    same_data = check_faces(run, dataset, fold)
     own, theirs = network.state_dict(), run.network.state_dict()
     fits = {name: value for name, value in theirs.items() if name in own and own[name].shape == value.shape}
     missing = [name for name in own if name not in fits and not name.startswith("heads.")]
@@ -43,6 +43,11 @@ def start_from_run(
     learned = {name: fits[name] for name in fits if not name.startswith("heads.") or name.split(".")[1] in whole}
     network.load_state_dict({**own, **learned})
     network.weights_from = run.info.get("backbone_weights") or "random"
+    return {**origin_of(run, same_data), "new_heads": sorted(set(network.heads) - whole)}
+
+
+def origin_of(run: Run, same_data: bool) -> dict[str, Any]:
+    """What to record of a run that another one learns from; ``same_data``: of `check_faces`."""
     return {
         "run": run.name,
         "seed": run.recipe.seed,
@@ -50,23 +55,23 @@ def start_from_run(
         "command": run.info.get("command"),
         "started_from": run.info.get("started_from"),
         "epochs": run.info.get("epochs"),
-        "weights_sha256": _hash_of(theirs),
+        "weights_sha256": _hash_of(run.network.state_dict()),
         "same_data": same_data,
-        "new_heads": sorted(set(network.heads) - whole),
         "licences": trained_licences(run.info),
     }
 
 
 def trained_licences(info: Mapping[str, Any]) -> dict[str, str]:
     """The licence of every data set that a run's weights have learned from, by its name: those of its own data and of
-    the runs that it goes on from. ``info``: what its ``run.json`` says."""
+    the runs that it goes on from or was taught by. ``info``: what its ``run.json`` says."""
     sources = (info.get("data") or {}).get("sources") or []
-    earlier = (info.get("started_from") or {}).get("licences") or {}
+    runs = [info.get("started_from") or {}, *(info.get("teachers") or [])]
+    earlier = {name: licence for run in runs for name, licence in (run.get("licences") or {}).items()}
     return {**earlier, **{str(source.get("name")): str(source.get("licence")) for source in sources}}
 
 
-def _check_faces(run: Run, dataset: PreparedDataset, fold: int | None) -> bool:
-    """Whether the run was trained on the same data; raises for another fold of them."""
+def check_faces(run: Run, dataset: PreparedDataset, fold: int | None) -> bool:
+    """Whether the run was trained on the same data; raises for another fold of them, warns of other data."""
     same = (run.info.get("data") or {}).get("manifest_sha256") == dataset.info.get("manifest_sha256")
     if same and run.info.get("fold") != fold:
         raise UsageError(

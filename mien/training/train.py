@@ -28,6 +28,7 @@ from mien.training import run_folder
 from mien.training.augmentation import minority_classes
 from mien.training.augmented_page import write_augmented_page
 from mien.training.batches import BatchOrder, FaceBatches, batch_loader
+from mien.training.distillation import Teachers, load_teachers
 from mien.training.history import History
 from mien.training.memory import keep_freed_memory
 from mien.training.module import AttributeTraining
@@ -50,14 +51,16 @@ def train(
     resume: bool = False,
     fold: int | None = None,
     start_from: Path | None = None,
+    teachers: Sequence[Path] = (),
     callbacks: Sequence[Callback] = (),
     relabel: Callable[[PreparedDataset], PreparedDataset] | None = None,
 ) -> dict[str, Any]:
     """Train by a recipe on the ``train`` split, choosing the best epoch on ``val``; returns what ``run.json`` says.
 
-    ``start_from``: a finished run whose weights the training begins with, instead of ImageNet's. ``callbacks``:
-    Lightning's, called after the history is written. ``relabel``: changes the data as the training sees it, such as
-    fewer training faces or other labels for them.
+    ``start_from``: a finished run whose weights the training begins with, instead of ImageNet's. ``teachers``: finished
+    runs whose answers it learns from too, as the recipe's ``distillation`` says. ``callbacks``: Lightning's, called
+    after the history is written. ``relabel``: changes the data as the training sees it, such as fewer training faces or
+    other labels for them.
 
     Raises:
         UsageError: ``out`` holds a run already (and ``resume`` is not set), or one with another recipe or other data;
@@ -89,11 +92,19 @@ def train(
     val_order = BatchOrder(val_rows, VALIDATION_BATCH, seed=None, rank=rank, world=world)
     quieten_lightning()
     pretrained = None if start_from is None else False
+    taught_by, lessons = load_teachers(teachers, tasks, dataset, fold)
     module = AttributeTraining(
-        recipe, tasks, len(order), pretrained=pretrained, minority=minority, sources=faces.sources
+        recipe,
+        tasks,
+        len(order),
+        pretrained=pretrained,
+        minority=minority,
+        sources=faces.sources,
+        teachers=taught_by,
     )
+    _check_teaching(module, taught_by)
     origin = None if start_from is None else start_from_run(module.network, start_from, dataset, fold)
-    _check_same_start(out, origin)
+    _check_same_start(out, origin, lessons)
     _fit_scales(module, dataset, train_rows)
     if not torch.cuda.is_available():
         speed_up_convolutions(module.network)
@@ -106,7 +117,7 @@ def train(
         trainer = make_trainer(recipe, out, [history, *callbacks])
         started = time.time()
         info = _describe(recipe, dataset, tasks, module, fold, {"train": len(train_rows), "val": len(val_rows)})
-        info["started_from"] = origin
+        info |= {"started_from": origin, "teachers": lessons}
         run_folder.write_info(out, {**info, "finished": False})
         console.print(
             _opening_sentence(recipe, tasks, info, len(train_rows), len(val_rows), trainer.precision, checkpoint)
@@ -193,9 +204,22 @@ def _check_same_data(out: Path, dataset: PreparedDataset, fold: int | None) -> N
         raise UsageError(f"{out} was started with other data, or another fold, than {dataset.folder}, fold {fold}.")
 
 
-def _check_same_start(out: Path, origin: dict[str, Any] | None) -> None:
-    """A run goes on from the weights that it began with."""
+def _check_teaching(module: AttributeTraining, teachers: Teachers | None) -> None:
+    """Teachers and the recipe's ``distillation`` go together, and every task that they answer can learn from them."""
+    if (teachers is None) != (module.recipe.distillation is None):
+        needs = "needs at least one --teacher" if teachers is None else "has no distillation, but --teacher was given"
+        raise UsageError(f"The recipe {module.recipe.name!r} {needs}.")
+    for name in sorted(teachers.tasks if teachers else ()):
+        if not module.network.head(name).teachable:
+            raise UsageError(f"The head of {name!r} gives no probabilities of its own, so it cannot learn from others.")
+
+
+def _check_same_start(out: Path, origin: dict[str, Any] | None, lessons: Sequence[dict[str, Any]]) -> None:
+    """A run goes on from the weights that it began with, and with the same teachers."""
     started = run_folder.read_info(out)
+    taught_by = [lesson.get("weights_sha256") for lesson in started.get("teachers") or []]
+    if started and taught_by != [lesson["weights_sha256"] for lesson in lessons]:
+        raise UsageError(f"{out} was started with other teachers: pass every --teacher that it began with, in order.")
     if started and (started.get("started_from") or {}).get("weights_sha256") != (origin or {}).get("weights_sha256"):
         raise UsageError(f"{out} was started from other weights: pass the --start-from that it began with, or none.")
 

