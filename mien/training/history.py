@@ -19,6 +19,9 @@ from mien.files import atomic_path
 from mien.progress import console
 from mien.training.module import AttributeTraining
 
+#: Seconds from one drawing of the curves to the next: a drawing takes longer than a short epoch on a GPU.
+CURVES_EVERY = 10.0
+
 
 class History(pl.Callback):
     """Writes ``history.csv``, ``curves.png`` and ``tensorboard/`` of a run folder after each epoch."""
@@ -28,6 +31,7 @@ class History(pl.Callback):
         self._folder = folder
         self._writer: SummaryWriter | None = None
         self._started = 0.0
+        self._drawn = -CURVES_EVERY
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows}
@@ -58,12 +62,21 @@ class History(pl.Callback):
             writer = csv.DictWriter(file, fieldnames=list(row), lineterminator="\n")
             writer.writeheader()
             writer.writerows(self.rows)
-        with atomic_path(self._folder / "curves.png") as temporary:
-            draw_curves(self.rows).savefig(temporary, dpi=110)
+        if time.perf_counter() - self._drawn >= CURVES_EVERY:
+            self._draw()
         self._writer = self._writer or SummaryWriter(str(self._folder / "tensorboard"))
         for name, value in row.items():
             self._writer.add_scalar(name, value, int(row["epoch"]))
         self._writer.flush()
+
+    def _draw(self) -> None:
+        with atomic_path(self._folder / "curves.png") as temporary:
+            draw_curves(self.rows).savefig(temporary, dpi=110)
+        self._drawn = time.perf_counter()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.rows and trainer.is_global_zero:
+            self._draw()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if self._writer is not None:

@@ -11,10 +11,10 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar, WeightAveraging
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
 
 from mien.progress import console
-from mien.training.averaging import WarmedUpAverage
+from mien.training.averaging import MovingAverage
 from mien.training.precision import choose_precision
 from mien.training.recipe import Recipe
 
@@ -53,7 +53,7 @@ def make_trainer(
 
 
 def _averaging(recipe: Recipe) -> list[Callback]:
-    return [WeightAveraging(avg_fn=WarmedUpAverage(recipe.ema_decay))] if recipe.ema_decay else []
+    return [MovingAverage(recipe.ema_decay)] if recipe.ema_decay else []
 
 
 def _checkpoints(recipe: Recipe, out: Path) -> list[Callback]:

@@ -100,8 +100,14 @@ def test_weight_gradients_of_small_maps_are_those_of_torch(size: int, kernel: in
 
 def test_the_weight_average_by_hand() -> None:
     """Decay min(0.9, (1 + n) / (10 + n)): 2/11 after one step, 0.9 from n = 80 on; whole numbers are copied."""
-    average = WarmedUpAverage(0.9)
-    assert average(torch.tensor(0.0), torch.tensor(1.0), 1).item() == pytest.approx(9 / 11)
-    assert average(torch.tensor(0.0), torch.tensor(1.0), torch.tensor(80)).item() == pytest.approx(0.1)
-    assert average(torch.tensor(0.0), torch.tensor(1.0), 5000).item() == pytest.approx(0.1)
-    assert average(torch.tensor(3), torch.tensor(7), 10).item() == 7
+
+    def average(old: float, new: float, n: torch.Tensor | int) -> float:
+        averaged = [torch.tensor(old), torch.tensor(0 * old)]
+        WarmedUpAverage(0.9)(averaged, [torch.tensor(new), torch.tensor(0 * new)], n)
+        assert averaged[1].item() == 0
+        return averaged[0].item()
+
+    assert average(0.0, 1.0, 1) == pytest.approx(9 / 11)
+    assert average(0.0, 1.0, torch.tensor(80)) == pytest.approx(0.1)
+    assert average(0.0, 1.0, 5000) == pytest.approx(0.1)
+    assert average(3, 7, 10) == 7
