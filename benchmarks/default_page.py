@@ -155,7 +155,10 @@ def results_page() -> str:
         history_table(FOLDER / "history.csv"),
         "The second run, from the first one's weights:",
         history_table(FOLDER / "history-continued.csv"),
-        "![Curves of the second run](curves-continued.png)",
+        "The third run, from the second one's weights, with a teacher; before it, the teacher's own:",
+        history_table(FOLDER / "history-teacher.csv"),
+        history_table(FOLDER / "history-taught.csv"),
+        "![Curves of the third run](curves-taught.png)",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -163,9 +163,7 @@ def runs_table(found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def training_commands(training: Mapping[str, Any]) -> list[str]:
-    """The trainings that led to a model, the first one first, as far back as its last one tells."""
-    found, step = [], dict(training)
-    while step:
-        found.append(str(step["command"]))
-        step = step.get("started_from") or {}
-    return found[::-1]
+    """The trainings that led to a model, its teachers' too, the first one first, as far back as its last one tells."""
+    earlier = [training.get("started_from"), *(training.get("teachers") or [])]
+    found = [command for run in earlier if run for command in training_commands(run)]
+    return list(dict.fromkeys([*found, str(training["command"])]))

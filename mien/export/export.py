@@ -225,8 +225,8 @@ def _backbone_licence(run: Run) -> dict[str, str]:
 def _training(run: Run, mirror: bool) -> dict[str, Any]:
     """What the bundle says of its training: enough to run it again."""
     keys: tuple[str, ...] = ("command", "commit", "seed", "splits", "fold", "best_epoch", "epochs", "validation")
-    keys += ("training_seconds", "backbone_weights", "started_from")
-    told = {key: run.info[key] for key in keys if run.info.get(key) is not None}
+    keys += ("training_seconds", "backbone_weights", "started_from", "teachers")
+    told = {key: run.info[key] for key in keys if run.info.get(key) not in (None, [])}
     if "command" in told:
         told["command"] = without_folders(str(told["command"]))
     data = run.info.get("data") or {}

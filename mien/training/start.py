@@ -54,6 +54,7 @@ def origin_of(run: Run, same_data: bool) -> dict[str, Any]:
         "commit": run.info.get("commit"),
         "command": run.info.get("command"),
         "started_from": run.info.get("started_from"),
+        "teachers": run.info.get("teachers") or [],
         "epochs": run.info.get("epochs"),
         "weights_sha256": _hash_of(run.network.state_dict()),
         "same_data": same_data,

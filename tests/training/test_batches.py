@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from mien.data.dataset import open_dataset
-from mien.training.batches import BatchOrder, FaceBatches, batch_loader
+from mien.training.batches import GPU_WORKERS, BatchOrder, FaceBatches, batch_loader
 from mien.training.sampling import balancing_chances
 from tests.prepared import write_prepared
 
@@ -103,6 +104,19 @@ def test_the_loader_gives_whole_batches(faces: FaceBatches) -> None:
     order = BatchOrder(np.arange(30), 8, seed=0)
     sizes = [len(batch["gender"]) for batch in batch_loader(faces, order)]
     assert sizes == [8, 8, 8, 6]
+
+
+def test_a_gpu_has_its_batches_read_ahead(faces: FaceBatches, monkeypatch: pytest.MonkeyPatch) -> None:
+    order = BatchOrder(np.arange(10), 4, seed=None)
+    assert batch_loader(faces, order).num_workers == 0
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    loader = batch_loader(faces, order)
+    assert (loader.num_workers, loader.pin_memory) == (GPU_WORKERS, True)
+    monkeypatch.undo()
+    # Without pinning, what other processes read is what this one would have read.
+    there = DataLoader(faces, sampler=order, batch_size=None, num_workers=1)
+    for read, own in zip(there, batch_loader(faces, order), strict=True):
+        assert all(torch.equal(read[name], value) for name, value in own.items())
 
 
 def test_balancing_draws_every_class_about_as_often() -> None:

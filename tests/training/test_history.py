@@ -1,8 +1,11 @@
 """Curves of a run: one panel a figure, drawn from the rows alone."""
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 from mien.training import history
 
@@ -35,3 +38,17 @@ def test_every_figure_has_its_panel(n: int) -> None:
     ]
     assert [line.get_label() for line in lines] == ["train", "val"]
     assert [line.get_label() for line in shown["loss weights"].get_lines()] == ["age", "gender"]
+
+
+def test_curves_are_drawn_at_the_end_and_seldom_between(
+    monkeypatch: pytest.MonkeyPatch, run_tiny: Any, tmp_path: Path
+) -> None:
+    drawn: list[int] = []
+    monkeypatch.setattr(history, "draw_curves", lambda rows: drawn.append(len(rows)) or Figure(figsize=(1, 1)))
+    run_tiny("stages=[{size: 16, epochs: 4}]")
+    assert drawn == [1, 4]
+    drawn.clear()
+    monkeypatch.setattr(history, "CURVES_EVERY", 0.0)
+    shutil.rmtree(tmp_path / "run")
+    run_tiny("stages=[{size: 16, epochs: 2}]")
+    assert drawn == [1, 2, 2]
