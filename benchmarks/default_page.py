@@ -31,6 +31,7 @@ from mien.files import write_text
 
 FOLDER = REPOSITORY / "docs" / "results" / "default"
 FIRST = REPOSITORY / "docs" / "results" / "first-model"
+LARGE = REPOSITORY / "docs" / "results" / "large"
 BEGIN = "<!-- figures: written by python -m benchmarks.default_page, from docs/results/default -->"
 END = "<!-- end of figures -->"
 #: Test set, task, figure, printed name and goal of each headline.
@@ -47,7 +48,8 @@ GOALS = (
 
 
 def headline_table() -> str:
-    """Both test sets: the default model beside the goals, and the first model on the same faces of UTKFace."""
+    """Both test sets: the default model beside the goals, the large one, and the first one on the same faces of
+    UTKFace."""
     rows = []
     first = read(FIRST / "metrics.json")
     for source, task, name, title, goal in GOALS:
@@ -59,11 +61,21 @@ def headline_table() -> str:
                 format_interval(name, figure),
                 f"{figure['n']:,}",
                 goal or "–",
+                cell(read(LARGE / source / "metrics.json"), task, name, interval=False),
                 cell(first, task, name, interval=False) if source == "utkface" else "–",
             )
         )
     return table(
-        ("test split", "default", "95 % interval", "n", "goal", "first model (UTKFace alone, mirrored too)"), rows
+        (
+            "test split",
+            "default",
+            "95 % interval",
+            "n",
+            "goal",
+            "large (mirrored too)",
+            "first model (UTKFace alone, mirrored too)",
+        ),
+        rows,
     )
 
 
@@ -155,10 +167,7 @@ def results_page() -> str:
         history_table(FOLDER / "history.csv"),
         "The second run, from the first one's weights:",
         history_table(FOLDER / "history-continued.csv"),
-        "The third run, from the second one's weights, with a teacher; before it, the teacher's own:",
-        history_table(FOLDER / "history-teacher.csv"),
-        history_table(FOLDER / "history-taught.csv"),
-        "![Curves of the third run](curves-taught.png)",
+        "![Curves of the second run](curves-continued.png)",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -135,9 +135,10 @@ def results_page() -> str:
         "## The runs",
         runs_table([read(FOLDER / system / "metrics.json") for system in SYSTEMS]),
         commands(),
-        "All have a stem of stride 2 (the source does not say its own), bf16, on two cores. Epoch and calibration were "
-        "chosen on validation. Each folder holds `predictions.parquet` (one row a test face), from which "
-        "`mien evaluate` makes the figures again:",
+        "Model A has a stem of stride 1 (the source does not say its own) and was trained on an H100 GPU. Model B and "
+        "the soft mixture go on from an earlier model A (a stem of stride 2, 26 epochs) and were trained on two "
+        "cores. All compute in bf16; epoch and calibration were chosen on validation. Each folder holds "
+        "`predictions.parquet` (one row a test face), from which `mien evaluate` makes the figures again:",
         "```bash\nmien evaluate docs/results/grayscale48/multitask/predictions.parquet --out report\n"
         "mien evaluate docs/results/grayscale48/two-stage-age/predictions.parquet --out report\n```",
         "![Classes of the data](classes.png)",

@@ -65,6 +65,7 @@ def results_page() -> str:
         "state: on faces of your own, take them as too narrow.",
         f"Seed {training['seed']}, commit `{training['commit']}`. Commands:",
         "```text\n" + "\n".join((*training_commands(training), fairface["command"])) + "\n```",
+        "The first run's recipe is `open-first` now; [what was tried](tried.md).",
         "## Calibration and abstention",
         calibration_table({"FairFace": fairface, "UTKFace": read(FOLDER / "utkface" / "metrics.json")}),
         "## Groups",

@@ -26,6 +26,8 @@ FOLDERS = (
     "first-model",
     "default/utkface",
     "default/fairface",
+    "large/utkface",
+    "large/fairface",
     "open/fairface",
     "open/utkface",
     "grayscale48/multitask",
@@ -75,6 +77,7 @@ def test_the_figures_follow_from_the_columns_alone(folder: str) -> None:
 NAMED = (
     "first-model",
     "default/utkface",
+    "large/utkface",
     "open/utkface",
     "grayscale48/two-stage-age",
     "grayscale48/soft-age",
@@ -99,7 +102,7 @@ def test_both_models_answer_the_same_test_faces() -> None:
     assert set(faces[0]) == set(faces[1])
 
 
-@pytest.mark.parametrize("name", ["default", "open"])
+@pytest.mark.parametrize("name", ["default", "large", "open"])
 def test_the_bundle_is_the_model_that_was_measured(name: str) -> None:
     bundle = load_bundle(name)
     tested = bundle.metadata.metrics
@@ -115,10 +118,11 @@ def test_the_bundle_is_the_model_that_was_measured(name: str) -> None:
 
 
 def test_what_the_package_brings() -> None:
-    assert bundled_names() == ["default", "default-int8", "open"]
+    assert bundled_names() == ["default", "default-int8", "large", "open"]
     assert load_bundle().metadata.name in ("default", "default-int8")
     sizes = {name: (ASSETS / f"{name}.onnx").stat().st_size for name in bundled_names()}
     assert sizes["default"] < 16_000_000
+    assert sizes["large"] < 16_000_000
     assert max(sizes["default-int8"], sizes["open"]) <= 6_000_000
     assert set(load_bundle("default-int8").metadata.licences) >= {"utkface", "fairface"}
     # What may be used commercially was trained on nothing that forbids it.
@@ -128,7 +132,14 @@ def test_what_the_package_brings() -> None:
 
 def test_the_pages_say_what_the_result_files_say(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
-    from benchmarks import default_page, first_model_page, grayscale48_page, open_page, ordinal_uncertainty_page
+    from benchmarks import (
+        default_page,
+        first_model_page,
+        grayscale48_page,
+        large_page,
+        open_page,
+        ordinal_uncertainty_page,
+    )
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert default_page.with_figures(readme) == readme
@@ -137,6 +148,7 @@ def test_the_pages_say_what_the_result_files_say(monkeypatch: pytest.MonkeyPatch
     assert grayscale48_page.results_page() == (RESULTS / "grayscale48" / "README.md").read_text(encoding="utf-8")
     page = ordinal_uncertainty_page.results_page()
     assert page == (RESULTS / "ordinal-uncertainty" / "README.md").read_text(encoding="utf-8")
+    assert large_page.results_page() == (RESULTS / "large" / "README.md").read_text(encoding="utf-8")
     assert open_page.results_page() == (RESULTS / "open" / "README.md").read_text(encoding="utf-8")
 
 

@@ -40,7 +40,7 @@ def predict(
         typer.Option(
             "--model",
             "-m",
-            help="Model bundle: a file (.onnx), or default, default-int8 or open.  [dim]default: mien's own[/dim]",
+            help="Model bundle: a file (.onnx), or default, default-int8, large, open.  [dim]default: mien's own[/dim]",
         ),
     ] = None,
     tasks: Annotated[
