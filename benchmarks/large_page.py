@@ -54,6 +54,8 @@ def results_page() -> str:
         "```bash\nmien evaluate docs/results/large/utkface/predictions.parquet --out report\n```",
         "## Accuracy",
         headline_table(),
+        "More often right is not always right: the portrait of the front page (a woman) it takes for a man, at 76 %, "
+        "where the default and the open model do not.",
         f"Seed {training['seed']}, commit `{training['commit']}`. Commands:",
         "```text\n" + "\n".join((*training_commands(training), utkface["command"])) + "\n```",
         "## Age intervals",
