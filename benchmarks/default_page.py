@@ -18,6 +18,7 @@ from benchmarks.result_tables import (
     calibration_table,
     cell,
     coverage_table,
+    headline_rows,
     history_table,
     peer_table,
     read,
@@ -26,7 +27,6 @@ from benchmarks.result_tables import (
     training_commands,
     worst_groups,
 )
-from mien.evaluation.wording import format_interval, format_number
 from mien.files import write_text
 
 FOLDER = REPOSITORY / "docs" / "results" / "default"
@@ -45,26 +45,23 @@ GOALS = (
     ("fairface", "ethnicity", "accuracy", "ethnicity accuracy (5 classes)", ""),
     ("fairface", "race7", "accuracy", "race accuracy (7 classes)", ">= 65 %"),
 )
+#: The headlines without their goals, under the name of their test set.
+FIGURES = [(source, task, name, f"{SETS[source]}: {title}") for source, task, name, title, _ in GOALS]
 
 
 def headline_table() -> str:
     """Both test sets: the default model beside the goals, the large one, and the first one on the same faces of
     UTKFace."""
-    rows = []
     first = read(FIRST / "metrics.json")
-    for source, task, name, title, goal in GOALS:
-        figure = read(FOLDER / source / "metrics.json")["tasks"][task][name]
-        rows.append(
-            (
-                f"{SETS[source]}: {title}",
-                f"**{format_number(name, figure['value'])}**",
-                format_interval(name, figure),
-                f"{figure['n']:,}",
-                goal or "–",
-                cell(read(LARGE / source / "metrics.json"), task, name, interval=False),
-                cell(first, task, name, interval=False) if source == "utkface" else "–",
-            )
+    rows = [
+        (
+            *row,
+            goal or "–",
+            cell(read(LARGE / source / "metrics.json"), task, name, interval=False),
+            cell(first, task, name, interval=False) if source == "utkface" else "–",
         )
+        for row, (source, task, name, _, goal) in zip(headline_rows(FOLDER, FIGURES), GOALS, strict=True)
+    ]
     return table(
         (
             "test split",
@@ -168,6 +165,8 @@ def results_page() -> str:
         "The second run, from the first one's weights:",
         history_table(FOLDER / "history-continued.csv"),
         "![Curves of the second run](curves-continued.png)",
+        "The taught run, which was not released:",
+        history_table(FOLDER / "history-taught.csv"),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -6,7 +6,7 @@ measured all bundles. Out: docs/results/large/README.md. A test checks that it i
 
 from __future__ import annotations
 
-from benchmarks.default_page import GOALS
+from benchmarks.default_page import FIGURES, GOALS
 from benchmarks.facts import REPOSITORY, run_benchmark
 from benchmarks.result_tables import (
     SETS,
@@ -14,12 +14,12 @@ from benchmarks.result_tables import (
     calibration_table,
     cell,
     coverage_table,
+    headline_rows,
     history_table,
     read,
     table,
     training_commands,
 )
-from mien.evaluation.wording import format_interval, format_number
 from mien.files import write_text
 
 FOLDER = REPOSITORY / "docs" / "results" / "large"
@@ -28,13 +28,10 @@ DEFAULT = REPOSITORY / "docs" / "results" / "default"
 
 def headline_table() -> str:
     """Both test sets, beside the default model on the same faces."""
-    rows = []
-    for source, task, name, title, goal in GOALS:
-        figure = read(FOLDER / source / "metrics.json")["tasks"][task][name]
-        default = cell(read(DEFAULT / source / "metrics.json"), task, name, interval=False)
-        value = f"**{format_number(name, figure['value'])}**"
-        counts = (f"{figure['n']:,}", goal or "–", default)
-        rows.append((f"{SETS[source]}: {title}", value, format_interval(name, figure), *counts))
+    rows = [
+        (*row, goal or "–", cell(read(DEFAULT / source / "metrics.json"), task, name, interval=False))
+        for row, (source, task, name, _, goal) in zip(headline_rows(FOLDER, FIGURES), GOALS, strict=True)
+    ]
     return table(("test split", "large", "95 % interval", "n", "goal", "default"), rows)
 
 

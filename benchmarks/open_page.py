@@ -11,6 +11,7 @@ from benchmarks.result_tables import (
     bench_table,
     calibration_table,
     cell,
+    headline_rows,
     history_table,
     read,
     robustness_table,
@@ -18,7 +19,6 @@ from benchmarks.result_tables import (
     training_commands,
     worst_groups,
 )
-from mien.evaluation.wording import format_interval, format_number
 from mien.files import write_text
 
 FOLDER = REPOSITORY / "docs" / "results" / "open"
@@ -38,12 +38,10 @@ FIGURES = (
 
 def headline_table() -> str:
     """Both test sets, beside the default model, which was trained on faces of both."""
-    rows = []
-    for source, task, name, title in FIGURES:
-        figure = read(FOLDER / source / "metrics.json")["tasks"][task][name]
-        default = cell(read(DEFAULT / source / "metrics.json"), task, name, interval=False)
-        value = f"**{format_number(name, figure['value'])}**"
-        rows.append((title, value, format_interval(name, figure), f"{figure['n']:,}", default))
+    rows = [
+        (*row, cell(read(DEFAULT / source / "metrics.json"), task, name, interval=False))
+        for row, (source, task, name, _) in zip(headline_rows(FOLDER, FIGURES), FIGURES, strict=True)
+    ]
     return table(("test split", "open", "95 % interval", "n", "default (trained on both)"), rows)
 
 

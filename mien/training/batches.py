@@ -20,7 +20,7 @@ from mien.labels import Task
 Batch = dict[str, Tensor]
 #: The batch's entry that says which data set each face is from; a reserved name, so no task has it.
 SOURCE = "source"
-#: Processes that read batches ahead where a GPU trains: it waits for one alone (a batch is read in milliseconds).
+#: Processes that read batches ahead where a GPU trains, which would wait for each batch otherwise.
 GPU_WORKERS = 2
 
 

@@ -83,17 +83,17 @@ class AttributeTraining(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         generator = torch.Generator().manual_seed(step_seed(self.recipe.seed + 1, self.global_step))
-        size = self.recipe.size_at(self.current_epoch)
+        size, lesson = self.recipe.size_at(self.current_epoch), self.recipe.distillation
         largest = size if self._teachers is None else max(size, self._teachers.size)
         with torch.autocast(self.device.type, enabled=False):
             images = augment_batch(batch, self.recipe, self._minority, largest, generator)
-            if self.recipe.distillation is not None and self.recipe.distillation.mixed:
-                images, batch = mix_faces(images, batch, self.tasks, self.recipe.distillation.mixed, generator)
+            if lesson is not None:
+                images, batch = mix_faces(images, batch, self.tasks, lesson.mixed, generator)
             crops = resize(images, size).contiguous(memory_format=torch.channels_last)
         logits = self.network(crops)
         losses = self.task_losses(logits, batch)
-        if self._teachers is not None and self.recipe.distillation is not None:
-            losses = self._with_teachers(losses, logits, self._teachers.probabilities(images))
+        if lesson is not None and self._teachers is not None:
+            losses = self._with_teachers(losses, logits, self._teachers.probabilities(images), lesson.weight)
         total = self.weighting({name: value for name, value in losses.items() if self._trains(name)})
         self._remember({"train/loss": total, **{f"train/loss_{name}": value for name, value in losses.items()}})
         return total
@@ -107,10 +107,9 @@ class AttributeTraining(pl.LightningModule):
         return losses
 
     def _with_teachers(
-        self, losses: dict[str, Tensor], logits: dict[str, Tensor], answers: dict[str, Tensor]
+        self, losses: dict[str, Tensor], logits: dict[str, Tensor], answers: dict[str, Tensor], weight: float
     ) -> dict[str, Tensor]:
-        """The losses a task, those of the labels and those of the teachers' answers by the recipe's weight."""
-        weight = self.recipe.distillation.weight if self.recipe.distillation is not None else 0.0
+        """The losses a task: of the labels, and, as the share ``weight``, of the teachers' answers."""
         soft = {name: self.network.soft_losses(logits, name, answer).mean() for name, answer in answers.items()}
         return {
             name: (1 - weight) * value + weight * soft[name] if name in soft else value

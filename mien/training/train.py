@@ -64,7 +64,7 @@ def train(
 
     Raises:
         UsageError: ``out`` holds a run already (and ``resume`` is not set), or one with another recipe or other data;
-            a task that the data does not have.
+            a task that the data does not have; teachers that do not go with the recipe.
         MienError: the data cannot be read.
     """
     checkpoint = _prepare_folder(recipe, out, resume)

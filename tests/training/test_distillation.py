@@ -81,7 +81,7 @@ def test_a_weight_of_one_leaves_the_labels_out(finished: Path, data: Path) -> No
     answers = teachers.probabilities(images)
     logits = module.network(images)
     labels = {task: torch.tensor(1e6) for task in ("age", "gender", "ethnicity")}
-    losses = module._with_teachers(labels, logits, answers)
+    losses = module._with_teachers(labels, logits, answers, 1.0)
     # The student is the teacher: what is left is the entropy of its own answers.
     entropy = -(answers["gender"] * answers["gender"].log()).sum(dim=1).mean()
     assert losses["gender"].item() == pytest.approx(entropy.item(), rel=1e-4)
