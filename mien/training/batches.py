@@ -49,8 +49,7 @@ class BatchOrder(Sampler[NDArray[np.int64]]):
     """Row numbers of each batch. Shuffled anew each epoch when ``seed`` is given, else in order; with ``chances`` (one
     a row, any sum) drawn with replacement, ``draws`` of them (by default as many as there are rows).
 
-    With several processes each takes every n-th batch, all the same number of them. A shuffled last batch that is too
-    small for batch statistics (fewer than half) is left out.
+    A shuffled last batch that is too small for batch statistics (fewer than half) is left out.
     """
 
     def __init__(
@@ -61,13 +60,11 @@ class BatchOrder(Sampler[NDArray[np.int64]]):
         seed: int | None,
         chances: NDArray[np.float64] | None = None,
         draws: int | None = None,
-        rank: int = 0,
-        world: int = 1,
     ) -> None:
         self._chances = None if chances is None else chances / chances.sum()
         self._rows, self._batch_size, self._seed = rows, batch_size, seed
         self._draws = len(rows) if draws is None or chances is None else draws
-        self._rank, self._world, self._epoch = rank, world, 0
+        self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Called by the trainer before each epoch."""
@@ -75,8 +72,7 @@ class BatchOrder(Sampler[NDArray[np.int64]]):
 
     def __len__(self) -> int:
         whole, rest = divmod(self._draws, self._batch_size)
-        batches = whole + (rest > 0 if self._seed is None or whole == 0 else rest * 2 >= self._batch_size)
-        return max(batches // self._world, 1)
+        return whole + (rest > 0 if self._seed is None or whole == 0 else rest * 2 >= self._batch_size)
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
         rows = self._rows
@@ -85,8 +81,7 @@ class BatchOrder(Sampler[NDArray[np.int64]]):
             drawn = self._chances is not None
             rows = random.choice(rows, self._draws, p=self._chances) if drawn else random.permutation(rows)
         for index in range(len(self)):
-            start = (index * self._world + self._rank) * self._batch_size
-            yield rows[start : start + self._batch_size]
+            yield rows[index * self._batch_size : (index + 1) * self._batch_size]
 
 
 def batch_loader(dataset: FaceBatches, order: BatchOrder) -> DataLoader[Batch]:

@@ -135,7 +135,7 @@ class AttributeTraining(pl.LightningModule):
             self._check_finite()
             self.last_figures = validation_figures(self.tasks, self._seen, self._sources)
             for name, value in self.last_figures.items():
-                self.log(name, value, sync_dist=True)
+                self.log(name, value)
         self._seen.clear()
 
     def _check_finite(self) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -78,18 +76,8 @@ def train(
     # What is augmented further may depend on a label that is not trained.
     labels = {task.name: task for task in (*tasks, *((minority[0],) if minority else ()))}
     faces = FaceBatches(dataset, tuple(labels.values()))
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    train_rows, val_rows = dataset.rows("train"), dataset.rows("val")
-    order = BatchOrder(
-        train_rows,
-        recipe.batch_size,
-        seed=recipe.seed,
-        chances=drawing_chances(recipe, dataset, known, train_rows),
-        draws=draws_an_epoch(recipe.sampler, len(train_rows)),
-        rank=rank,
-        world=world,
-    )
-    val_order = BatchOrder(val_rows, VALIDATION_BATCH, seed=None, rank=rank, world=world)
+    order = _training_order(recipe, dataset, known)
+    val_order = BatchOrder(dataset.rows("val"), VALIDATION_BATCH, seed=None)
     quieten_lightning()
     pretrained = None if start_from is None else False
     taught_by, lessons = load_teachers(teachers, tasks, dataset, fold)
@@ -105,23 +93,20 @@ def train(
     _check_teaching(module, taught_by)
     origin = None if start_from is None else start_from_run(module.network, start_from, dataset, fold)
     _check_same_start(out, origin, lessons)
-    _fit_scales(module, dataset, train_rows)
+    _fit_scales(module, dataset)
     if not torch.cuda.is_available():
         speed_up_convolutions(module.network)
         keep_freed_memory()
     # Only now: what fails above leaves no run that a corrected command would have to go on with.
-    with _held(out):
+    with locked_folder(out):
         run_folder.write_start(out, recipe, tasks)
-        write_augmented_page(out / "augmented.png", faces, train_rows, recipe, minority)
+        write_augmented_page(out / "augmented.png", faces, dataset.rows("train"), recipe, minority)
         history = History(out)
         trainer = make_trainer(recipe, out, [history, *callbacks])
         started = time.time()
-        info = _describe(recipe, dataset, tasks, module, fold, {"train": len(train_rows), "val": len(val_rows)})
-        info |= {"started_from": origin, "teachers": lessons}
+        info = {**_describe(recipe, dataset, module, fold), "started_from": origin, "teachers": lessons}
         run_folder.write_info(out, {**info, "finished": False})
-        console.print(
-            _opening_sentence(recipe, tasks, info, len(train_rows), len(val_rows), trainer.precision, checkpoint)
-        )
+        console.print(_opening_sentence(recipe, info, trainer.precision, checkpoint))
         trainer.fit(
             module,
             batch_loader(faces, order),
@@ -132,10 +117,16 @@ def train(
         return _finish(out, info, history, trainer, time.time() - started)
 
 
-def _held(out: Path) -> AbstractContextManager[None]:
-    """The run folder's lock; of several processes of one training, the first one holds it."""
-    rank = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", 0)))
-    return locked_folder(out) if rank == 0 else nullcontext()
+def _training_order(recipe: Recipe, dataset: PreparedDataset, known: Sequence[Task]) -> BatchOrder:
+    """The training rows in the order in which the recipe draws them; ``known``: the tasks that it may balance by."""
+    rows = dataset.rows("train")
+    return BatchOrder(
+        rows,
+        recipe.batch_size,
+        seed=recipe.seed,
+        chances=drawing_chances(recipe, dataset, known, rows),
+        draws=draws_an_epoch(recipe.sampler, len(rows)),
+    )
 
 
 def bin_tasks(recipe: Recipe, dataset: PreparedDataset) -> tuple[Task, ...]:
@@ -162,8 +153,9 @@ def equal_count_edges(levels: NDArray[np.floating], count: int) -> list[int]:
     return sorted({int(np.ceil(known[place])) for place in places if place < len(known) and known[place] > known[0]})
 
 
-def _fit_scales(module: AttributeTraining, dataset: PreparedDataset, rows: NDArray[np.int64]) -> None:
+def _fit_scales(module: AttributeTraining, dataset: PreparedDataset) -> None:
     """Let regressors count in the spread of the training labels; a checkpoint brings its own."""
+    rows = dataset.rows("train")
     for task in module.tasks:
         head = module.network.head(task.name)
         if isinstance(head, TwoStageHead):
@@ -225,20 +217,15 @@ def _check_same_start(out: Path, origin: dict[str, Any] | None, lessons: Sequenc
 
 
 def _describe(
-    recipe: Recipe,
-    dataset: PreparedDataset,
-    tasks: tuple[Task, ...],
-    module: AttributeTraining,
-    fold: int | None,
-    splits: dict[str, int],
+    recipe: Recipe, dataset: PreparedDataset, module: AttributeTraining, fold: int | None
 ) -> dict[str, Any]:
     return {
         "name": recipe.name,
         "seed": recipe.seed,
         "command": command_text(),
         "commit": source_commit(),
-        "tasks": [task.name for task in tasks],
-        "splits": splits,
+        "tasks": [task.name for task in module.tasks],
+        "splits": {split: len(dataset.rows(split)) for split in ("train", "val")},
         "fold": fold,
         "data": dataset.info,
         "backbone_weights": module.network.weights_from,
@@ -253,21 +240,13 @@ def _describe(
     }
 
 
-def _opening_sentence(
-    recipe: Recipe,
-    tasks: tuple[Task, ...],
-    info: dict[str, Any],
-    train: int,
-    val: int,
-    precision: Any,
-    checkpoint: Path | None,
-) -> str:
+def _opening_sentence(recipe: Recipe, info: dict[str, Any], precision: Any, checkpoint: Path | None) -> str:
     origin = f"run {info['started_from']['run']}" if info["started_from"] else info["backbone_weights"]
     start = "resuming" if checkpoint else f"weights from {origin}"
-    names = ", ".join(task.name for task in tasks)
+    faces = f"{info['splits']['train']:,} faces to train on, {info['splits']['val']:,} to validate"
     return (
-        f"{recipe.name}: {recipe.model.backbone} ({start}), {names}; {train:,} faces to train on, {val:,} to validate; "
-        f"{recipe.epochs} epochs, {precision}, {torch.get_num_threads()} thread(s)"
+        f"{recipe.name}: {recipe.model.backbone} ({start}), {', '.join(info['tasks'])}; {faces}; "
+        f"{recipe.epochs} epochs, {precision}, {info['threads']} thread(s)"
     )
 
 

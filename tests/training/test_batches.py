@@ -71,16 +71,6 @@ def test_without_a_seed_all_faces_in_order(n: int) -> None:
     assert flat(epoch(order, 0)) == flat(epoch(order, 4)) == ROWS[:n].tolist()
 
 
-def test_processes_share_an_epoch_without_overlap() -> None:
-    ranks = [BatchOrder(ROWS, 16, seed=1, rank=rank, world=3) for rank in range(3)]
-    parts = [epoch(order, 2) for order in ranks]
-    assert [len(part) for part in parts] == [2, 2, 2]
-    seen = flat(flat(parts))
-    assert len(set(seen)) == len(seen) == 96
-    single = epoch(BatchOrder(ROWS, 16, seed=1), 2)
-    assert [parts[index % 3][index // 3] for index in range(6)] == single
-
-
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory: pytest.TempPathFactory) -> FaceBatches:
     dataset = open_dataset(write_prepared(tmp_path_factory.mktemp("batches") / "data", n=30, size=8))
