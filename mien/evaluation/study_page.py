@@ -21,7 +21,8 @@ def table_text(study: Json) -> str:
         parts.append(f"**Unfinished: {done} of {planned} runs.**")
     parts += ["\n".join(table_rows(study)), _key(study)]
     parts.append("\n".join(f"- {sentence}" for sentence in study["conclusions"]))
-    parts.append("Arm by arm:\n\n" + "\n".join(f"- {figure['sentence']}" for figure in study["figures"]))
+    if len(study["arms"]) > 1:
+        parts.append("Arm by arm:\n\n" + "\n".join(f"- {figure['sentence']}" for figure in study["figures"]))
     if weights := learned_weights(study):
         parts.append("\n".join(_weight_rows(weights)))
     parts.append(_provenance(study))
@@ -29,12 +30,13 @@ def table_text(study: Json) -> str:
 
 
 def table_rows(study: Json) -> list[str]:
-    """The lines of a study's Markdown table: every arm's figures and its difference to the reference."""
-    measures = study["measures"]
+    """The lines of a study's Markdown table: every arm's figures and, with several arms, its difference to the
+    reference."""
+    measures, compared = study["measures"], len(study["arms"]) > 1
     head = ["arm", "runs", "parameters", "minutes a run"]
     for measure in measures:
         arrow = "↓" if MEASURES[measure.partition(".")[2]].better == "lower" else "↑"
-        head += [f"{measure_title(measure)} {arrow}", "difference"]
+        head += [f"{measure_title(measure)} {arrow}", *(["difference"] if compared else [])]
     rows = [_line(head), _line(["---"] * len(head))]
     found = {(figure["arm"], figure["measure"]): figure for figure in study["figures"]}
     for arm in study["arms"]:
@@ -44,7 +46,8 @@ def table_rows(study: Json) -> list[str]:
         minutes = np.mean([run["training_seconds"] for run in runs]) / 60
         cells = [arm, str(len(runs)), f"{runs[0]['parameters'] / 1e6:.2f} M", f"{minutes:.1f}"]
         for measure in measures:
-            cells += _cells(found.get((arm, measure)))
+            figure = found.get((arm, measure))
+            cells += _cells(figure) if compared else [_with_interval(figure)]
         rows.append(_line(cells))
     return rows
 
@@ -53,14 +56,27 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def _mean(figure: Json) -> str:
+    """Mean ± deviation."""
+    measure, mean = figure["measure"], number(figure["measure"], figure["mean"])
+    if figure["deviation"] is None:
+        return mean
+    return mean.removesuffix(" %") + " ± " + number(measure, figure["deviation"])
+
+
+def _with_interval(figure: Json | None) -> str:
+    """Mean ± deviation (the mean's interval over the faces)."""
+    if figure is None:
+        return "–"
+    ends = [number(figure["measure"], figure[end]) for end in ("mean_low", "mean_high") if figure[end] is not None]
+    return f"{_mean(figure)} ({' to '.join(ends)})" if ends else _mean(figure)
+
+
 def _cells(figure: Json | None) -> list[str]:
     """Mean ± deviation, and the difference with its interval; bold where it is believed."""
     if figure is None:
         return ["–", "–"]
-    measure = figure["measure"]
-    mean = number(measure, figure["mean"])
-    if figure["deviation"] is not None:
-        mean = mean.removesuffix(" %") + " ± " + number(measure, figure["deviation"])
+    measure, mean = figure["measure"], _mean(figure)
     if figure["verdict"] == "reference":
         return [mean, "reference"]
     if figure["difference"] is None or figure["low"] is None:
@@ -71,6 +87,9 @@ def _cells(figure: Json | None) -> list[str]:
 
 
 def _key(study: Json) -> str:
+    if len(study["arms"]) == 1:
+        over = "folds" if study["folds"] else "seeds"
+        return f"Mean ± standard deviation over the {over}, and the mean's 95 % interval over the faces."
     return (
         f"Mean ± standard deviation over runs; difference to {study['reference']} with its 95 % interval over the "
         "faces, in points where the figure is in per cent. Bold: the interval excludes 0 and the difference is larger "

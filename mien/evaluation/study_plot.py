@@ -22,12 +22,15 @@ KEY = (
     "Dot: mean over runs; ticks: runs; line: 95 % interval, over faces, of the difference to {} (dashed); band: what "
     "seeds explain.\nGreen: better, orange: worse, blue: not told apart."
 )
+#: The same where a study has one arm.
+KEY_ALONE = "Dot: mean over runs; ticks: runs; line: the mean's 95 % interval, over faces."
 
 
 @styled
 def study_plot(study: Json) -> Figure:
     """Each arm's mean and single runs; the whisker is the 95 % interval of its difference to the reference, drawn from
-    the reference's line, and the band what seeds alone explain. A last panel holds the learned loss weights."""
+    the reference's line, and the band what seeds alone explain. An only arm has the interval of its mean instead. A
+    last panel holds the learned loss weights."""
     arms = [arm for arm in study["arms"] if any(run["arm"] == arm for run in study["runs"])]
     weights = learned_weights(study)
     measures = [measure for measure in study["measures"] if any(f["measure"] == measure for f in study["figures"])]
@@ -46,7 +49,8 @@ def study_plot(study: Json) -> Figure:
         _name_arms(axes[len(measures)], learning, shown=True)
     for panel in axes[panels:]:
         panel.set_visible(False)
-    figure.supxlabel(KEY.format(study["reference"]), fontsize=9, color=GREY, x=0.01, ha="left")
+    key = KEY.format(study["reference"]) if len(study["arms"]) > 1 else KEY_ALONE
+    figure.supxlabel(key, fontsize=9, color=GREY, x=0.01, ha="left")
     return figure
 
 
@@ -63,7 +67,7 @@ def _measure_panel(axes: Axes, study: Json, arms: Sequence[str], measure: str) -
     found = {figure["arm"]: figure for figure in study["figures"] if figure["measure"] == measure}
     base = found.get(study["reference"])
     margins = [figure["seed_margin"] for figure in found.values() if figure["seed_margin"] is not None]
-    if base is not None:
+    if base is not None and len(arms) > 1:
         axes.axvline(base["mean"] * scale, ls="--", lw=1.2, color=GREY, zorder=1)
         if margins:
             ends = [(base["mean"] + sign * max(margins)) * scale for sign in (-1, 1)]
@@ -80,6 +84,8 @@ def _measure_panel(axes: Axes, study: Json, arms: Sequence[str], measure: str) -
         if base is not None and figure["low"] is not None:
             ends = [(figure["mean"] - figure["difference"] + figure[end]) * scale for end in ("low", "high")]
             axes.plot(ends, [place, place], color=colour, lw=2)
+        elif len(arms) == 1 and figure["mean_low"] is not None:
+            axes.plot([figure[end] * scale for end in ("mean_low", "mean_high")], [place, place], color=colour, lw=2)
         singles = [run["values"][measure] * scale for run in study["runs"] if run["arm"] == arm]
         axes.plot(singles, [place] * len(singles), "|", color=colour, ms=9, mew=1.2)
         axes.plot(figure["mean"] * scale, place, "o", color=colour, ms=7)

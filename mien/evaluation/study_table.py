@@ -39,14 +39,16 @@ class MeasuredRun:
 
 @dataclass(frozen=True, kw_only=True)
 class ArmFigure:
-    """One measure of one arm: mean and standard deviation over runs; the difference to the reference (mean over the
-    runs that both have) with its 95 % interval over faces; ``seed_margin``: what seeds alone bring about in 95 % of
-    cases. What cannot be said is None."""
+    """One measure of one arm: mean over runs with its 95 % interval over faces, and standard deviation over runs; the
+    difference to the reference (mean over the runs that both have) with its 95 % interval over faces; ``seed_margin``:
+    what seeds alone bring about in 95 % of cases. What cannot be said is None."""
 
     arm: str
     measure: str
     runs: int
     mean: float
+    mean_low: float | None
+    mean_high: float | None
     deviation: float | None
     difference: float | None
     low: float | None
@@ -157,6 +159,7 @@ def _arm_figure(
     spread: tuple[float, int] | None,
 ) -> ArmFigure:
     singles = np.array([value[0] for value in own.values()])
+    mean_low, mean_high = _interval(np.mean(list(own.values()), axis=0)[1:])
     shared = [] if arm == reference else [cell for cell in own if cell in other]
     difference = np.mean([own[cell] - other[cell] for cell in shared], axis=0) if shared else np.empty(0)
     low, high = _interval(difference[1:])
@@ -169,6 +172,8 @@ def _arm_figure(
         measure=measure,
         runs=len(singles),
         mean=mean,
+        mean_low=mean_low,
+        mean_high=mean_high,
         deviation=float(singles.std(ddof=1)) if len(singles) > 1 else None,
         difference=value,
         low=low,
@@ -264,7 +269,10 @@ def conclusion(figures: Sequence[ArmFigure], measure: str, reference: str) -> st
         return f"{measure_title(measure)}: {reference} has no such figure, so nothing is compared ({said})."
     if len(own) == 1:
         spread = "" if base.deviation is None else f" ± {number(measure, base.deviation)}"
-        return f"{measure_title(measure)}: {reference} {number(measure, base.mean)}{spread} over {base.runs} run(s)."
+        ends = [number(measure, end) for end in (base.mean_low, base.mean_high) if end is not None]
+        interval = f", 95 % interval over the faces {' to '.join(ends)}" if ends else ""
+        said = f"{reference} {number(measure, base.mean)}{spread} over {base.runs} run(s)"
+        return f"{measure_title(measure)}: {said}{interval}."
     parts = []
     for verdict in ("better", "worse", "not told apart"):
         chosen = sorted((f for f in own if f.verdict == verdict), key=lambda figure: figure.difference or 0.0)

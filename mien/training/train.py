@@ -216,9 +216,7 @@ def _check_same_start(out: Path, origin: dict[str, Any] | None, lessons: Sequenc
         raise UsageError(f"{out} was started from other weights: pass the --start-from that it began with, or none.")
 
 
-def _describe(
-    recipe: Recipe, dataset: PreparedDataset, module: AttributeTraining, fold: int | None
-) -> dict[str, Any]:
+def _describe(recipe: Recipe, dataset: PreparedDataset, module: AttributeTraining, fold: int | None) -> dict[str, Any]:
     return {
         "name": recipe.name,
         "seed": recipe.seed,

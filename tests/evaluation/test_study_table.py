@@ -179,7 +179,10 @@ def test_the_conclusion_lists_the_best_first() -> None:
         "worse: c (+1.00, +1.00 to +1.00)."
     )
     assert "nothing is compared" in conclusion(found[1:], "age.mae", "base")
-    assert conclusion(found[:1], "age.mae", "base") == "age MAE: base 5.00 ± 0.00 over 2 run(s)."
+    assert (
+        conclusion(found[:1], "age.mae", "base")
+        == "age MAE: base 5.00 ± 0.00 over 2 run(s), 95 % interval over the faces 5.00 to 5.00."
+    )
 
 
 def test_numbers_are_printed_in_their_unit() -> None:

@@ -269,4 +269,8 @@ def test_folds_of_one_arm_test_every_face_once(tmp_path: Path) -> None:
     (figure,) = (figure for figure in state["figures"] if figure["measure"] == "age.mae")
     values = [run["values"]["age.mae"] for run in state["runs"]]
     assert figure["deviation"] == pytest.approx(pd.Series(values).std(), abs=1e-5)
-    assert "over 3 run(s)" in state["conclusions"][0]
+    assert figure["mean_low"] < figure["mean"] < figure["mean_high"]
+    assert "over 3 run(s), 95 % interval over the faces" in state["conclusions"][0]
+    table = (tmp_path / "out" / "table.md").read_text(encoding="utf-8")
+    assert "difference" not in table
+    assert f"({figure['mean_low']:.2f} to {figure['mean_high']:.2f})" in table
