@@ -77,8 +77,8 @@ def _measure_panel(axes: Axes, study: Json, arms: Sequence[str], measure: str) -
         if figure is None:
             # On a ground of its own, or the reference's line runs through it.
             ground = {"facecolor": axes.get_facecolor(), "edgecolor": "none", "pad": 1.5}
-            side = {"transform": axes.get_yaxis_transform(), "ha": "center", "va": "center"}
-            axes.text(0.5, place, "not trained", color=GREY, bbox=ground, **side)
+            said = axes.text(0.5, place, "not trained", color=GREY, ha="center", va="center", bbox=ground)
+            said.set_transform(axes.get_yaxis_transform())
             continue
         colour = {"better": PALETTE[2], "worse": PALETTE[1], "reference": INK}.get(figure["verdict"], PALETTE[0])
         if base is not None and figure["low"] is not None:
