@@ -52,7 +52,9 @@ def prepare(
     keep_duplicates: Annotated[
         bool, typer.Option("--keep-duplicates", help="Keep copies (always on the same side of a split).")
     ] = False,
-    workers: Annotated[int, typer.Option(help="Threads that decode and crop; 0: one a processor.", min=0, max=256)] = 0,
+    workers: Annotated[
+        int, typer.Option(help="Threads that decode and crop; 0: one a processor, 16 at most.", min=0, max=256)
+    ] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace the prepared data in a non-empty --out.")] = False,
 ) -> None:
     """Audit labelled faces and cache their crops: validate, find copies, split, crop.

@@ -100,10 +100,6 @@ def _check(tuning: Tuning, trials: int) -> dict[str, Any]:
         raise UsageError(f"--trials must be 1 or more, got {trials}.")
     if tuning.pruner not in PRUNERS:
         raise UsageError(f"No pruner {tuning.pruner!r}: expected one of {', '.join(PRUNERS)}.")
-    if torch.cuda.device_count() > 1:
-        raise UsageError(
-            f"mien tune trains on one device, got {torch.cuda.device_count()}: set CUDA_VISIBLE_DEVICES to one."
-        )
     check_space(tuning.space, tuning.recipe)
     dataset = open_dataset(tuning.data, fold=tuning.fold)
     for split in ("train", "val"):
