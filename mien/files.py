@@ -17,12 +17,25 @@ from mien.errors import MienError, UsageError
 LOCK = ".lock"
 
 
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is there; False too for a name that no file can have (`Path.is_file` would raise)."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_folder(path: str | os.PathLike[str]) -> bool:
+    """Whether a folder is there; False too for a name that no folder can have."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` (same suffix); on success it replaces ``path``, on failure it is removed.
 
     >>> with atomic_path(Path("table.csv")) as temporary: _ = temporary.write_text("a,b")  # doctest: +SKIP
     """
+    # A device would be replaced by a file.
+    if os.path.exists(path) and not is_file(path):  # noqa: PTH110
+        raise MienError(f"Cannot write {path}: it is there and is no regular file.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}-", suffix=path.suffix, dir=path.parent)
@@ -63,13 +76,13 @@ def locked_folder(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MienError(f"Cannot make the folder {folder}: {error.strerror}.") from error
-    connection = sqlite3.connect(folder / LOCK, timeout=0, isolation_level=None)
-    try:
-        connection.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
-        connection.close()
-        raise UsageError(f"Cannot lock {folder} ({error}): another mien may be at work there.") from error
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            connection = sqlite3.connect(folder / LOCK, timeout=0, isolation_level=None)
+            stack.callback(connection.close)
+            connection.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            raise UsageError(f"Cannot lock {folder} ({error}): another mien may be at work there.") from error
+        except sqlite3.Error as error:
+            raise UsageError(f"Cannot lock {folder}: {folder / LOCK} is no lock of mien's ({error}).") from error
         yield
-    finally:
-        connection.close()

@@ -22,8 +22,19 @@ Kind = Literal["ordinal", "nominal"]
 #: Names that a declared task may not take: the manifest uses them for something else.
 RESERVED_COLUMNS = frozenset(
     {"name", "path", "member", "source", "source_split", "sha256", "identity", "group", "split", "crop_kind"}
-    | {"status", "model", "box", "score"}
+    | {"status", "model", "box", "score", "line", "row", "crops"}
 )
+#: Levels lie within +- this.
+MOST_LEVEL = 1_000_000
+
+
+def plain_class(text: str) -> str:
+    """A class name as names are compared: any case; spaces, hyphens and underscores alike.
+
+    >>> plain_class(" Latino_Hispanic"), plain_class("latino hispanic")
+    ('latino hispanic', 'latino hispanic')
+    """
+    return re.sub(r"[\s_-]+", " ", text.strip().casefold())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +62,13 @@ class Task:
                 f"A task's name must be lower-case letters, digits and _ and not reserved, got {self.name!r}."
             )
         if self.kind == "nominal":
-            if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes) or not all(self.classes):
+            if len(self.classes) < 2 or len(set(map(plain_class, self.classes))) != len(self.classes):
                 raise UsageError(
-                    f"Nominal task {self.name!r} needs two or more distinct class names, got {self.classes}."
+                    f"Nominal task {self.name!r} needs two or more distinct class names (case, spaces, hyphens and "
+                    f"underscores do not tell names apart), got {self.classes}."
                 )
+            if not all(name and name.isprintable() for name in self.classes):
+                raise UsageError(f"The class names of {self.name!r} must be printable text, got {self.classes}.")
             if self.bins_of and (
                 len(self.starts) != len(self.classes) or list(self.starts) != sorted(set(self.starts))
             ):
@@ -64,6 +78,8 @@ class Task:
                 raise UsageError(
                     f"Ordinal task {self.name!r} needs lowest < highest, got {self.lowest}-{self.highest}."
                 )
+            if max(-self.lowest, self.highest) > MOST_LEVEL:
+                raise UsageError(f"The levels of {self.name!r} must lie within +-{MOST_LEVEL:,}.")
             if self.highest - self.lowest >= 1000:
                 raise UsageError(
                     f"Ordinal task {self.name!r} has more than 1,000 levels: {self.lowest}-{self.highest}."

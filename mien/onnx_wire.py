@@ -10,6 +10,7 @@ numbers from onnx.proto), because the package `onnx` is no part of the base inst
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from itertools import count
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -28,6 +29,11 @@ _NESTED = MappingProxyType(
 )
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14
 _MAX_DEPTH = 50
+#: Models of some thousand nodes have some ten thousand fields; more would only keep the reader busy.
+_MAX_FIELDS = 300_000
+#: Operators without which every face attribute can be computed, and which let a file of a kilobyte run for ever.
+_REFUSED_OPERATORS = frozenset({"Loop", "Scan"})
+_OP_TYPE = 4
 #: Paths of field numbers from a model, and from a value to its tensor type's shape.
 _GRAPH, _GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_VALUE_INFO = (7,), (7, 11), (7, 12), (7, 13)
 _SHAPE_OF_VALUE = (2, 1, 2)
@@ -51,6 +57,9 @@ def read_fields(message: memoryview) -> Iterator[Field]:
     while position < len(message):
         start = position
         key, position = _varint(message, position)
+        # Readers that cut a longer one to 32 bits would see another field.
+        if key >= 1 << 32:
+            raise WireError("a field number is too large")
         number, wire = key >> 3, key & 7
         value: memoryview | int
         if wire == 0:
@@ -95,23 +104,33 @@ def read_properties(model: bytes) -> dict[str, str]:
 
 
 def check_self_contained(model: bytes) -> None:
-    """Raise `WireError` unless the bytes are one model graph none of whose tensors points to another file."""
+    """Raise `WireError` unless the bytes are one model graph, of a size that a model has, without loops and functions,
+    none of whose tensors points to another file."""
+    _check_message(memoryview(model), "model", 0, count())
     if len(_messages(memoryview(model), 7)) != 1:
         raise WireError("expected one graph")
-    _check_tensors(memoryview(model), "model", 0)
 
 
-def _check_tensors(message: memoryview, kind: str, depth: int) -> None:
+def _check_message(message: memoryview, kind: str, depth: int, fields: count[int]) -> None:
+    """Check a message and those within it. ``fields``: counts the fields of the whole model."""
     if depth > _MAX_DEPTH:
         raise WireError("the graph is nested too deeply")
     for field in read_fields(message):
+        if next(fields) >= _MAX_FIELDS:
+            raise WireError(f"it has more than {_MAX_FIELDS:,} fields")
+        if kind == "node" and field.number == _OP_TYPE and isinstance(field.value, memoryview):
+            name = bytes(field.value).decode("utf-8", "replace")
+            if name in _REFUSED_OPERATORS:
+                raise WireError(f"the operator {name} is refused, because it may never end")
         if kind == "tensor" and (
             field.number == _EXTERNAL_DATA or (field.number == _DATA_LOCATION and field.value != 0)
         ):
             raise WireError("a tensor points to an external file; expected one file that holds everything")
         nested = _NESTED[kind].get(field.number)
         if nested is not None and isinstance(field.value, memoryview):
-            _check_tensors(field.value, nested, depth + 1)
+            if nested == "function":
+                raise WireError("it defines functions; expected a plain graph")
+            _check_message(field.value, nested, depth + 1, fields)
 
 
 def keep_outputs(model: bytes, names: Collection[str]) -> bytes:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from mien.cli.options import ClassOffsets, split_names
@@ -160,7 +161,8 @@ def summary_table(metrics: dict[str, Any]) -> Table:
     """The headline figures as a table for the terminal."""
     from mien.evaluation import wording
 
-    table = Table(title=f"{metrics['model'] or 'predictions'} on {metrics['n']:,} faces ({metrics['split']})")
+    model = escape(str(metrics["model"] or "predictions"))
+    table = Table(title=f"{model} on {metrics['n']:,} faces ({metrics['split']})")
     for name in ("attribute", "figure"):
         table.add_column(name)
     for name in ("value", "95 % interval", "n"):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from mien.cli.options import split_names
@@ -77,7 +78,8 @@ def explain(
 def summary_table(numbers: dict[str, Any]) -> Table:
     """The main results as a table for the terminal."""
     layer, errors = numbers["layer"], numbers["misclassified"]
-    table = Table(title=f"{numbers['run']} on {numbers['n']:,} faces ({numbers['split']})", show_header=False)
+    run = escape(str(numbers["run"]))
+    table = Table(title=f"{run} on {numbers['n']:,} faces ({numbers['split']})", show_header=False)
     table.add_column()
     table.add_column(overflow="fold")
     table.add_row("maps", f"layer {layer['name']}, {layer['height']} x {layer['width']}")

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from mien import __version__
 from mien.errors import MienError, MissingExtraError
@@ -102,7 +103,7 @@ def main() -> None:
         if os.environ.get("MIEN_DEBUG"):
             raise
         set_quiet(False)
-        console.print(f"[bold red]error:[/] {_plain(str(error))}", soft_wrap=True)
+        console.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader of our output went away (`mien predict ... | head`): stop quietly, as other tools do.
@@ -119,11 +120,6 @@ def _run() -> None:
         if not extra:
             raise
         raise MissingExtraError(package, extra, "This command") from error
-
-
-def _plain(text: str) -> str:
-    """Text without markup: file names may hold square brackets."""
-    return text.replace("[", r"\[")
 
 
 if __name__ == "__main__":

@@ -160,7 +160,7 @@ def _annotated(
     results: Iterable[ImagePrediction], sources: _Remembered, folder: Path, max_pixels: int
 ) -> Iterator[ImagePrediction]:
     """Pass the results on; write the picture of each that could be read."""
-    from mien.inference.annotate import Annotator
+    from mien.inference.annotate import Annotator, UnwritablePictureError
     from mien.vision.decode import UnreadableImageError, decode_image
 
     annotator = Annotator(folder)
@@ -170,9 +170,12 @@ def _annotated(
             try:
                 image = decode_image(source, max_pixels=max_pixels)
             except UnreadableImageError as error:  # It could be read a moment ago.
-                console.print(f"{result.path} was not annotated: {error}", markup=False)
+                console.print(f"{result.path} was not annotated: {error}", markup=False, soft_wrap=True)
             else:
-                annotator.save(source, image, result)
+                try:
+                    annotator.save(source, image, result)
+                except UnwritablePictureError as error:
+                    console.print(f"{result.path} was not annotated: {error}", markup=False, soft_wrap=True)
         yield result
 
 
@@ -198,5 +201,7 @@ def _summarise(counts: Counter[str], seconds: float, bundle: Bundle) -> None:
     ]
     rate = counts["images"] / seconds if seconds > 0 else 0.0
     console.print(
-        f"{', '.join(parts)} in {seconds:.1f} s ({rate:,.1f} images/s), model {bundle.identifier}", style="dim"
+        f"{', '.join(parts)} in {seconds:.1f} s ({rate:,.1f} images/s), model {bundle.identifier}",
+        style="dim",
+        markup=False,
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from mien.labels import parse_task
@@ -87,7 +88,7 @@ def prepare(
 
 def _print_summary(data: PreparedDataset) -> None:
     info = data.info
-    table = Table(title=f"{data.folder}", title_justify="left", show_header=True, header_style="bold")
+    table = Table(title=escape(str(data.folder)), title_justify="left", show_header=True, header_style="bold")
     table.add_column()
     table.add_column("rows", justify="right")
     table.add_column()

@@ -84,9 +84,12 @@ def read_faces(
             local.detector = FaceDetector() if align else None
         try:
             image = _decode(Path(paths[index])) if images is None else _grey_to_rgb(images[index])
+            return read_face(image, local.detector, crop_size)
         except RowError as error:
             return error
-        return read_face(image, local.detector, crop_size)
+        # One odd image must not cost the other rows.
+        except (cv2.error, MemoryError) as error:
+            return RowError("unreadable", f"it cannot be cropped: {' '.join(str(error).split())[:200]}")
 
     kept, hashes, kinds, thumbnails, rejected = [], [], [], [], []
     results = ordered_map(work, range(len(rows)), workers)

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -79,6 +79,7 @@ class PrepareOptions:
         taken = sorted({name for name in names if name in KNOWN_TASKS or names.count(name) > 1})
         if taken:
             raise UsageError(f"--task declares new tasks, each once; {', '.join(taken)} is known already.")
+        _check_columns(all_tasks(self.declared))
         if not LOWEST_THRESHOLD <= self.near_threshold <= 1:
             raise UsageError(
                 f"--near-duplicates expects a cosine from {LOWEST_THRESHOLD} to 1, got {self.near_threshold}."
@@ -201,11 +202,22 @@ def gather(options: PrepareOptions, tasks: Sequence[Task], raw: Path) -> Gathere
     return Gathered(rows=rows, thumbnails=np.concatenate(thumbnails), rejected=tuple(rejected), n_read=n_read)
 
 
+def _check_columns(tasks: Sequence[Task]) -> None:
+    """Refuse declared tasks whose labels would stand in another task's columns."""
+    named = Counter(column for task in tasks for column in task.columns)
+    twice = sorted(column for column, times in named.items() if times > 1)
+    if twice:
+        raise UsageError(f"Two tasks would have the column {', '.join(twice)}: give one of them another name.")
+
+
 def find_copies(gathered: Gathered, threshold: float) -> Copies:
     """Group the rows by content, by nearness, and by what must stay on one side of a split."""
     rows, n = gathered.rows, len(gathered.rows)
     content = same_content(rows["sha256"].tolist(), gathered.thumbnails)
-    pairs = near_pairs(gathered.thumbnails, min(threshold, SUSPECT_COSINE))
+    # Rows of one content are joined already; searched too, many copies of one photo would be as many pairs squared.
+    first = np.unique(content)
+    found = near_pairs(gathered.thumbnails[first], min(threshold, SUSPECT_COSINE))
+    pairs = replace(found, first=first[found.first], second=first[found.second])
     near, suspects = pairs.above(threshold), suspect_pairs(gathered.thumbnails, pairs, threshold)
     copy_of = components(n, np.r_[content, near.first], np.r_[np.arange(n), near.second])
     # The same user name in two downloads of one data set is the same person: compare by scheme, not by label.

@@ -104,7 +104,7 @@ def describe(
         "seed": options.seed,
         "rows": len(kept),
         "arguments": {
-            "sources": list(options.sources),
+            "sources": [path_text(source) for source in options.sources],
             "split": options.split,
             "split_from": None if options.split_from is None else path_text(options.split_from),
             "crop_size": options.crop_size,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from mien.labels import Task
+from mien.labels import Task, plain_class
 
 #: Cells that mean "not labelled" (compared in lower case, after a class of that name had its chance).
 MISSING = frozenset({"", "none", "nan", "null", "na", "n/a", "<na>"})
@@ -73,9 +73,9 @@ def parse_class(text: str, task: Task) -> str | None:
     >>> parse_class("Latino_Hispanic", RACE7), parse_class("Middle Eastern", RACE7), parse_class(" ", RACE7)
     ('latino_hispanic', 'middle_eastern', None)
     """
-    cell = _plain(text)
+    cell = plain_class(text)
     for name in task.classes:
-        if _plain(name) == cell:
+        if plain_class(name) == cell:
             return name
     if cell in MISSING:
         return None
@@ -96,10 +96,6 @@ def parse_code(text: str, task: Task) -> str:
         meaning = ", ".join(f"{number} ({name})" for number, name in codes.items())
         raise RowError(f"bad_{task.name}", f"expected {meaning}, got {_shown(text)}")
     return codes[cell]
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[\s_-]+", " ", text.strip().casefold())
 
 
 def _shown(text: str) -> str:

@@ -150,6 +150,10 @@ def _overlap(one: Rectangle, other: Rectangle) -> int:
     return max(width, 0) * max(height, 0)
 
 
+class UnwritablePictureError(MienError):
+    """A picture that its format cannot hold; others can be written."""
+
+
 class Annotator:
     """Writes annotated pictures into one folder, each under a name of its own."""
 
@@ -162,7 +166,8 @@ class Annotator:
 
         Raises:
             UsageError: the source lies in the folder itself, where its own picture would replace it.
-            MienError: the picture cannot be written.
+            UnwritablePictureError: the format cannot hold this picture, such as one 70,000 pixels wide.
+            MienError: the folder cannot be written to.
         """
         if Path(source).parent.resolve() == self._folder.resolve():
             raise UsageError(f"Annotated pictures must go to another folder than the images': {self._folder}.")
@@ -170,15 +175,18 @@ class Annotator:
         with atomic_path(target) as temporary:
             try:
                 draw_faces(image, result.faces).save(temporary, quality=92, subsampling=0)
-            except ValueError as error:  # Pillow's word for a picture wider than the format can hold.
-                raise MienError(f"Cannot write {target}: {error}.") from error
+            except (ValueError, OSError) as error:
+                if getattr(error, "errno", None):  # The system's: of the disk, not of this picture.
+                    raise
+                raise UnwritablePictureError(f"Cannot write {target}: {error}.") from error
         return target
 
     def _free_name(self, source: str | os.PathLike[str]) -> str:
         """``photo.jpg``, or ``photo-2.jpg`` when another input of this run took that (case is not told apart)."""
         path = PurePath(as_path_text(source))
         suffix = ".png" if path.suffix.lower() == ".png" else ".jpg"
-        stem = path.stem.replace("\\", "_") or "image"
+        # Escaped bytes make names longer; file systems take 255 bytes.
+        stem = path.stem.replace("\\", "_").encode("utf-8")[:200].decode("utf-8", "ignore") or "image"
         name, number = f"{stem}{suffix}", 1
         while name.casefold() in self._taken:
             number += 1

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from mien.errors import MienError, UsageError
 from mien.inference.bundle import Bundle, find_bundle, load_bundle
+from mien.labels import MOST_LEVEL
 from mien.onnx_wire import read_fields
 from mien.progress import track
 from mien.vision.decode import read_regular_file
@@ -100,7 +101,9 @@ def _describe(file: Path, bundle: Bundle, label: str) -> BenchedModel:
 
 def precision_of(model: bytes) -> str:
     """``int8`` where the graph quantises anything, else ``fp32``; from the bytes of an ONNX file."""
-    operators = {bytes(name).decode() for node in _at(memoryview(model), 7, 1) for name in _at(node, 4)}
+    operators = {
+        bytes(name).decode("utf-8", "replace") for node in _at(memoryview(model), 7, 1) for name in _at(node, 4)
+    }
     return "int8" if operators & _INT8_OPERATORS else "fp32"
 
 
@@ -121,7 +124,7 @@ def _figures(bundle: Bundle) -> dict[str, float]:
     for task in bundle.tasks:
         for name in ("mae", "accuracy"):
             value = _mapping(_mapping(tasks.get(task.name)).get(name)).get("value")
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= MOST_LEVEL:
                 found[f"{task.name} {name}"] = float(value)
     return found
 

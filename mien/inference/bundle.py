@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import MienError
+from mien.files import is_file, is_folder
 from mien.inference.metadata import INPUT_NAME, METADATA_KEY, BundleError, BundleMetadata, read_metadata
 from mien.labels import Task
 from mien.onnx_wire import WireError, check_self_contained, keep_outputs, read_properties
@@ -134,7 +135,7 @@ def load_bundle(path: Path | str | None = None, *, threads: int | None = None) -
         check_self_contained(model)
         properties = read_properties(model)
     except MienError as error:
-        known = "" if path.exists() else f" The package brings {', '.join(bundled_names()) or 'none'}."
+        known = "" if _exists(path) else f" The package brings {', '.join(bundled_names()) or 'none'}."
         raise BundleError(f"Cannot load the model {path}: {error}{known}") from error
     except WireError as error:
         raise BundleError(f"{path} is no model bundle: {error}.") from error
@@ -164,9 +165,13 @@ def find_bundle(path: Path | str | None) -> Path:
     if path is None:
         return default_bundle()
     path = Path(path)
-    if not path.suffix and not path.exists() and str(path) in bundled_names():
+    if not path.suffix and not _exists(path) and str(path) in bundled_names():
         return ASSETS / f"{path}.onnx"
     return path
+
+
+def _exists(path: Path) -> bool:
+    return is_file(path) or is_folder(path)
 
 
 @cache

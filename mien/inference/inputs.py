@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 
 from mien.errors import UsageError
+from mien.files import is_folder
 
 #: File names in folders that count as images, in lower case.
 IMAGE_SUFFIXES = frozenset({
@@ -39,7 +40,7 @@ def expand_inputs(arguments: Sequence[str], *, skip: Path | None = None) -> Iter
     """
     for argument in arguments:
         if argument != "-" and next(_expand(argument, skip), None) is None:
-            what = "holds no image" if Path(argument).is_dir() else "matches no file"
+            what = "holds no image" if is_folder(argument) else "matches no file"
             raise UsageError(f"Expected images, but {argument!r} {what}.")
     return (path for argument in arguments for path in _expand(argument, skip))
 
@@ -47,7 +48,7 @@ def expand_inputs(arguments: Sequence[str], *, skip: Path | None = None) -> Iter
 def _expand(argument: str, skip: Path | None) -> Iterator[str]:
     if argument == "-":
         return paths_from_lines(_standard_input())
-    if Path(argument).is_dir():
+    if is_folder(argument):
         return walk_images(argument, skip)
     if glob.has_magic(argument) and not os.path.lexists(argument):
         return _glob_files(argument)

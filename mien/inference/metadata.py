@@ -7,19 +7,20 @@ with the same classes, so the two cannot drift apart.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from mien.errors import MienError
-from mien.labels import Task, task_from_json
+from mien.labels import MOST_LEVEL, Task, task_from_json
 from mien.vision.align import CROP_RECIPE
 
 METADATA_KEY = "mien"
 FORMAT_VERSION = 1
 #: Name of the graph's only input: uint8, N x 3 x size x size, RGB.
 INPUT_NAME = "crops"
+#: A lower one would divide by next to nothing.
+_LEAST_TEMPERATURE = 0.001
 #: How pixels reach the graph; a bundle that says otherwise is refused.
 PREPROCESSING = {"crop": CROP_RECIPE, "layout": "NCHW", "dtype": "uint8", "colour": "RGB"}
 
@@ -101,6 +102,8 @@ def read_metadata(text: str) -> BundleMetadata:
     """Read and check a bundle's JSON; raises `BundleError` with what was expected and what was got."""
     try:
         value = json.loads(text)
+        # Half of a surrogate pair can be written in JSON, but not printed.
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
         raise BundleError(f"The bundle's metadata is not JSON: {str(error)[:100]}.") from error
     if not isinstance(value, dict) or value.get("format") != "mien-bundle":
@@ -152,14 +155,16 @@ def _calibration(task: Task, value: dict[str, Any]) -> Calibration:
     pairs, shifts = value.get("offsets") or [], value.get("class_offsets") or []
     numbers = [number for key, number in value.items() if key not in ("point", "offsets", "class_offsets")]
     numbers += [*shifts, *(number for pair in pairs for number in pair)]
-    if not all(isinstance(number, (int, float)) and math.isfinite(number) for number in numbers):
-        raise BundleError(f"the calibration of {task.name!r} must be finite numbers, got {value!r}.")
+    if not all(isinstance(number, (int, float)) and abs(number) <= MOST_LEVEL for number in numbers):
+        raise BundleError(f"the calibration of {task.name!r} must be finite numbers within +-{MOST_LEVEL:,}.")
     if task.kind == "nominal":
         nominal = NominalCalibration(**{**value, "class_offsets": tuple(map(float, shifts))})
         if len(nominal.class_offsets) not in (0, len(task.classes)):
             raise BundleError(f"{task.name!r} needs one class offset a class or none, got {len(shifts)}.")
-        if not (nominal.temperature > 0 and 0 <= nominal.abstain_below <= 1):
-            raise BundleError(f"{task.name!r} needs a temperature > 0 and abstain_below in [0, 1], got {value!r}.")
+        if not (nominal.temperature >= _LEAST_TEMPERATURE and 0 <= nominal.abstain_below <= 1):
+            raise BundleError(
+                f"{task.name!r} needs a temperature >= {_LEAST_TEMPERATURE} and abstain_below in [0, 1], got {value!r}."
+            )
         return nominal
     ordinal = OrdinalCalibration(**{**value, "offsets": tuple((int(start), float(offset)) for start, offset in pairs)})
     starts = [start for start, _ in ordinal.offsets]

@@ -18,6 +18,7 @@ from pydantic.dataclasses import dataclass
 
 from mien.errors import UsageError
 from mien.training.model_recipe import CHECKED, BinsRecipe, ModelRecipe, NotNegative, Positive, Share
+from mien.training.yaml_text import is_yaml_file, parse_yaml, read_yaml_file
 
 Range = tuple[float, float]
 
@@ -123,7 +124,7 @@ class SamplerRecipe:
     balance: list[str] = field(default_factory=list)
     power: Annotated[float, Field(gt=0, le=1)] = 1.0
     sources: dict[str, Positive] = field(default_factory=dict)
-    faces: Annotated[int, Field(ge=0)] = 0
+    faces: Annotated[int, Field(ge=0, le=100_000_000)] = 0
 
     @field_validator("balance", mode="before")
     @classmethod
@@ -224,8 +225,8 @@ def load_recipe(name_or_path: str, settings: Iterable[str] = ()) -> Recipe:
     path = Path(name_or_path)
     if name_or_path in recipe_names():
         text = (files("mien") / "recipes" / f"{name_or_path}.yaml").read_text(encoding="utf-8")
-    elif path.suffix in (".yaml", ".yml") and path.is_file():
-        text = path.read_text(encoding="utf-8", errors="replace")
+    elif is_yaml_file(path):
+        text = read_yaml_file(path)
     else:
         raise UsageError(f"No recipe {name_or_path!r}: expected a .yaml file or one of {', '.join(recipe_names())}.")
     return parse_recipe(text, settings, name_or_path)
@@ -244,14 +245,6 @@ def parse_recipe(text: str, settings: Iterable[str] = (), source: str = "recipe"
         raise UsageError(
             f"{source} has {error.error_count()} error(s): " + "; ".join(error_sentences(error)) + "."
         ) from error
-
-
-def parse_yaml(text: str, source: str) -> Any:
-    """What a YAML text holds; `UsageError` where it is none."""
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise UsageError(f"{source} is not YAML: {' '.join(str(error).split())[:200]}.") from error
 
 
 def _apply_setting(tree: dict[str, Any], setting: str) -> None:

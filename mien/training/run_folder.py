@@ -83,7 +83,7 @@ def read_info(folder: Path) -> dict[str, Any]:
         return {}
     try:
         info = json.loads(_read(folder / RUN))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MienError(f"{folder / RUN} is not JSON: {error}.") from error
     if not isinstance(info, dict):
         raise MienError(f"{folder / RUN} must hold a JSON object, got {type(info).__name__}.")
@@ -113,7 +113,7 @@ def load_run(folder: Path) -> Run:
     recipe = read_recipe(folder)
     try:
         tasks = tuple(task_from_json(task) for task in json.loads(_read(folder / TASKS)))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise MienError(f"{folder / TASKS} is not a JSON list of tasks: {error}.") from error
     info = read_info(folder)
     network = build_network(recipe, tasks, pretrained=False)

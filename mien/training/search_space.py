@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.resources import files
 from itertools import pairwise
-from math import isclose
+from math import inf, isclose
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +22,8 @@ from pydantic.dataclasses import dataclass
 
 from mien.errors import UsageError
 from mien.training.model_recipe import CHECKED
-from mien.training.recipe import Recipe, error_sentences, parse_recipe, parse_yaml
+from mien.training.recipe import Recipe, error_sentences, parse_recipe
+from mien.training.yaml_text import is_yaml_file, parse_yaml, read_yaml_file
 
 if TYPE_CHECKING:
     import optuna
@@ -67,12 +68,17 @@ class Parameter:
     def _check_range(self, low: float, high: float) -> None:
         if not low < high:
             raise ValueError(f"low must be below high, got {low} and {high}")
+        if self.whole and max(-low, high) > 2**53:
+            raise ValueError("whole numbers must lie within +-2^53")
         if self.log and (low <= 0 or self.step is not None):
             raise ValueError("log needs a low above 0, and no step")
         if self.step is None:
             return
-        steps = (high - low) / self.step if self.step > 0 else 0
-        if steps < 1 or not isclose(steps, round(steps), rel_tol=1e-9):
+        try:
+            steps = (high - low) / self.step if self.step > 0 else 0.0
+        except OverflowError:
+            steps = inf
+        if not 1 <= steps < inf or not isclose(steps, round(steps), rel_tol=1e-9):
             raise ValueError(f"high must be low plus a whole number of steps, got {low}, {high} and {self.step}")
 
     @property
@@ -127,13 +133,16 @@ def setting_text(value: Any) -> str:
     """
     if isinstance(value, str) and value == value.strip() and "\n" not in value and _reads_as_itself(value):
         return value
-    return json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except TypeError as error:
+        raise ValueError(f"the keys of a setting must be text: {error}") from error
 
 
 def _reads_as_itself(text: str) -> bool:
     try:
-        return bool(yaml.safe_load(text) == text)
-    except (yaml.YAMLError, ValueError):
+        return bool(parse_yaml(text, "A choice") == text)
+    except UsageError:
         return False
 
 
@@ -151,8 +160,8 @@ def load_space(name_or_path: str) -> SearchSpace:
     path = Path(name_or_path)
     if name_or_path in space_names():
         text = (files("mien") / "recipes" / "spaces" / f"{name_or_path}.yaml").read_text(encoding="utf-8")
-    elif path.suffix in (".yaml", ".yml") and path.is_file():
-        text = path.read_text(encoding="utf-8", errors="replace")
+    elif is_yaml_file(path):
+        text = read_yaml_file(path)
     else:
         raise UsageError(f"No space {name_or_path!r}: expected a .yaml file or one of {', '.join(space_names())}.")
     return parse_space(text, name_or_path)

@@ -14,7 +14,6 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
-import yaml
 from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
@@ -25,6 +24,7 @@ from mien.errors import UsageError
 from mien.labels import Task, select_tasks
 from mien.training.model_recipe import CHECKED
 from mien.training.recipe import Recipe, load_recipe, parse_recipe
+from mien.training.yaml_text import is_yaml_file, parse_yaml, read_yaml_file
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -96,24 +96,21 @@ def load_study(name_or_path: str) -> Study:
     path = Path(name_or_path)
     if name_or_path in study_names():
         return parse_study((files("mien") / "recipes" / "studies" / f"{name_or_path}.yaml").read_text("utf-8"))
-    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+    if not is_yaml_file(path):
         raise UsageError(f"No study {name_or_path!r}: expected a .yaml file or one of {', '.join(study_names())}.")
-    study = parse_study(path.read_text(encoding="utf-8", errors="replace"), str(path))
+    study = parse_study(read_yaml_file(path), str(path))
     arms = {name: replace(arm, recipe=_beside(path, arm.recipe)) for name, arm in study.arms.items()}
     return replace(study, base=_beside(path, study.base), arms=arms)
 
 
 def _beside(study: Path, recipe: str) -> str:
     found = study.parent / recipe
-    return str(found) if recipe.endswith((".yaml", ".yml")) and found.is_file() else recipe
+    return str(found) if is_yaml_file(found) else recipe
 
 
 def parse_study(text: str, source: str = "study") -> Study:
     """Check a study's YAML text; see `load_study`."""
-    try:
-        tree = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise UsageError(f"{source} is not YAML: {' '.join(str(error).split())[:200]}.") from error
+    tree = parse_yaml(text, source)
     if not isinstance(tree, dict):
         raise UsageError(f"{source} must be a mapping of keys to values, got {type(tree).__name__}.")
     try:
@@ -191,6 +188,8 @@ def corrupt_training(dataset: PreparedDataset, corruption: Corruption, seed: int
     (task,) = select_tasks(dataset.tasks, [corruption.task])
     rows = dataset.rows("train")
     labelled = rows[dataset.manifest[task.columns[0]].iloc[rows].notna().to_numpy()]
+    if not len(labelled):
+        raise UsageError(f"corrupt_labels needs training faces with a label of {task.name}, got none.")
     random = np.random.default_rng((seed, _CORRUPTION))
     chosen = random.choice(labelled, round(corruption.share * len(labelled)), replace=False)
     manifest = dataset.manifest.copy(deep=False)
@@ -209,7 +208,7 @@ def _drawn_labels(
     if task.kind == "nominal":
         return {task.name: np.array(task.classes, dtype=object)[random.integers(len(task.classes), size=count)]}
     low, high = (ends[labelled] for ends in dataset.ordinal_labels(task))
-    levels = pd.array(random.integers(int(low.min()), int(high.max()) + 1, size=count), dtype="Int16")
+    levels = pd.array(random.integers(int(low.min()), int(high.max()) + 1, size=count), dtype="Int64")
     return dict.fromkeys(task.columns, levels)
 
 

@@ -18,6 +18,10 @@ from mien.vision.detect import Detection, FaceDetector
 CROP_RECIPE = "five-landmarks-37"
 #: Of prepared data whose images were kept in their own frame.
 WHOLE_RECIPE = "whole-image"
+#: OpenCV's warp addresses pixels in 16 bits: no side of what it reads may be as long.
+_WARP_LIMIT = 32767
+#: Longer images are shrunk before they are padded to a square, which would fill the memory.
+_LONGEST_PADDED = 4096
 
 #: Where the landmarks land, as fractions of the crop's side (x, y), in the order of `Detection.landmarks`.
 TEMPLATE = np.array([[0.315, 0.31], [0.685, 0.31], [0.5, 0.508], [0.346, 0.68], [0.654, 0.68]], dtype=np.float64)
@@ -53,6 +57,8 @@ def align_face(image: RGBImage, landmarks: NDArray[np.floating], size: int) -> R
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     if scale < 0.5:  # Shrinking by more than two needs averaging first, or the warp would skip pixels.
         image, matrix = _shrink_first(image, matrix, scale)
+    if max(image.shape[:2]) >= _WARP_LIMIT:
+        image, matrix = _neighbourhood(image, matrix, size)
     # warpAffine counts pixel centres, the template counts edges: shift by half a pixel on both sides.
     matrix[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
     crop = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -70,10 +76,27 @@ def _shrink_first(image: RGBImage, matrix: NDArray[np.float64], scale: float) ->
     return small, adapted
 
 
+def _neighbourhood(image: RGBImage, matrix: NDArray[np.float64], size: int) -> tuple[RGBImage, NDArray[np.float64]]:
+    """The part of the image that the crop is made of, with a margin to interpolate in, and the matrix from there."""
+    corners = np.array([[0, 0, size, size], [0, size, 0, size]], dtype=np.float64)
+    seen = np.linalg.solve(matrix[:, :2], corners - matrix[:, 2:])
+    sides = np.array(image.shape[1::-1])
+    # At least one pixel, where the crop lies beyond the image.
+    first = np.clip(np.floor(seen.min(axis=1)) - 2, 0, sides - 1).astype(int)
+    last = np.clip(np.ceil(seen.max(axis=1)) + 2, first + 1, sides).astype(int)
+    adapted = matrix.copy()
+    adapted[:, 2] += matrix[:, :2] @ first
+    return image[first[1] : last[1], first[0] : last[0]], adapted
+
+
 def whole_crop(image: RGBImage, size: int) -> RGBImage:
     """The image itself as a crop, padded to a square by its edge pixels: uint8, size x size x 3, RGB."""
     height, width = image.shape[:2]
     side = max(height, width)
+    if height != width and side > _LONGEST_PADDED:
+        height, width = (max(round(length * _LONGEST_PADDED / side), 1) for length in (height, width))
+        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        side = _LONGEST_PADDED
     top, left = (side - height) // 2, (side - width) // 2
     if height != width:
         image = np.asarray(

@@ -145,7 +145,7 @@ def _to_upright_rgb(image: ImageFile.ImageFile, data: bytes) -> RGBImage:
     if image.mode in ("I", "I;16", "I;16B", "I;16L", "I;16N", "F"):
         return _upright_from_deep_grey(image)
     if image.format == "TIFF" and _is_deep_colour_tiff(image):
-        return _decode_with_opencv(data)
+        return _decode_with_opencv(image, data)
     image.load()
     upright = ImageOps.exif_transpose(image)
     if upright.has_transparency_data:
@@ -158,9 +158,13 @@ def _upright_from_deep_grey(image: ImageFile.ImageFile) -> RGBImage:
     """16-bit grey: the high byte. 32-bit integers and floats have no declared range, so they are refused."""
     if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
         raise UnreadableImageError(f"Pixels of mode {image.mode!r} have no declared range; expected 8 or 16 bits.")
+    # TIFF's PhotometricInterpretation: 0 counts from white, which Pillow undoes for 8 bits only.
+    from_white = image.format == "TIFF" and getattr(image, "tag_v2", {}).get(262) == 0
     image.load()
-    deep = np.array(ImageOps.exif_transpose(image)).astype(np.int64)
-    return np.repeat((np.clip(deep, 0, 65535) >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
+    deep = np.clip(np.array(ImageOps.exif_transpose(image)).astype(np.int64), 0, 65535)
+    if from_white:
+        deep = 65535 - deep
+    return np.repeat((deep >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
 
 
 def _is_deep_colour_tiff(image: ImageFile.ImageFile) -> bool:
@@ -168,7 +172,12 @@ def _is_deep_colour_tiff(image: ImageFile.ImageFile) -> bool:
     return max(np.atleast_1d(bits)) > 8
 
 
-def _decode_with_opencv(data: bytes) -> RGBImage:
+def _decode_with_opencv(image: ImageFile.ImageFile, data: bytes) -> RGBImage:
+    """Deep colours by their high byte. OpenCV drops a fourth channel, so one that hides anything is refused."""
+    if getattr(image, "tag_v2", {}).get(277) == 4 and getattr(image, "tag_v2", {}).get(262) == 2:
+        whole = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        if whole is None or whole.ndim != 3 or whole[:, :, 3:].min(initial=65535) < 65535:
+            raise UnreadableImageError("Transparent parts of images with 16 bits a colour cannot be read.")
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if decoded is None:
         raise UnreadableImageError("The image cannot be decoded: unsupported bit depth.")

@@ -270,3 +270,21 @@ def test_a_whole_prediction_imports_nothing_heavy(folder: Path) -> None:
         [sys.executable, "-c", code], cwd=folder, capture_output=True, timeout=60, check=True, text=True
     )
     assert done.stdout.strip() == "ok []"
+
+
+def test_names_with_brackets_and_too_long_ones_are_printed_as_they_are(folder: Path, tmp_path: Path) -> None:
+    write_tiny_bundle(tmp_path / "odd.onnx", name="[/x]")
+    done = run(folder, "predict", "--model", str(tmp_path / "odd.onnx"), "photos/none.png", "y" * 300 + ".jpg")
+    assert [json.loads(line)["status"] for line in done.stdout.splitlines()] == ["no_face", "unreadable"]
+    assert b"[/x]@" in done.stderr
+    for model in ("z" * 300, r"x\[/b].onnx"):
+        assert model.encode() in run(folder, "predict", "--model", model, "photos", code=1).stderr
+
+
+def test_a_picture_that_no_format_holds_is_not_annotated_and_costs_nothing_else(folder: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (70_000, 2)).save(tmp_path / "strip.bmp")
+    Image.new("RGB", (60, 60)).save(tmp_path / "good.png")
+    done = predict(folder, str(tmp_path / "strip.bmp"), str(tmp_path / "good.png"), "--annotate", str(tmp_path / "out"))
+    assert len(done.stdout.splitlines()) == 2
+    assert b"was not annotated" in done.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]

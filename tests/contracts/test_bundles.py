@@ -364,3 +364,71 @@ def test_a_graph_that_fails_while_running_is_one_sentence(tmp_path: Path) -> Non
         return  # Shape inference may see it coming.
     with pytest.raises(BundleError, match="failed on 5 crops"):
         bundle.run(CROPS)
+
+
+def wire(number: int, value: bytes) -> bytes:
+    """A protobuf field that holds bytes, its tag written in as many bytes as it needs."""
+
+    def varint(value: int) -> bytes:
+        parts = [(value >> shift & 0x7F) | 0x80 for shift in range(0, max(value.bit_length(), 1), 7)]
+        return bytes([*parts[:-1], parts[-1] & 0x7F])
+
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def test_a_field_number_that_other_readers_would_cut_is_refused(tmp_path: Path) -> None:
+    # ONNX Runtime reads 2^29 + 13 as 13, an external tensor's place.
+    path = write_tiny_bundle(tmp_path / "b.onnx")
+    path.write_bytes(path.read_bytes() + wire(2**29 + 14, b"x"))
+    assert "field number is too large" in refusal(path)
+
+
+def test_a_loop_is_refused_wherever_it_stands(tmp_path: Path) -> None:
+    output = helper.make_tensor_value_info("o", TensorProto.BOOL, [])
+    body = helper.make_graph([helper.make_node("Identity", ["c"], ["o"])], "body", [], [output])
+    loop = helper.make_node("Loop", ["", ""], ["turns"], body=body)
+
+    def at_the_top(model: onnx.ModelProto) -> None:
+        model.graph.node.append(loop)
+
+    def in_a_branch(model: onnx.ModelProto) -> None:
+        branch = helper.make_graph([loop], "branch", [], [helper.make_tensor_value_info("turns", 1, None)])
+        model.graph.node.append(helper.make_node("If", ["yes"], ["u"], then_branch=branch, else_branch=branch))
+
+    def in_a_function(model: onnx.ModelProto) -> None:
+        model.functions.append(helper.make_function("own", "f", [], ["turns"], [loop], []))
+
+    for change, words in ((at_the_top, "Loop"), (in_a_branch, "Loop"), (in_a_function, "functions")):
+        assert words in refusal(write_tiny_bundle(tmp_path / "b.onnx", change=change))
+
+
+def test_a_model_of_countless_fields_is_refused_soon(tmp_path: Path) -> None:
+    path = write_tiny_bundle(tmp_path / "b.onnx")
+    path.write_bytes(path.read_bytes() + wire(14, b"") * 400_000)
+    assert "300,000 fields" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        (("calibration", "gender", "temperature"), 10**400, "finite numbers"),
+        (("calibration", "gender", "temperature"), 1e-320, "temperature"),
+        (("card",), "\ud800", "not JSON"),
+        (("tasks", 0, "lowest"), -(2**63), "within"),
+        (("tasks", 1, "classes"), ["a", "A"], "distinct"),
+        (("tasks", 1, "classes"), ["a", "b\n"], "printable"),
+    ],
+)
+def test_numbers_and_texts_that_would_fail_later_are_refused(
+    tmp_path: Path, place: tuple[str | int, ...], value: object, words: str
+) -> None:
+    path = write_tiny_bundle(tmp_path / "b.onnx")
+
+    def change(metadata: dict) -> None:
+        node = metadata
+        for key in place[:-1]:
+            node = node[key]
+        node[place[-1]] = value
+
+    change_metadata(path, change)
+    assert words in refusal(path)

@@ -9,10 +9,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mien.data.dataset import PreparedDataset, open_dataset
-from mien.data.prepare import PrepareOptions, prepare
+from mien.data.faces import THUMBNAIL_SIDE
+from mien.data.prepare import Gathered, PrepareOptions, find_copies, prepare
+from mien.data.rows import all_tasks, rows_frame
+from mien.data.sources.table import MAX_LINE
+from mien.data.sources.utkface import image_files
 from mien.errors import MienError, UsageError
 from mien.labels import AGE, ETHNICITY, GENDER, parse_task
 
@@ -386,3 +392,75 @@ def test_splits_are_kept_from_whole_data_alone(utkface: Path, prepared: Prepared
     folds = run([f"utkface:{utkface}"], tmp_path / "folds", split="kfold:3")
     with pytest.raises(UsageError, match="has folds"):
         run([f"utkface:{utkface}"], tmp_path / "c", split_from=folds.folder)
+
+
+def test_of_many_copies_of_one_photo_only_the_first_is_searched() -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (2, THUMBNAIL_SIDE**2), dtype=np.uint8)
+    near = np.clip(grey[0].astype(int) + 1, 0, 255).astype(np.uint8)
+    thumbnails = np.stack([grey[0]] * 500 + [grey[1]] * 500 + [near])
+    records = [{"name": f"{row}", "path": f"/{row}", "age_low": 20, "age_high": 20} for row in range(1001)]
+    rows = rows_frame(records, all_tasks(())).assign(source="s", sha256=[f"{row // 500}" for row in range(1001)])
+    copies = find_copies(Gathered(rows=rows, thumbnails=thumbnails, rejected=(), n_read={}), 0.997)
+    assert copies.copy_of.tolist() == [0] * 500 + [500] * 500 + [0]
+    assert list(zip(copies.pairs.first, copies.pairs.second, strict=True)) == [(0, 1000)]
+
+
+def test_a_line_of_blanks_that_is_too_long_is_a_row(tmp_path: Path) -> None:
+    for number, name in enumerate("abc"):
+        save(tmp_path / f"{name}.png", image(number))
+    lost = b" " * (MAX_LINE + 1) + b"b.png,30\n\n"
+    (tmp_path / "faces.csv").write_bytes(b"path,age\na.png,30\n" + lost + b"c.png,30\n")
+    data = run([f"manifest:{tmp_path / 'faces.csv'}"], tmp_path / "data", split="80/20")
+    assert data.info["read"] == 3
+    assert [(row["line"], row["reason"]) for row in quarantine(data.folder)] == [("3", "bad_row")]
+
+
+def test_parquet_cells_that_python_has_no_value_for_cost_their_row_alone(tmp_path: Path) -> None:
+    for number in range(4):
+        save(tmp_path / f"{number}.png", image(number))
+    broken = pa.Array.from_buffers(
+        pa.utf8(), 4, [None, pa.py_buffer(np.array([0, 2, 4, 6, 8], np.int32)), pa.py_buffer(b"30\xff\xff3031")]
+    )
+    table = pa.table(
+        {
+            "path": [f"{number}.png" for number in range(4)],
+            "age": broken,
+            "taken": pa.array([0, 1, 2, 2**62], pa.timestamp("us")),
+        }
+    )
+    pq.write_table(table, tmp_path / "faces.parquet")
+    data = run([f"manifest:{tmp_path / 'faces.parquet'}"], tmp_path / "data", split="80/20")
+    assert sorted(data.manifest["age_low"]) == [30, 30, 31]
+    assert [(row["line"], row["reason"]) for row in quarantine(data.folder)] == [("2", "bad_row")]
+
+
+def test_folders_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    told: list[OSError] = []
+    assert list(image_files(tmp_path / "closed", told.append)) == []
+    assert [Path(error.filename).name for error in told] == ["closed"]
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        (("age_low=nominal:a,b",), "column age_low"),
+        (("smile=ordinal:0-4", "smile_low=nominal:a,b"), "column smile_low"),
+    ],
+)
+def test_tasks_that_would_share_a_column_are_refused(
+    declared: tuple[str, ...], message: str, utkface: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        run([f"utkface:{utkface}"], tmp_path / "data", declared=tuple(map(parse_task, declared)))
+
+
+@pytest.mark.parametrize("text", ["blood=nominal:a,A", "hair=nominal:dark_brown,dark-brown", "line=nominal:a,b"])
+def test_classes_that_no_cell_tells_apart_and_names_that_are_taken(text: str) -> None:
+    with pytest.raises(UsageError, match=r"distinct|reserved"):
+        parse_task(text)
+
+
+@pytest.mark.parametrize("source", ["manifest:" + "x" * 300, "manifest:~nosuchuser/x.csv", "utkface:" + "x" * 300])
+def test_sources_that_cannot_be_there(source: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="existing"):
+        run([source], tmp_path / "data")

@@ -143,7 +143,7 @@ def test_aliases_are_fine_and_a_bomb_of_them_does_no_harm() -> None:
     started = time.monotonic()
     message = refusal(bomb + "tasks: *a11\nname: *a11\n")
     assert time.monotonic() - started < 5
-    assert "tasks.0" in message
+    assert "aliases" in message
 
 
 def test_settings_change_values_keys_and_list_items() -> None:

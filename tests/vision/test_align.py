@@ -113,3 +113,21 @@ def test_a_whole_crop_is_square_and_keeps_proportions(shape: tuple[int, int]) ->
     black_rows = (long_side - shape[0]) // 2 + shape[0] // 2  # Above the middle: padding repeats the black edge.
     if shape[0] > 1:
         assert abs((crop[:, 24, 0] < 128).sum() - 48 * black_rows / long_side) <= 1
+
+
+def test_a_face_in_a_very_long_image_is_cut_out_as_in_a_short_one() -> None:
+    random = np.random.default_rng(0)
+    short = random.integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    landmarks = TEMPLATE * 60 + 25
+    for shift in (0, 20_000):
+        long = np.zeros((90, 33_000, 3), np.uint8)
+        long[:, shift : shift + 120] = short
+        wanted = align_face(short, landmarks, 64)
+        np.testing.assert_array_equal(align_face(long, landmarks + np.array([shift, 0]), 64), wanted)
+
+
+@pytest.mark.parametrize("shape", [(1, 200_000, 3), (60_000, 2, 3)])
+def test_a_strip_is_shrunk_before_it_is_made_square(shape: tuple[int, int, int]) -> None:
+    crop = whole_crop(np.full(shape, 77, np.uint8), 32)
+    assert crop.shape == (32, 32, 3)
+    assert (crop == 77).all()

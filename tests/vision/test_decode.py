@@ -294,3 +294,19 @@ def test_fuzz_damaged_images(seed: int, edits: list[tuple[float, bytes]], cut: f
         start = int(place * len(data))
         data[start : start + len(value)] = value
     decodes_or_says_why(bytes(data[: int(len(data) * cut)]))
+
+
+def test_sixteen_bit_grey_that_counts_from_white() -> None:
+    deep = np.array([[0, 0x1234], [0x8000, 0xFFFF]], np.uint16)
+    from_black = decode_image(encoded(Image.fromarray(deep), "TIFF", tiffinfo={262: 1}))
+    from_white = decode_image(encoded(Image.fromarray(0xFFFF - deep), "TIFF", tiffinfo={262: 0}))
+    assert from_white[:, :, 0].tolist() == from_black[:, :, 0].tolist() == [[0, 0x12], [0x80, 0xFF]]
+
+
+def test_sixteen_bit_colour_tiff_with_a_fourth_channel() -> None:
+    deep = np.full((4, 5, 4), 0xFFFF, np.uint16)
+    deep[:, :, :3] = (0x1234, 0x8000, 0xABCD)  # BGR
+    assert decode_image(cv2.imencode(".tiff", deep)[1].tobytes())[0, 0].tolist() == [0xAB, 0x80, 0x12]
+    deep[1, 1, 3] = 0
+    with pytest.raises(UnreadableImageError, match="Transparent"):
+        decode_image(cv2.imencode(".tiff", deep)[1].tobytes())

@@ -5,6 +5,7 @@ To add one: write the function in a file of its own, add it to `SOURCES`; the co
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from types import MappingProxyType
 from mien.data.rows import SourceRows
 from mien.data.sources import adience, fairface, manifest, pixels, utkface
 from mien.errors import MienError, UsageError
+from mien.files import is_file, is_folder
 from mien.labels import Task
 
 ReadSource = Callable[[Path, Sequence[Task]], SourceRows]
@@ -83,8 +85,9 @@ def parse_sources(texts: Sequence[str]) -> tuple[SourceArgument, ...]:
         scheme, colon, place = text.partition(":")
         if not colon or scheme not in SOURCES or not place:
             raise UsageError(f"Expected a source as NAME:PATH with one of {_known()}, got {text!r}.")
-        root, wanted = Path(place).expanduser(), "file" if SOURCES[scheme].is_file else "folder"
-        if not (root.is_file() if SOURCES[scheme].is_file else root.is_dir()):
+        # Path.expanduser raises for a user who is not there.
+        root, wanted = Path(os.path.expanduser(place)), "file" if SOURCES[scheme].is_file else "folder"  # noqa: PTH111
+        if not (is_file(root) if SOURCES[scheme].is_file else is_folder(root)):
             raise UsageError(f"The source {scheme} expects an existing {wanted}, got {place!r}.")
         seen[scheme] += 1
         label = scheme if seen[scheme] == 1 else f"{scheme}-{seen[scheme]}"

@@ -15,6 +15,7 @@ from mien.data.rows import SourceBuilder, SourceRows
 from mien.data.sources.table import Row, read_rows
 from mien.data.values import RowError, parse_class, parse_level
 from mien.errors import MienError
+from mien.files import is_file
 from mien.labels import AGE, GENDER, Task
 
 #: Folders and file prefixes under which the faces are published.
@@ -73,5 +74,5 @@ def _image(root: Path, cells: Mapping[str, str]) -> tuple[str, Path]:
     """Name (as in the folder ``faces``) and file of a row's face; the first place where the file is there."""
     user, rest = cells["user_id"], f"{cells['face_id']}.{cells['original_image']}"
     candidates = [root / folder / user / f"{prefix}.{rest}" for folder, prefix in PLACES]
-    path = next((candidate for candidate in candidates if candidate.is_file()), candidates[0])
+    path = next((candidate for candidate in candidates if is_file(candidate)), candidates[0])
     return f"{user}/{path.name}", path

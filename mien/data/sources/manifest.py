@@ -6,8 +6,9 @@ ethnicity, race7, every declared task by its name, identity, group and split. Em
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mien.data.rows import Label, SourceBuilder, SourceRows
 from mien.data.sources.table import Row, read_rows
@@ -15,11 +16,15 @@ from mien.data.values import MISSING, RowError, parse_class, parse_level
 from mien.errors import MienError, UsageError
 from mien.labels import Task
 
+#: A Parquet cell that Python has no value for.
+_UNREADABLE = object()
+
 
 def read(root: Path, tasks: Sequence[Task]) -> SourceRows:
     """Rows of the table ``root``; raises `MienError` where it has no column of any task."""
     builder = SourceBuilder()
-    rows = _parquet_rows(root) if root.suffix.lower() in (".parquet", ".pq") else read_rows(root, ("path",))
+    used = {"path", "split", "identity", "group", *(name for task in tasks for name in (task.name, *task.columns))}
+    rows = _parquet_rows(root, used) if root.suffix.lower() in (".parquet", ".pq") else read_rows(root, ("path",))
     for row in rows:
         name = row.cells.get("path", "").strip()
         try:
@@ -66,8 +71,8 @@ def _text(cells: Mapping[str, str], column: str) -> str | None:
     return None if cell.lower() in MISSING else cell
 
 
-def _parquet_rows(path: Path) -> Iterator[Row]:
-    """Rows of a Parquet table as text cells; ``line`` counts rows from 1."""
+def _parquet_rows(path: Path, used: Collection[str]) -> Iterator[Row]:
+    """Rows of a Parquet table as text cells, of the columns that are used; ``line`` counts rows from 1."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -76,13 +81,33 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
             names = [name.strip().lower() for name in file.schema_arrow.names]
             if "path" not in names or len(set(names)) != len(names):
                 raise UsageError(f"{path} must have a column path and name no column twice, got {', '.join(names)}.")
-            line = 0
-            for batch in file.iter_batches(batch_size=4096):
-                for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            line, wanted = 0, [name for name in file.schema_arrow.names if name.strip().lower() in used]
+            for batch in file.iter_batches(batch_size=4096, columns=wanted):
+                keys = [name.strip().lower() for name in batch.schema.names]
+                for cells in zip(*(_python_values(column) for column in batch.columns), strict=True):
                     line += 1
-                    yield Row(line=line, cells={name: _cell(value) for name, value in zip(names, cells, strict=True)})
+                    if any(cell is _UNREADABLE for cell in cells):
+                        error = RowError("bad_row", "a cell holds no text, number or date that can be read")
+                        yield Row(line=line, cells={}, error=error)
+                    else:
+                        yield Row(line=line, cells={key: _cell(cell) for key, cell in zip(keys, cells, strict=True)})
     except (OSError, pa.ArrowException) as error:
         raise MienError(f"Cannot read {path} as Parquet: {str(error).splitlines()[0]}.") from error
+
+
+def _python_values(column: Any) -> list[object]:
+    """An Arrow column's values; `_UNREADABLE` where one is no text, or a date beyond Python's."""
+    try:
+        return list(column.to_pylist())
+    except (ValueError, OverflowError):
+        return [_python_value(scalar) for scalar in column]
+
+
+def _python_value(scalar: Any) -> object:
+    try:
+        return scalar.as_py()
+    except (ValueError, OverflowError):
+        return _UNREADABLE
 
 
 def _cell(value: object) -> str:

@@ -39,7 +39,7 @@ def read_rows(path: Path, required: Sequence[str], *, delimiter: str = ",") -> I
             lines = _lines(file)
             columns = _header(path, next(lines, (1, b""))[1], required, delimiter)
             for number, raw in lines:
-                if not raw.strip():
+                if len(raw) <= MAX_LINE and not raw.strip():
                     continue
                 try:
                     cells = _split(raw, delimiter)

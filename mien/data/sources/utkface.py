@@ -6,7 +6,7 @@ Zhang, Song, Qi (2017). Sub-folders (``part1`` ...) are searched too. Names that
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from mien.data.rows import Label, SourceBuilder, SourceRows, image_name
@@ -19,19 +19,22 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".
 
 def read(root: Path, tasks: Sequence[Task]) -> SourceRows:
     """Rows of all image files under ``root``, in the order of their names."""
-    builder = SourceBuilder()
-    for path in sorted(image_files(root), key=os.fspath):
+    builder, closed = SourceBuilder(), list[OSError]()
+    for path in sorted(image_files(root, closed.append), key=os.fspath):
         name = image_name(path, root)
         try:
             builder.keep(name, path, labels_of_name(path.name))
         except RowError as error:
             builder.reject(name, path, error.reason, error.detail)
+    for problem in closed:
+        folder = Path(problem.filename)
+        builder.reject(image_name(folder, root), folder, "unreadable", f"the folder cannot be read: {problem.strerror}")
     return builder.result(tasks)
 
 
-def image_files(root: Path) -> Iterator[Path]:
-    """Files under ``root`` with the ending of an image, in no order."""
-    for folder, _, names in os.walk(root):
+def image_files(root: Path, closed: Callable[[OSError], object]) -> Iterator[Path]:
+    """Files under ``root`` with the ending of an image, in no order; ``closed`` is told of unreadable folders."""
+    for folder, _, names in os.walk(root, onerror=closed):
         for name in names:
             if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122 (100,000 Paths would be slow)
                 yield Path(folder, name)

@@ -1,0 +1,39 @@
+"""What is written where: never onto a device, never into a folder whose lock is something else."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from mien.errors import MienError, UsageError
+from mien.files import is_file, is_folder, locked_folder, write_text
+
+
+def test_a_device_or_folder_is_not_replaced(tmp_path: Path) -> None:
+    with pytest.raises(MienError, match="no regular file"):
+        write_text(Path(os.devnull), "x")
+    assert stat.S_ISCHR(Path(os.devnull).stat().st_mode)
+    with pytest.raises(MienError, match="no regular file"):
+        write_text(tmp_path, "x")
+
+
+def test_names_that_no_file_can_have_are_not_there(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("x")
+    assert is_file(tmp_path / "a")
+    assert is_folder(tmp_path)
+    for name in ("x" * 300, "a\0b"):
+        assert not is_file(tmp_path / name)
+        assert not is_folder(tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", ["text", "folder"])
+def test_a_lock_that_is_none_is_one_sentence(kind: str, tmp_path: Path) -> None:
+    if kind == "text":
+        (tmp_path / ".lock").write_text("mine, I say, and no database\n" * 10)
+    else:
+        (tmp_path / ".lock").mkdir()
+    with pytest.raises(UsageError, match="Cannot lock"), locked_folder(tmp_path):
+        pytest.fail("the folder was locked")
