@@ -20,6 +20,7 @@ from mien.evaluation import metrics as measures
 from mien.evaluation.bootstrap import Figure, Measures, Sampling, estimate
 from mien.evaluation.study_measures import ADIENCE_BANDS, measured
 from mien.evaluation.study_page import table_rows
+from mien.evaluation.study_table import measure_title, number
 from mien.evaluation.table import Predictions, nominal_columns, ordinal_columns, read_predictions
 from mien.evaluation.wording import figure_title, format_number
 from mien.files import write_text
@@ -31,6 +32,8 @@ BASELINE = FOLDER / "resnet18-regression"
 SYSTEMS = {"ordinal-uncertainty": FOLDER, "resnet18-regression": BASELINE}
 #: In the order in which they follow from each other.
 STUDIES = ("single-or-shared", "branches", "loss-weights", "sharing", "ordinal-or-others", "task-number")
+#: The five-fold protocol, a study of one arm.
+FOLDS = "utkface-five-folds"
 #: UTKFace age MAE of Paplham and Franc's unified benchmark (arXiv 2307.04570).
 BENCHMARK = (
     ("ResNet-50, 256 px, cross-entropy", 4.38),
@@ -206,6 +209,47 @@ def studies() -> str:
     return "\n\n".join((opening, *parts))
 
 
+def folds_section() -> str:
+    """The five-fold protocol: what was trained, its table, its figure."""
+    folder = f"studies/{FOLDS}"
+    study = read(FOLDER / folder / "study.json")
+    runs = study["runs"]
+    first, tested = runs[0], sum(run["n"] for run in runs)
+    full = read(FOLDER / "metrics.json")["training"]
+    opening = (
+        f"The recipe in {len(runs)} folds of UTKFace without copies: every one of its {tested:,} faces is tested once, "
+        f"by a network that learned from three of the other folds ({first['faces']['train']:,} faces) and chose its "
+        f"epoch on the fourth. Reduced: {first['epochs']} epochs at {first['sizes'][0]} px, where the run above has "
+        f"{full['epochs']}, the last ones at 96 px, and {full['splits']['train']:,} training faces; "
+        f"{sum(run['training_seconds'] for run in runs) / 60:.0f} minutes of one core in all."
+    )
+    rows = [
+        (measure_title(measure), *_mean_and_interval(study, measure), " / ".join(_by_fold(runs, measure)))
+        for measure in study["measures"]
+    ]
+    return "\n\n".join(
+        (
+            opening,
+            table(("figure", "mean ± deviation over folds", "95 % interval", "folds"), rows),
+            f"![{FOLDS}]({folder}/study.png)",
+            f"```text\n{study['command']}\n```",
+            f"Commit `{study['commit'][:10]}`. [Whole page]({folder}/table.md), [`study.json`]({folder}/study.json).",
+        )
+    )
+
+
+def _mean_and_interval(study: Mapping[str, Any], measure: str) -> tuple[str, str]:
+    figure = next(found for found in study["figures"] if found["measure"] == measure)
+    mean, deviation, low, high = (
+        number(measure, figure[key]) for key in ("mean", "deviation", "mean_low", "mean_high")
+    )
+    return f"{mean.removesuffix(' %')} ± {deviation}", f"{low} to {high}"
+
+
+def _by_fold(runs: Sequence[Mapping[str, Any]], measure: str) -> list[str]:
+    return [number(measure, run["values"][measure]).removesuffix(" %") for run in runs]
+
+
 def results_page() -> str:
     """The page of the ordinal + uncertainty system and its baseline."""
     metrics, baseline = read(FOLDER / "metrics.json"), read(BASELINE / "metrics.json")
@@ -269,6 +313,8 @@ def results_page() -> str:
         gaps_table(metrics),
         crossings_table(metrics),
         "![Error of age by gender, ethnicity and age band](figures/intersections_age.png)",
+        "## Five folds",
+        folds_section(),
         "## Studies",
         studies(),
         (FOLDER / "tried.md").read_text(encoding="utf-8").strip(),
