@@ -165,8 +165,9 @@ def results_page() -> str:
         "The second run, from the first one's weights:",
         history_table(FOLDER / "history-continued.csv"),
         "![Curves of the second run](curves-continued.png)",
-        "The taught run, which was not released:",
+        "The third run, from the second one's weights, taught by the [large model](../large/README.md)'s network:",
         history_table(FOLDER / "history-taught.csv"),
+        "![Curves of the third run](curves-taught.png)",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -7,8 +7,10 @@ saves least. The gate is no longer equal probabilities but an equal headline on 
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -125,7 +127,7 @@ def quantise_graph(path: Path, crops: NDArray[np.uint8]) -> None:
         crops: uint8, N x 3 x S x S, RGB, as the graph takes them: they measure the activations' ranges.
     """
     properties = list(onnx.load(path, load_external_data=False).metadata_props)
-    with tempfile.TemporaryDirectory(prefix="mien-int8-") as folder:
+    with tempfile.TemporaryDirectory(prefix="mien-int8-") as folder, _without_warnings():
         prepared, quantised = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
         # Folds batch normalisation and constants, and notes the shapes that quantisation needs.
         quant_pre_process(path, prepared, skip_symbolic_shape=True)
@@ -151,6 +153,17 @@ def quantise_graph(path: Path, crops: NDArray[np.uint8]) -> None:
     model.metadata_props.extend(properties)
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString())
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """ONNX Runtime tells the root logger of weights that it quantises as a whole; that is no news for a user."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 class _Crops(CalibrationDataReader):  # type: ignore[misc]
