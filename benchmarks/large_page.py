@@ -17,8 +17,10 @@ from benchmarks.result_tables import (
     headline_rows,
     history_table,
     read,
+    robustness_table,
     table,
     training_commands,
+    worst_groups,
 )
 from mien.files import write_text
 
@@ -38,7 +40,7 @@ def headline_table() -> str:
 def results_page() -> str:
     """The page of the large model."""
     found = {title: read(FOLDER / source / "metrics.json") for source, title in SETS.items()}
-    utkface = found["UTKFace"]
+    utkface, audit = found["UTKFace"], read(FOLDER / "audit.json")
     training = utkface["training"]
     parts = [
         "# Large model: results",
@@ -61,6 +63,13 @@ def results_page() -> str:
         "![Coverage by band](utkface/figures/age_coverage.png)",
         "## Calibration and abstention",
         calibration_table(found),
+        "## Groups",
+        f"Accuracy by gender and ethnicity from age {audit['worst_groups']['from_age']} on, both test sets together:",
+        worst_groups(audit),
+        "## When the photo changes",
+        f"{audit['robustness']['n']:,} test faces, asked again under each change ([docs/audit.md](../../audit.md)); "
+        "an age counts as changed when it moves by more than 5 years.",
+        robustness_table(audit),
         "## Size and speed",
         bench_table(read(DEFAULT / "bench.json")),
         "## Every epoch",

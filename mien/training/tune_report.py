@@ -125,7 +125,8 @@ def history_plot(rows: Sequence[TrialRow]) -> Figure:
         axes.step([*numbers, last], [*best, best[-1]], where="post", color=PALETTE[1], lw=1.6, label="best so far")
     axes.set(title="Validation score by trial", xlabel="trial", ylabel="validation score")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="lower right")
+    # Beside the points wherever they lie: pruned trials stand low, the others high.
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 

@@ -256,11 +256,12 @@ def row(number: int, state: str, score: float | None) -> TrialRow:
 
 def test_the_history_shows_every_kind_of_trial() -> None:
     rows = [row(0, "finished", 0.4), row(1, "pruned", 0.2), row(2, "failed", None), row(3, "finished", 0.6)]
-    (axes,) = history_plot([*rows, row(4, "finished", 0.5)]).axes
+    figure = history_plot([*rows, row(4, "finished", 0.5)])
+    (axes,) = figure.axes
     steps = axes.lines[-1]
     assert list(steps.get_xdata()) == [0, 3, 4, 4]
     assert list(steps.get_ydata()) == [0.4, 0.6, 0.6, 0.6]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
         "finished (3)",
         "pruned (1): best of the epochs trained",
         "failed (1)",
