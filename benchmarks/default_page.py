@@ -14,6 +14,7 @@ from typing import Any
 from benchmarks.facts import REPOSITORY, run_benchmark
 from benchmarks.result_tables import (
     SETS,
+    audit_parts,
     bench_table,
     calibration_table,
     cell,
@@ -22,10 +23,8 @@ from benchmarks.result_tables import (
     history_table,
     peer_table,
     read,
-    robustness_table,
     table,
     training_commands,
-    worst_groups,
 )
 from mien.files import write_text
 
@@ -146,13 +145,7 @@ def results_page() -> str:
         "![Coverage by band](utkface/figures/age_coverage.png)",
         "## Calibration and abstention",
         calibration_table({title: read(FOLDER / source / "metrics.json") for source, title in SETS.items()}),
-        "## Groups",
-        f"Accuracy by gender and ethnicity from age {audit['worst_groups']['from_age']} on, both test sets together:",
-        worst_groups(audit),
-        "## When the photo changes",
-        f"{audit['robustness']['n']:,} test faces, asked again under each change ([docs/audit.md](../../audit.md)); "
-        "an age counts as changed when it moves by more than 5 years.",
-        robustness_table(audit),
+        *audit_parts(audit, "both data sets"),
         "## Size and speed",
         "`mien predict` takes the faster form on the processor in use; on validation 8 bits cost less than 0.1 "
         "years and 0.3 points, or the export would have been refused.",

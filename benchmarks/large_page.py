@@ -1,7 +1,7 @@
 """Committed result files of the large model in, its results page out.
 
-In: docs/results/large/{utkface,fairface}/metrics.json, history.csv, and bench.json of the default model, whose run
-measured all bundles. Out: docs/results/large/README.md. A test checks that it is what the files say.
+In: docs/results/large/{utkface,fairface}/metrics.json, history.csv and audit.json, and bench.json of the default model,
+whose run measured all bundles. Out: docs/results/large/README.md. A test checks that it is what the files say.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from benchmarks.default_page import FIGURES, GOALS
 from benchmarks.facts import REPOSITORY, run_benchmark
 from benchmarks.result_tables import (
     SETS,
+    audit_parts,
     bench_table,
     calibration_table,
     cell,
@@ -17,10 +18,8 @@ from benchmarks.result_tables import (
     headline_rows,
     history_table,
     read,
-    robustness_table,
     table,
     training_commands,
-    worst_groups,
 )
 from mien.files import write_text
 
@@ -44,7 +43,7 @@ def results_page() -> str:
     training = utkface["training"]
     parts = [
         "# Large model: results",
-        "The network that can teach the default one, as a bundle of its own (`mien predict --model large`): "
+        "The network that taught the default one, as a bundle of its own (`mien predict --model large`): "
         "EfficientNet-Lite2 at 128 pixels, each face answered by the mean over the crop and its mirror image. More "
         "often right than the default model, and several times slower; for research, as UTKFace is. Written by "
         "`python -m benchmarks.large_page` from the JSON files beside it. [card.md](card.md) is the model card, "
@@ -63,13 +62,7 @@ def results_page() -> str:
         "![Coverage by band](utkface/figures/age_coverage.png)",
         "## Calibration and abstention",
         calibration_table(found),
-        "## Groups",
-        f"Accuracy by gender and ethnicity from age {audit['worst_groups']['from_age']} on, both test sets together:",
-        worst_groups(audit),
-        "## When the photo changes",
-        f"{audit['robustness']['n']:,} test faces, asked again under each change ([docs/audit.md](../../audit.md)); "
-        "an age counts as changed when it moves by more than 5 years.",
-        robustness_table(audit),
+        *audit_parts(audit, "both data sets"),
         "## Size and speed",
         bench_table(read(DEFAULT / "bench.json")),
         "## Every epoch",

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from benchmarks.facts import REPOSITORY, run_benchmark
 from benchmarks.result_tables import (
+    audit_parts,
     bench_table,
     calibration_table,
     cell,
     headline_rows,
     history_table,
     read,
-    robustness_table,
     table,
     training_commands,
-    worst_groups,
 )
 from mien.files import write_text
 
@@ -66,13 +65,7 @@ def results_page() -> str:
         "The first run's recipe is `open-first` now; [what was tried](tried.md).",
         "## Calibration and abstention",
         calibration_table({"FairFace": fairface, "UTKFace": read(FOLDER / "utkface" / "metrics.json")}),
-        "## Groups",
-        f"FairFace, accuracy by gender and ethnicity from age {audit['worst_groups']['from_age']} on:",
-        worst_groups(audit),
-        "## When the photo changes",
-        f"{audit['robustness']['n']:,} test faces of FairFace, asked again under each change "
-        "([docs/audit.md](../../audit.md)).",
-        robustness_table(audit),
+        *audit_parts(audit, "FairFace"),
         "## Size and speed",
         bench_table(read(DEFAULT / "bench.json")),
         "## Every epoch",

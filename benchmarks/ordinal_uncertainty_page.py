@@ -20,7 +20,6 @@ from mien.evaluation import metrics as measures
 from mien.evaluation.bootstrap import Figure, Measures, Sampling, estimate
 from mien.evaluation.study_measures import ADIENCE_BANDS, measured
 from mien.evaluation.study_page import table_rows
-from mien.evaluation.study_table import measure_title, number
 from mien.evaluation.table import Predictions, nominal_columns, ordinal_columns, read_predictions
 from mien.evaluation.wording import figure_title, format_number
 from mien.files import write_text
@@ -223,31 +222,16 @@ def folds_section() -> str:
         f"{full['epochs']}, the last ones at 96 px, and {full['splits']['train']:,} training faces; "
         f"{sum(run['training_seconds'] for run in runs) / 60:.0f} minutes of one core in all."
     )
-    rows = [
-        (measure_title(measure), *_mean_and_interval(study, measure), " / ".join(_by_fold(runs, measure)))
-        for measure in study["measures"]
-    ]
     return "\n\n".join(
         (
             opening,
-            table(("figure", "mean ± deviation over folds", "95 % interval", "folds"), rows),
+            "Mean ± deviation over the folds (95 % interval over the faces):",
+            "\n".join(table_rows(study)),
             f"![{FOLDS}]({folder}/study.png)",
             f"```text\n{study['command']}\n```",
             f"Commit `{study['commit'][:10]}`. [Whole page]({folder}/table.md), [`study.json`]({folder}/study.json).",
         )
     )
-
-
-def _mean_and_interval(study: Mapping[str, Any], measure: str) -> tuple[str, str]:
-    figure = next(found for found in study["figures"] if found["measure"] == measure)
-    mean, deviation, low, high = (
-        number(measure, figure[key]) for key in ("mean", "deviation", "mean_low", "mean_high")
-    )
-    return f"{mean.removesuffix(' %')} ± {deviation}", f"{low} to {high}"
-
-
-def _by_fold(runs: Sequence[Mapping[str, Any]], measure: str) -> list[str]:
-    return [number(measure, run["values"][measure]).removesuffix(" %") for run in runs]
 
 
 def results_page() -> str:

@@ -141,6 +141,19 @@ def worst_groups(audit: Mapping[str, Any]) -> str:
     return table(("", "best group", "worst group", "difference"), rows)
 
 
+def audit_parts(audit: Mapping[str, Any], source: str) -> tuple[str, ...]:
+    """A page's sections of an audit: its groups, and the photo's changes. ``source``: whose test faces they are."""
+    return (
+        "## Groups",
+        f"Accuracy by gender and ethnicity, test faces of {source} from age {audit['worst_groups']['from_age']} on:",
+        worst_groups(audit),
+        "## When the photo changes",
+        f"{audit['robustness']['n']:,} test faces of {source}, asked again under each change "
+        "([docs/audit.md](../../audit.md)); an age counts as changed when it moves by more than 5 years.",
+        robustness_table(audit),
+    )
+
+
 def robustness_table(audit: Mapping[str, Any]) -> str:
     """How often the answer changes when the picture does, and the figure under the heaviest level of corruption."""
     rows = []

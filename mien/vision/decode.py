@@ -11,6 +11,7 @@ import os
 import stat
 import warnings
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -159,7 +160,7 @@ def _upright_from_deep_grey(image: ImageFile.ImageFile) -> RGBImage:
     if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
         raise UnreadableImageError(f"Pixels of mode {image.mode!r} have no declared range; expected 8 or 16 bits.")
     # TIFF's PhotometricInterpretation: 0 counts from white, which Pillow undoes for 8 bits only.
-    from_white = image.format == "TIFF" and getattr(image, "tag_v2", {}).get(262) == 0
+    from_white = image.format == "TIFF" and _tiff_tag(image, 262) == 0
     image.load()
     deep = np.clip(np.array(ImageOps.exif_transpose(image)).astype(np.int64), 0, 65535)
     if from_white:
@@ -168,13 +169,17 @@ def _upright_from_deep_grey(image: ImageFile.ImageFile) -> RGBImage:
 
 
 def _is_deep_colour_tiff(image: ImageFile.ImageFile) -> bool:
-    bits = getattr(image, "tag_v2", {}).get(258, (8,))
-    return max(np.atleast_1d(bits)) > 8
+    return max(np.atleast_1d(_tiff_tag(image, 258) or 8)) > 8
+
+
+def _tiff_tag(image: ImageFile.ImageFile, number: int) -> Any:
+    """A tag of a TIFF, None where it has none: 258 bits a sample, 262 photometric interpretation, 277 samples."""
+    return getattr(image, "tag_v2", {}).get(number)
 
 
 def _decode_with_opencv(image: ImageFile.ImageFile, data: bytes) -> RGBImage:
     """Deep colours by their high byte. OpenCV drops a fourth channel, so one that hides anything is refused."""
-    if getattr(image, "tag_v2", {}).get(277) == 4 and getattr(image, "tag_v2", {}).get(262) == 2:
+    if _tiff_tag(image, 277) == 4 and _tiff_tag(image, 262) == 2:
         whole = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         if whole is None or whole.ndim != 3 or whole[:, :, 3:].min(initial=65535) < 65535:
             raise UnreadableImageError("Transparent parts of images with 16 bits a colour cannot be read.")
