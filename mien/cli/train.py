@@ -20,11 +20,15 @@ def train(
     ] = None,
     start_from: Annotated[
         Path | None,
-        typer.Option("--start-from", metavar="RUN", help="Begin with the weights of a finished run, not ImageNet's."),
+        typer.Option(
+            "--start-from", metavar="RUN|BUNDLE", help="Begin with the weights of a finished run or a bundle."
+        ),
     ] = None,
     teachers: Annotated[
         list[Path] | None,
-        typer.Option("--teacher", metavar="RUN", help="Learn from a finished run's answers too; may be repeated."),
+        typer.Option(
+            "--teacher", metavar="RUN|BUNDLE", help="Learn from a run's or bundle's answers too; may be repeated."
+        ),
     ] = None,
     fold: Annotated[int | None, typer.Option("--fold", help="Which fold is the test split, for k-fold data.")] = None,
 ) -> None:

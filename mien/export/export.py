@@ -6,7 +6,7 @@ The test split is measured last and chooses nothing; its figures and the model c
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +234,8 @@ def _training(run: Run, mirror: bool) -> dict[str, Any]:
         "recipe": run.recipe.name,
         "description": run.recipe.description,
         "backbone": run.recipe.model.backbone,
+        # What another training needs to go on from the bundle.
+        "model": asdict(run.recipe.model),
         "mirrored_too": mirror,
         **told,
         "data": {key: data.get(key) for key in ("manifest_sha256", "splits", "seed", "read", "quarantined")},

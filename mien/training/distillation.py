@@ -1,8 +1,8 @@
 """Crops in, what trained networks say of them out: a training can learn from its teachers' answers beside the labels.
 
-A teacher is a finished run, usually of a larger network (Hinton, Vinyals, Dean 2015). It sees the very crop that the
-student sees, at its own size, mixtures of two faces included: those have no label, but they have an answer (Beyer et
-al. 2022, "patient and consistent" teaching).
+A teacher is a finished run or a bundle, usually of a larger network (Hinton, Vinyals, Dean 2015). It sees the very crop
+that the student sees, at its own size, mixtures of two faces included: those have no label, but they have an answer
+(Beyer et al. 2022, "patient and consistent" teaching).
 """
 
 from __future__ import annotations
@@ -18,17 +18,21 @@ from torch import Tensor
 from mien.data.dataset import PreparedDataset
 from mien.errors import UsageError
 from mien.labels import Task
+from mien.models.batch_norm import fold_batch_norm
 from mien.training.augmentation import resize
-from mien.training.run_folder import Run, load_run
+from mien.training.bundle_run import load_trained
+from mien.training.run_folder import Run
 from mien.training.start import check_faces, origin_of
 
 
 @dataclass(frozen=True)
 class Teachers:
-    """Networks that answer together, by the mean of their probabilities. ``tasks``: names, each of one or more."""
+    """Networks that answer together, by the mean of their probabilities. ``tasks``: names, each of one or more;
+    ``weights``: how much each network counts in that mean."""
 
     runs: tuple[Run, ...]
     tasks: frozenset[str]
+    weights: tuple[float, ...]
 
     @property
     def size(self) -> int:
@@ -43,37 +47,50 @@ class Teachers:
     @torch.no_grad()
     def probabilities(self, images: Tensor) -> dict[str, Tensor]:
         """Float32, n x classes or n x levels a task. ``images``: float, n x 3 x S x S, RGB, 0-255."""
-        given: dict[str, list[Tensor]] = {name: [] for name in self.tasks}
-        for run in self.runs:
+        sums: dict[str, Tensor] = {}
+        counted: dict[str, float] = {}
+        for run, weight in zip(self.runs, self.weights, strict=True):
             network = run.network
             seen = resize(images, run.size).contiguous(memory_format=torch.channels_last)
             for name, value in network.probabilities(network(seen)).items():
-                if name in given:
-                    given[name].append(value)
-        return {name: torch.stack(values).mean(dim=0) for name, values in given.items()}
+                if name in self.tasks:
+                    sums[name] = weight * value + sums.get(name, 0.0)
+                    counted[name] = weight + counted.get(name, 0.0)
+        return {name: value / counted[name] for name, value in sums.items()}
 
 
 def load_teachers(
-    folders: Sequence[Path], tasks: Sequence[Task], dataset: PreparedDataset, fold: int | None
+    paths: Sequence[Path],
+    tasks: Sequence[Task],
+    dataset: PreparedDataset,
+    fold: int | None,
+    weights: Sequence[float] = (),
 ) -> tuple[Teachers | None, list[dict[str, Any]]]:
-    """The teachers of a training and what to record of each (see `origin_of`); None where there are no folders.
+    """The teachers of a training and what to record of each (see `origin_of`); None where there are no paths.
+
+    ``paths``: runs or bundles (see `load_trained`). ``weights``: how much each counts; alike where there are none.
 
     Raises:
-        MienError: a folder holds no trained run.
+        MienError: there is no trained run or bundle at a path.
         UsageError: a teacher answers none of the tasks, or another task of the same name, or learned from this fold's
-            test faces.
+            test faces; there are not as many weights as teachers.
     """
+    if weights and len(weights) != len(paths):
+        raise UsageError(f"distillation.teachers has {len(weights)} numbers; there are {len(paths)} --teacher.")
     runs, origins, taught = [], [], set()
     wanted = {task.name: task for task in tasks}
-    for folder in folders:
-        run = load_run(folder)
+    for path in paths:
+        run = load_trained(path, dataset, to_train=False)
         theirs = {task.name: task for task in run.tasks if task.name in wanted}
         other = sorted(name for name, task in theirs.items() if task != wanted[name])
         if other or not theirs:
             known = ", ".join(task.name for task in run.tasks)
             reason = f"has another task {other[0]!r}" if other else f"answers none of the recipe's tasks, but {known}"
-            raise UsageError(f"{folder} cannot teach: it {reason}.")
+            raise UsageError(f"{path} cannot teach: it {reason}.")
         origins.append(origin_of(run, check_faces(run, dataset, fold)))
+        fold_batch_norm(run.network, torch.zeros(2, 3, run.size, run.size, dtype=torch.uint8))
         runs.append(run)
         taught |= set(theirs)
-    return (Teachers(tuple(runs), frozenset(taught)) if runs else None), origins
+    if not runs:
+        return None, origins
+    return Teachers(tuple(runs), frozenset(taught), tuple(weights) or (1.0,) * len(runs)), origins

@@ -136,10 +136,11 @@ class SamplerRecipe:
 class DistillationRecipe:
     """Learn from the answers of other runs (``mien train --teacher``) too. ``weight``: their share of a task's loss,
     beside the labels'; ``mixed``: the share of faces that are mixed with another and have the teachers' answer
-    alone."""
+    alone; ``teachers``: how much each counts, in the order of ``--teacher`` (alike by default)."""
 
     weight: Annotated[float, Field(gt=0, le=1)]
     mixed: Annotated[float, Field(ge=0, le=1)] = 0.0
+    teachers: list[Positive] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)

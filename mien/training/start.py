@@ -1,4 +1,4 @@
-"""A finished run in, its weights in a new network: a second training goes on from what a first one learned."""
+"""A finished run or a bundle in, its weights in a new network: a training goes on from what another one learned."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from typing import Any
 
 from mien.data.dataset import PreparedDataset
 from mien.errors import UsageError
+from mien.evaluation.model import file_sha256
 from mien.models.network import FaceAttributeNetwork
 from mien.progress import console
-from mien.training.run_folder import Run, load_run
+from mien.training.bundle_run import load_trained
+from mien.training.run_folder import Run
 
 
 def start_from_run(
     network: FaceAttributeNetwork, folder: Path, dataset: PreparedDataset, fold: int | None
 ) -> dict[str, Any]:
     """Copy a run's best weights into ``network``, in place: the backbone, and each head that has the same shape.
+    ``folder``: a run's, or a bundle (see `load_trained`).
 
     A run on other data, or on another fold, has perhaps learned from faces that test this one; it is refused where
     that is certain (another fold) and said where it cannot be told (other data).
@@ -29,7 +32,7 @@ def start_from_run(
         MienError: the folder holds no trained run.
         UsageError: its backbone differs from the network's, or it learned from this fold's test faces.
     """
-    run = load_run(folder)
+    run = load_trained(folder, dataset, to_train=True)
     same_data = check_faces(run, dataset, fold)
     own, theirs = network.state_dict(), run.network.state_dict()
     fits = {name: value for name, value in theirs.items() if name in own and own[name].shape == value.shape}
@@ -56,7 +59,7 @@ def origin_of(run: Run, same_data: bool) -> dict[str, Any]:
         "started_from": run.info.get("started_from"),
         "teachers": run.info.get("teachers") or [],
         "epochs": run.info.get("epochs"),
-        "weights_sha256": _hash_of(run.network.state_dict()),
+        "weights_sha256": file_sha256(run.folder) if run.folder.is_file() else _hash_of(run.network.state_dict()),
         "same_data": same_data,
         "licences": trained_licences(run.info),
     }

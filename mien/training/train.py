@@ -55,10 +55,10 @@ def train(
 ) -> dict[str, Any]:
     """Train by a recipe on the ``train`` split, choosing the best epoch on ``val``; returns what ``run.json`` says.
 
-    ``start_from``: a finished run whose weights the training begins with, instead of ImageNet's. ``teachers``: finished
-    runs whose answers it learns from too, as the recipe's ``distillation`` says. ``callbacks``: Lightning's, called
-    after the history is written. ``relabel``: changes the data as the training sees it, such as fewer training faces or
-    other labels for them.
+    ``start_from``: a finished run or a bundle whose weights the training begins with, instead of ImageNet's.
+    ``teachers``: runs or bundles whose answers it learns from too, as the recipe's ``distillation`` says.
+    ``callbacks``: Lightning's, called after the history is written. ``relabel``: changes the data as the training sees
+    it, such as fewer training faces or other labels for them.
 
     Raises:
         UsageError: ``out`` holds a run already (and ``resume`` is not set), or one with another recipe or other data;
@@ -80,7 +80,8 @@ def train(
     val_order = BatchOrder(dataset.rows("val"), VALIDATION_BATCH, seed=None)
     quieten_lightning()
     pretrained = None if start_from is None else False
-    taught_by, lessons = load_teachers(teachers, tasks, dataset, fold)
+    shares = recipe.distillation.teachers if recipe.distillation else ()
+    taught_by, lessons = load_teachers(teachers, tasks, dataset, fold, shares)
     module = AttributeTraining(
         recipe,
         tasks,

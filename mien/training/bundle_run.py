@@ -1,0 +1,174 @@
+"""A run folder or a bundle in, a trained network out: what a training begins with, or is taught by.
+
+A bundle holds the weights of the network that it was exported from, its batch normalisation folded into the
+convolutions, in 8 bits perhaps. They are read by their names, and the network must answer as the bundle does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from torch import Tensor
+
+from mien.data.dataset import PreparedDataset
+from mien.errors import MienError, UsageError
+from mien.evaluation.predictions import choose_rows
+from mien.inference.bundle import Bundle, find_bundle, load_bundle
+from mien.models.batch_norm import fold_batch_norm, unfold_batch_norm
+from mien.models.network import FaceAttributeNetwork, ProbabilityNetwork
+from mien.training.model_recipe import ModelRecipe
+from mien.training.module import build_network
+from mien.training.recipe import Recipe, Stage
+from mien.training.run_folder import Run, load_run
+from mien.vision.resize import resize_crops
+
+#: Training crops that give the batch statistics, and the seed that draws them.
+CROPS, SEED = 512, 0
+#: Crops in one forward pass.
+_BATCH = 64
+#: How far the network's probabilities may be from the bundle's: any of a float32 one; by their total variation
+#: distance, as a mean over the faces, of an 8-bit one, whose activations the network does not round.
+_EXACT, _ROUNDED = 1e-3, 0.1
+#: What the exporter puts before the names of the network's weights, and after those of a folded bias.
+_PREFIX, _FOLDED_BIAS = "network.", ".weight_bias"
+#: Entries of a bundle's licences that are no data set.
+_NOT_DATA = ("code", "weights", "backbone")
+
+
+def load_trained(path: Path, dataset: PreparedDataset, *, to_train: bool) -> Run:
+    """A finished run, or what a bundle holds of one: its network, its tasks, and where it comes from.
+
+    Args:
+        path: a run folder, a ``.onnx`` file or the name of a model that the package brings.
+        dataset: its training faces give a bundle's network its batch statistics.
+        to_train: give a bundle's network its batch normalisation back; it answers without.
+
+    Raises:
+        MienError: no trained run, no bundle, or a bundle whose weights cannot be read back.
+    """
+    if path.is_dir():
+        return load_run(path)
+    path = find_bundle(path)
+    if not path.is_file():
+        raise UsageError(f"Expected a run folder, a .onnx bundle or the name of a bundled model, got {path}.")
+    return _run_of_bundle(load_bundle(path), dataset, to_train)
+
+
+def _run_of_bundle(bundle: Bundle, dataset: PreparedDataset, to_train: bool) -> Run:
+    training = bundle.metadata.training
+    recipe = _recipe(bundle)
+    size = bundle.metadata.size
+    chosen = choose_rows(dataset, "train", CROPS, SEED)
+    crops = resize_crops(np.asarray(dataset.crops[chosen]), size)
+    batches = torch.split(torch.from_numpy(crops), _BATCH)
+    folded = build_network(recipe, bundle.tasks, pretrained=False)
+    fold_batch_norm(folded, batches[0])
+    _load(folded, read_weights(bundle.path), bundle)
+    network = folded
+    if to_train:
+        network = build_network(recipe, bundle.tasks, pretrained=False)
+        unfold_batch_norm(network, folded, batches)
+    _check_same_answers(network.eval(), bundle, crops)
+    info = {**training, "finished": True, "name": bundle.metadata.name, "data": _data(bundle)}
+    return Run(folder=bundle.path, recipe=recipe, tasks=bundle.tasks, network=network, info=info)
+
+
+def _recipe(bundle: Bundle) -> Recipe:
+    """As much of the recipe as says what the network is."""
+    training = bundle.metadata.training
+    try:
+        described = training.get("model")
+        model = ModelRecipe(**described) if described else ModelRecipe(backbone=str(training["backbone"]))
+        return Recipe(
+            name=bundle.metadata.name,
+            tasks=[task.name for task in bundle.tasks],
+            seed=int(training.get("seed", 0)),
+            stages=[Stage(size=bundle.metadata.size, epochs=1)],
+            model=replace(model, pretrained=False),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise MienError(f"{bundle.path} does not say what network it was exported from, so none can go on.") from error
+
+
+def _data(bundle: Bundle) -> dict[str, Any]:
+    """What ``run.json`` would say of the data, as far as the bundle knows."""
+    others = {name: terms for name, terms in bundle.metadata.licences.items() if name not in _NOT_DATA}
+    sources = [{"name": name, "licence": terms} for name, terms in others.items()]
+    return {**(bundle.metadata.training.get("data") or {}), "sources": sources}
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The weights that a bundle's graph names after the network's own, float32; 8-bit ones multiplied out."""
+    constants = {value.name: value for value in onnx.load(path, load_external_data=False).graph.initializer}
+    weights = {}
+    for name, value in constants.items():
+        plain, scale, zero = name.removesuffix("_quantized"), "", ""
+        if not name.startswith(_PREFIX):
+            continue
+        if plain != name:
+            # Weights have their scale under the plain name, biases under the quantised one.
+            stem = name if f"{name}_scale" in constants else plain
+            scale, zero = f"{stem}_scale", f"{stem}_zero_point"
+            if scale not in constants or zero not in constants:
+                continue
+            array = _multiplied_out(value, constants[scale], constants[zero])
+        elif value.data_type == onnx.TensorProto.FLOAT:
+            array = numpy_helper.to_array(value)
+        else:
+            continue
+        plain = plain.removeprefix(_PREFIX)
+        plain = f"{plain.removesuffix(_FOLDED_BIAS)}.bias" if plain.endswith(_FOLDED_BIAS) else plain
+        weights[plain] = torch.from_numpy(np.array(array, np.float32))
+    return weights
+
+
+def _multiplied_out(
+    quantised: onnx.TensorProto, scale: onnx.TensorProto, zero: onnx.TensorProto
+) -> NDArray[np.float32]:
+    """(q - zero) x scale; one scale a first axis's row, or one for all."""
+    values, factor, offset = (numpy_helper.to_array(value) for value in (quantised, scale, zero))
+    shape = (-1,) + (1,) * (values.ndim - 1)
+    each = values.astype(np.int64) - offset.reshape(shape).astype(np.int64)
+    return (each * factor.reshape(shape).astype(np.float64)).astype(np.float32)
+
+
+def _load(network: FaceAttributeNetwork, weights: Mapping[str, Tensor], bundle: Bundle) -> None:
+    own = network.state_dict()
+    unfit = [
+        name
+        for name, value in own.items()
+        if value.is_floating_point() and (name not in weights or weights[name].shape != value.shape)
+    ]
+    if unfit:
+        raise MienError(
+            f"The weights of {bundle.path} cannot be read back into a network: "
+            f"{unfit[0]} is missing or has another shape."
+        )
+    network.load_state_dict({name: weights.get(name, value) for name, value in own.items()})
+
+
+def _check_same_answers(network: FaceAttributeNetwork, bundle: Bundle, crops: NDArray[np.uint8]) -> None:
+    training = bundle.metadata.training
+    whole = ProbabilityNetwork(network, mirror=bool(training.get("mirrored_too")))
+    crops = crops[:_BATCH]
+    with torch.inference_mode():
+        answers = {
+            task.name: value.numpy() for task, value in zip(bundle.tasks, whole(torch.from_numpy(crops)), strict=True)
+        }
+    for name, given in bundle.run(crops).items():
+        apart = np.abs(answers[name].astype(np.float64) - given)
+        rounded = "quantised" in training
+        distance = apart.sum(axis=1).mean() / 2 if rounded else apart.max()
+        if not distance <= (_ROUNDED if rounded else _EXACT):
+            raise MienError(
+                f"The network read back from {bundle.path} answers {name!r} otherwise than the bundle does (by "
+                f"{distance:.2g}), so it cannot be trained on or teach."
+            )
