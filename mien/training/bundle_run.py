@@ -142,17 +142,17 @@ def _multiplied_out(
 
 def _load(network: FaceAttributeNetwork, weights: Mapping[str, Tensor], bundle: Bundle) -> None:
     own = network.state_dict()
-    unfit = [
-        name
-        for name, value in own.items()
-        if value.is_floating_point() and (name not in weights or weights[name].shape != value.shape)
-    ]
+    found = {
+        name: weights[name] for name, value in own.items() if name in weights and weights[name].shape == value.shape
+    }
+    # What is not learned, such as the normalisation's mean, comes with the backbone too.
+    unfit = [name for name, _ in network.named_parameters() if name not in found]
     if unfit:
         raise MienError(
             f"The weights of {bundle.path} cannot be read back into a network: "
             f"{unfit[0]} is missing or has another shape."
         )
-    network.load_state_dict({name: weights.get(name, value) for name, value in own.items()})
+    network.load_state_dict({**own, **found})
 
 
 def _check_same_answers(network: FaceAttributeNetwork, bundle: Bundle, crops: NDArray[np.uint8]) -> None:

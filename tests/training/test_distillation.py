@@ -106,6 +106,28 @@ def test_two_teachers_answer_by_their_mean(finished: Path, data: Path, run_tiny:
     assert torch.equal(both.probabilities(images)["age"], one.probabilities(images)["age"])
 
 
+def test_teachers_count_as_much_as_the_recipe_says(finished: Path, data: Path, run_tiny: Train, tmp_path: Path) -> None:
+    run_tiny("stages=[{size: 16, epochs: 1}]", "tasks=[gender]", "loss={}", "seed=8")
+    dataset, images = open_dataset(data), torch.rand(3, 3, 32, 32) * 255
+    folders = [finished, tmp_path / "run"]
+    one, two, both = (
+        load_teachers(chosen, TASKS, dataset, None, weights)[0]
+        for chosen, weights in (([folders[0]], ()), ([folders[1]], ()), (folders, (3.0, 1.0)))
+    )
+    assert one is not None
+    assert two is not None
+    assert both is not None
+    mean = 0.75 * one.probabilities(images)["gender"] + 0.25 * two.probabilities(images)["gender"]
+    torch.testing.assert_close(both.probabilities(images)["gender"], mean)
+    # Of what one alone answers, it gives the whole.
+    torch.testing.assert_close(both.probabilities(images)["age"], one.probabilities(images)["age"])
+
+
+def test_there_is_a_weight_for_each_teacher(finished: Path, run_tiny: Train) -> None:
+    with pytest.raises(UsageError, match="has 2 numbers; there are 1 --teacher"):
+        run_tiny("distillation={weight: 0.5, teachers: [1, 2]}", teachers=[finished])
+
+
 def test_a_taught_run_says_by_whom(finished: Path, run_tiny: Train, tmp_path: Path) -> None:
     info = run_tiny(TAUGHT, "stages=[{size: 16, epochs: 1}]", teachers=[finished])
     assert [teacher["run"] for teacher in info["teachers"]] == ["tiny"]
