@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
@@ -57,6 +58,17 @@ def _expand(argument: str, skip: Path | None) -> Iterator[str]:
 
 def walk_images(folder: str, skip: Path | None = None) -> Iterator[str]:
     """All images below a folder, sorted; each real folder once, so that links cannot loop."""
+    for current, entries in _walk(folder, skip):
+        if entries is None:
+            yield current  # Reading it as an image fails with the system's reason: a row, not silence.
+        for entry in entries or ():
+            if not _is_folder(entry) and has_image_suffix(entry.name):
+                yield entry.path
+
+
+def _walk(folder: str, skip: Path | None = None) -> Iterator[tuple[str, list[os.DirEntry[str]] | None]]:
+    """A folder and those below it, each real one once, with what is visible in it by name; None where it cannot be
+    read. The empty name is the working directory."""
     seen = {_identity(skip)} if skip is not None and skip.is_dir() else set()
     pending = [folder]
     while pending:
@@ -66,18 +78,13 @@ def walk_images(folder: str, skip: Path | None = None) -> Iterator[str]:
             if identity in seen:
                 continue
             seen.add(identity)
-            with os.scandir(current) as entries:
+            with os.scandir(current or ".") as entries:
                 visible = sorted((entry for entry in entries if entry.name[0] != "."), key=lambda entry: entry.name)
         except OSError:
-            yield current  # Reading it as an image fails with the system's reason: a row, not silence.
+            yield current, None
             continue
-        folders = []
-        for entry in visible:
-            if _is_folder(entry):
-                folders.append(entry.path)
-            elif has_image_suffix(entry.name):
-                yield entry.path
-        pending += reversed(folders)
+        yield current, visible
+        pending += [os.path.join(current, entry.name) for entry in reversed(visible) if _is_folder(entry)]  # noqa: PTH118 - keeps the path as it was typed.
 
 
 def has_image_suffix(name: str) -> bool:
@@ -88,9 +95,32 @@ def has_image_suffix(name: str) -> bool:
 def _glob_files(pattern: str) -> Iterator[str]:
     """Files that match, sorted; where the pattern's end leaves the suffix open, images only."""
     suffix_open = pattern.endswith("*")
-    for path in sorted(set(glob.glob(pattern, recursive=True))):  # noqa: PTH207 - pathlib globs no absolute pattern.
+    for path in sorted(_matches(pattern)):
         if not Path(path).is_dir() and (not suffix_open or has_image_suffix(path)):
             yield path
+
+
+def _matches(pattern: str) -> set[str]:
+    """What a glob matches. Python's own follows every link below a ``**``, those to a folder above too, and so with a
+    few of them without end; here ``**`` stands for each real folder once, as in `walk_images`."""
+    before, star, after = _parted(pattern)
+    if not star:
+        return set(glob.glob(pattern))  # noqa: PTH207 - pathlib globs no absolute pattern.
+    found: set[str] = set()
+    for base in sorted(_matches(before)) if before else [""]:
+        for folder, _ in _walk(base) if is_folder(base or ".") else ():
+            found |= _matches(os.path.join(glob.escape(folder), after or "*"))  # noqa: PTH118 - see above.
+    return found
+
+
+def _parted(pattern: str) -> tuple[str, bool, str]:
+    """What stands before and after a pattern's first ``**``, and whether there is one.
+
+    >>> _parted("photos/**/*.jpg"), _parted("*.jpg")
+    (('photos/', True, '*.jpg'), ('*.jpg', False, ''))
+    """
+    place = re.search(r"(?:^|(?<=/))\*\*(?:/+|$)", pattern.replace(os.sep, "/"))
+    return (pattern, False, "") if place is None else (pattern[: place.start()], True, pattern[place.end() :])
 
 
 def _identity(folder: Path) -> tuple[int, int]:

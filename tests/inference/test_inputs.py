@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import subprocess
 import sys
@@ -48,6 +49,28 @@ def test_a_named_file_is_taken_whatever_its_suffix_or_absence(tree: Path) -> Non
 )
 def test_globs(tree: Path, pattern: str, found: list[str]) -> None:
     assert list(expand_inputs([pattern])) == found
+
+
+@pytest.mark.parametrize(
+    "pattern", ["**/*", "**", "sub/**", "./**/*.jp*g", "sub/**/deep/**/*.WebP", "*/**/*.tif", "**/**/e.*", "**/[[]x]/*"]
+)
+def test_globs_mean_what_pythons_mean(tree: Path, pattern: str) -> None:
+    (tree / "sub" / "[x]" / "**").mkdir(parents=True)
+    (tree / "sub" / "[x]" / "**" / "g.jpg").touch()
+    (tree / "sub" / "[x]" / "h.jpg").touch()
+    found = sorted(set(glob.glob(pattern, recursive=True)))  # noqa: PTH207 - what is compared.
+    expected = [path for path in found if Path(path).suffix.lower() != ".txt"]
+    assert list(expand_inputs([pattern])) == [path for path in expected if Path(path).is_file()]
+
+
+def test_globs_follow_links_once(tree: Path) -> None:
+    """Python's own would go round six links to the folder itself six to the fortieth times."""
+    for number in range(6):
+        (tree / "sub" / f"loop{number}").symlink_to(tree)
+    (tree / "again").symlink_to(tree / "next")
+    names = [Path(path).name for path in expand_inputs(["**/*.*"])]
+    assert sorted(names) == ["B.PNG", "c.jpeg", "d.WebP", "e.tif", "z.jpg"]
+    assert [Path(path).name for path in expand_inputs(["sub/**/*.jpg"])] == ["z.jpg"]
 
 
 def test_a_file_whose_name_looks_like_a_glob_is_that_file(tree: Path) -> None:
