@@ -32,7 +32,7 @@ from mien.files import atomic_path, locked_folder, write_text
 from mien.labels import Task, select_tasks
 from mien.progress import console
 from mien.training import run_folder
-from mien.training.provenance import command_text, source_commit
+from mien.training.provenance import command_text, source_commit, without_folders
 from mien.training.recipe import Recipe
 from mien.training.study import Study, arm_recipe, training_faces
 from mien.training.study_folder import (
@@ -157,7 +157,13 @@ def _opening_state(
         "age_groups": study.age_groups,
         "measures": measures,
         "arms": {
-            name: {**asdict(arm), "recipe": yaml.safe_load(recipes[name].to_text())} for name, arm in study.arms.items()
+            name: {
+                **asdict(arm),
+                "recipe": yaml.safe_load(recipes[name].to_text()),
+                "start_from": without_folders(arm.start_from),
+                "teachers": [without_folders(teacher) for teacher in arm.teachers],
+            }
+            for name, arm in study.arms.items()
         },
         "data": {
             key: dataset.info[key] for key in ("manifest_sha256", "rows", "splits", "seed") if key in dataset.info
@@ -201,9 +207,18 @@ def _train(study: Study, run: PlannedRun, data: Path, out: Path) -> None:
     folder = out / "runs" / run.name
     if run_folder.read_info(folder).get("finished"):
         return
-    recipe = arm_recipe(study, run.arm, run.seed)
+    recipe, arm = arm_recipe(study, run.arm, run.seed), study.arms[run.arm]
     try:
-        train(recipe, data, folder, resume=True, fold=run.fold, relabel=training_faces(study, run.arm, run.seed))
+        train(
+            recipe,
+            data,
+            folder,
+            resume=True,
+            fold=run.fold,
+            start_from=Path(arm.start_from) if arm.start_from else None,
+            teachers=[Path(teacher) for teacher in arm.teachers],
+            relabel=training_faces(study, run.arm, run.seed),
+        )
     except MienError as error:
         kind = UsageError if isinstance(error, UsageError) else MienError
         # An interrupted training says how to go on alone, without the study's changes of its data.

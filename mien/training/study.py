@@ -43,12 +43,15 @@ class Corruption:
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
 class Arm:
     """One way to train. ``recipe``: another than the study's base; ``tasks``: those that are trained, without what the
-    recipe says of the others; ``settings``: key=value, after the study's own."""
+    recipe says of the others; ``settings``: key=value, after the study's own; ``start_from``, ``teachers``: runs or
+    bundles, as of ``mien train``."""
 
     recipe: str = ""
     tasks: list[str] = field(default_factory=list)
     settings: list[str] = field(default_factory=list)
     corrupt_labels: Corruption | None = None
+    start_from: str = ""
+    teachers: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
@@ -88,7 +91,7 @@ def study_names() -> list[str]:
 
 
 def load_study(name_or_path: str) -> Study:
-    """Read a study by name or path; a ``base`` or ``recipe`` that is a path is made to be found from anywhere.
+    """Read a study by name or path; what it names by a path beside itself is made to be found from anywhere.
 
     Raises:
         UsageError: no such study, not YAML, or wrong in any field; every wrong field is named.
@@ -99,13 +102,29 @@ def load_study(name_or_path: str) -> Study:
     if not is_yaml_file(path):
         raise UsageError(f"No study {name_or_path!r}: expected a .yaml file or one of {', '.join(study_names())}.")
     study = parse_study(read_yaml_file(path), str(path))
-    arms = {name: replace(arm, recipe=_beside(path, arm.recipe)) for name, arm in study.arms.items()}
-    return replace(study, base=_beside(path, study.base), arms=arms)
+    return replace(
+        study,
+        base=_recipe_beside(path, study.base),
+        arms={
+            name: replace(
+                arm,
+                recipe=_recipe_beside(path, arm.recipe),
+                start_from=_beside(path, arm.start_from),
+                teachers=[_beside(path, teacher) for teacher in arm.teachers],
+            )
+            for name, arm in study.arms.items()
+        },
+    )
 
 
-def _beside(study: Path, recipe: str) -> str:
-    found = study.parent / recipe
-    return str(found) if is_yaml_file(found) else recipe
+def _recipe_beside(study: Path, name: str) -> str:
+    return _beside(study, name) if is_yaml_file(study.parent / name) else name
+
+
+def _beside(study: Path, name: str) -> str:
+    """A file or folder of this name beside the study's file, or the name as it is."""
+    found = study.parent / name
+    return str(found) if name and found.exists() else name
 
 
 def parse_study(text: str, source: str = "study") -> Study:

@@ -17,7 +17,7 @@ import yaml
 
 from mien.errors import MienError, UsageError
 from mien.files import atomic_path, write_text
-from mien.training.recipe import Recipe, parse_recipe
+from mien.training.recipe import parse_recipe
 
 FORMAT, FORMAT_VERSION, STATE = "mien-study", 1, "study.json"
 #: What two studies must agree on, or no run of one can stand in the other.
@@ -51,11 +51,18 @@ def read_study(folder: Path) -> dict[str, Any]:
     return state
 
 
-def comparable_arms(arms: Mapping[str, Any]) -> dict[str, tuple[Recipe, Any]]:
-    """Arms by what they train: recipe (new options count by their defaults) and corrupted labels. Seeds are left out:
-    a study says them apart, and every arm has them all."""
-    recipes = {name: replace(parse_recipe(yaml.safe_dump(arm["recipe"])), seed=0) for name, arm in arms.items()}
-    return {name: (recipe, arms[name].get("corrupt_labels")) for name, recipe in recipes.items()}
+def comparable_arms(arms: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """Arms by what they train: recipe (new options count by their defaults), corrupted labels, the weights begun with
+    and the teachers. Seeds are left out: a study says them apart, and every arm has them all."""
+    return {
+        name: (
+            replace(parse_recipe(yaml.safe_dump(arm["recipe"])), seed=0),
+            arm.get("corrupt_labels"),
+            arm.get("start_from") or "",
+            arm.get("teachers") or [],
+        )
+        for name, arm in arms.items()
+    }
 
 
 def same_arms(state: Mapping[str, Any], folder: Path) -> dict[str, str]:

@@ -218,6 +218,26 @@ def test_an_arm_is_added_to_a_finished_study(home: Path, data: Path, tmp_path: P
     assert (len(state["runs"]), state["runs_planned"]) == (6, 6)
 
 
+def test_arms_begin_with_a_run_and_are_taught_by_it(finished: Path, data: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "faces")
+    taught = '{start_from: faces, teachers: [faces], settings: ["distillation={weight: 0.5}"]}'
+    text = STUDY.replace("seeds: [0, 1]", "").partition("arms:")[0] + "reference: anew\n"
+    text += f"arms: {{anew: {{}}, goes-on: {{start_from: faces}}, taught: {taught}}}\n"
+    study = write(tmp_path, text)
+    state = compare(load_study(str(study)), data, tmp_path / "out", sampling=SAMPLING)
+    info = {
+        arm: json.loads((tmp_path / "out" / "runs" / f"{arm}-s0" / "run.json").read_text()) for arm in state["arms"]
+    }
+    assert info["anew"]["started_from"] is None
+    assert info["goes-on"]["started_from"]["run"] == "tiny"
+    assert info["taught"]["teachers"][0]["run"] == "tiny"
+    assert state["arms"]["goes-on"]["start_from"] == "faces"
+    # The same arm from other weights is another arm.
+    study.write_text(text.replace("goes-on: {start_from: faces}", "goes-on: {}"))
+    with pytest.raises(UsageError, match="arms differ"):
+        compare(load_study(str(study)), data, tmp_path / "out", sampling=SAMPLING)
+
+
 def test_two_processes_at_one_study_are_refused(home: Path, data: Path) -> None:
     with locked_folder(home / "out"), pytest.raises(UsageError, match="another mien may be at work there"):
         compare(load_study(str(home / "study.yaml")), data, home / "out", sampling=SAMPLING)
