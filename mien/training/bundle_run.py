@@ -69,9 +69,11 @@ def _run_of_bundle(bundle: Bundle, dataset: PreparedDataset, to_train: bool) -> 
     chosen = choose_rows(dataset, "train", CROPS, SEED)
     crops = resize_crops(np.asarray(dataset.crops[chosen]), size)
     batches = torch.split(torch.from_numpy(crops), _BATCH)
+    weights = read_weights(bundle.path)
+    _check_count(recipe, weights, bundle)
     folded = build_network(recipe, bundle.tasks, pretrained=False)
     fold_batch_norm(folded, batches[0])
-    _load(folded, read_weights(bundle.path), bundle)
+    _load(folded, weights, bundle)
     network = folded
     if to_train:
         network = build_network(recipe, bundle.tasks, pretrained=False)
@@ -106,7 +108,11 @@ def _data(bundle: Bundle) -> dict[str, Any]:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The weights that a bundle's graph names after the network's own, float32; 8-bit ones multiplied out."""
+    """The weights that a bundle's graph names after the network's own, float32; 8-bit ones multiplied out.
+
+    Raises:
+        MienError: a weight's numbers are not those that its shape promises.
+    """
     constants = {value.name: value for value in onnx.load(path, load_external_data=False).graph.initializer}
     weights = {}
     for name, value in constants.items():
@@ -119,25 +125,43 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             scale, zero = f"{stem}_scale", f"{stem}_zero_point"
             if scale not in constants or zero not in constants:
                 continue
-            array = _multiplied_out(value, constants[scale], constants[zero])
+            parts = [value, constants[scale], constants[zero]]
         elif value.data_type == onnx.TensorProto.FLOAT:
-            array = numpy_helper.to_array(value)
+            parts = [value]
         else:
             continue
+        try:
+            array = _multiplied_out(*(numpy_helper.to_array(part) for part in parts))
+        except (ValueError, TypeError) as error:
+            raise MienError(f"The weights of {path} cannot be read: {name!r} is damaged.") from error
         plain = plain.removeprefix(_PREFIX)
         plain = f"{plain.removesuffix(_FOLDED_BIAS)}.bias" if plain.endswith(_FOLDED_BIAS) else plain
-        weights[plain] = torch.from_numpy(np.array(array, np.float32))
+        weights[plain] = torch.from_numpy(array)
     return weights
 
 
 def _multiplied_out(
-    quantised: onnx.TensorProto, scale: onnx.TensorProto, zero: onnx.TensorProto
+    values: NDArray[Any], scale: NDArray[Any] | None = None, zero: NDArray[Any] | None = None
 ) -> NDArray[np.float32]:
-    """(q - zero) x scale; one scale a first axis's row, or one for all."""
-    values, factor, offset = (numpy_helper.to_array(value) for value in (quantised, scale, zero))
+    """(values - zero) x scale, one scale a first axis's row, or one for all; without a scale the values."""
+    if scale is None or zero is None:
+        return np.array(values, np.float32)
     shape = (-1,) + (1,) * (values.ndim - 1)
-    each = values.astype(np.int64) - offset.reshape(shape).astype(np.int64)
-    return (each * factor.reshape(shape).astype(np.float64)).astype(np.float32)
+    each = values.astype(np.int64) - zero.reshape(shape).astype(np.int64)
+    return np.array(each * scale.reshape(shape).astype(np.float64), np.float32)
+
+
+def _check_count(recipe: Recipe, weights: Mapping[str, Tensor], bundle: Bundle) -> None:
+    """Refuse a network of other size before it takes memory: metadata may name any."""
+    with torch.device("meta"):
+        wanted = sum(value.numel() for value in build_network(recipe, bundle.tasks, pretrained=False).parameters())
+    held = sum(value.numel() for value in weights.values())
+    # Folded, the normalisation's two numbers a channel are one.
+    if not held <= 2 * wanted or not wanted <= 2 * held:
+        raise MienError(
+            f"The weights of {bundle.path} cannot be read back: its metadata name a network of {wanted:,} weights, the "
+            f"file holds {held:,} by name."
+        )
 
 
 def _load(network: FaceAttributeNetwork, weights: Mapping[str, Tensor], bundle: Bundle) -> None:

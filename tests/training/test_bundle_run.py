@@ -17,7 +17,7 @@ from mien.export.export import export_run
 from mien.inference.bundle import load_bundle
 from mien.inference.metadata import METADATA_KEY
 from mien.labels import AGE, ETHNICITY, GENDER
-from mien.training.bundle_run import load_trained
+from mien.training.bundle_run import load_trained, read_weights
 from mien.training.distillation import load_teachers
 from mien.training.run_folder import load_run
 from mien.training.start import trained_licences
@@ -157,6 +157,7 @@ def test_another_fold_of_a_bundle_is_refused(bundle: Path, data: Path) -> None:
     [
         ({"backbone": "no_such_network"}, "timm has no backbone"),
         ({"backbone": "test_efficientnet"}, "cannot be read back"),
+        ({"backbone": "vit_gigantic_patch14_224"}, "name a network of 1,8"),
         ({"backbone": "test_resnet", "dropout": "much"}, "does not say what network"),
         ({"backbone": "test_resnet", "depth": 3}, "does not say what network"),
         ("test_resnet", "does not say what network"),
@@ -189,6 +190,21 @@ def test_weights_that_are_not_all_are_refused(bundle: Path, data: Path, tmp_path
     onnx.save(model, tmp_path / "other.onnx")
     with pytest.raises(MienError, match="answers 'gender' otherwise than the bundle"):
         load_trained(tmp_path / "other.onnx", open_dataset(data), to_train=False)
+
+
+def test_damaged_weights_are_refused(bundle: Path, tmp_path: Path) -> None:
+    """What no node uses ONNX Runtime does not look at."""
+    model = onnx.load(bundle)
+    for name, value in (
+        ("_quantized", np.zeros((4, 2), np.int8)),
+        ("_scale", np.ones(3)),
+        ("_zero_point", np.zeros(3)),
+    ):
+        model.graph.initializer.append(numpy_helper.from_array(value, f"network.backbone.conv9.weight{name}"))
+    onnx.save(model, tmp_path / "damaged.onnx")
+    assert load_bundle(tmp_path / "damaged.onnx").tasks == TASKS
+    with pytest.raises(MienError, match=r"'network.backbone.conv9.weight_quantized' is damaged"):
+        read_weights(tmp_path / "damaged.onnx")
 
 
 def test_what_is_no_trained_network_is_refused(data: Path, tmp_path: Path) -> None:
