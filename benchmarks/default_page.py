@@ -130,7 +130,8 @@ def results_page() -> str:
         "```bash\nmien evaluate docs/results/default/utkface/predictions.parquet --out report\n```",
         "## Accuracy",
         headline_table(),
-        f"Seed {training['seed']}, commit `{training['commit']}`. Commands:",
+        f"Seed {training['seed']}, commit `{training['commit']}`, whose bundles are those that the last training "
+        "began with and was taught by. Commands:",
         "```text\n" + "\n".join(_commands(utkface)) + "\n```",
         "[What was tried](tried.md), with its validation figures.",
         "## Across data sets",
@@ -161,6 +162,9 @@ def results_page() -> str:
         "The third run, from the second one's weights, taught by the [large model](../large/README.md)'s network:",
         history_table(FOLDER / "history-taught.csv"),
         "![Curves of the third run](curves-taught.png)",
+        "The fourth run, from the bundle that the third one gave, taught by the bundles `large` and `open`:",
+        history_table(FOLDER / "history-taught-on.csv"),
+        "![Curves of the fourth run](curves-taught-on.png)",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
