@@ -152,19 +152,19 @@ def test_the_pages_say_what_the_result_files_say(monkeypatch: pytest.MonkeyPatch
     assert open_page.results_page() == (RESULTS / "open" / "README.md").read_text(encoding="utf-8")
 
 
-STUDIES = RESULTS / "ordinal-uncertainty" / "studies"
+STUDIES = sorted(path.parent for path in RESULTS.rglob("study.json"))
 
 
-@pytest.mark.parametrize("name", sorted(folder.name for folder in STUDIES.iterdir() if folder.is_dir()))
-def test_a_study_says_what_its_predictions_give(name: str) -> None:
-    study = json.loads((STUDIES / name / "study.json").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
+def test_a_study_says_what_its_predictions_give(folder: Path) -> None:
+    study = json.loads((folder / "study.json").read_text(encoding="utf-8"))
     assert len(study["runs"]) == study["runs_planned"]
     # What compares arms chooses between them: on validation. A protocol of one arm reports, over all folds.
     assert (study["split"], bool(study["folds"])) == (("val", False) if len(study["arms"]) > 1 else ("test", True))
     sampling = Sampling(**study["sampling"])
     measured = [
         measure_run(
-            read_predictions(STUDIES / name / "results" / f"{run['name']}.parquet"),
+            read_predictions(folder / "results" / f"{run['name']}.parquet"),
             arm=run["arm"],
             seed=run["seed"],
             fold=run["fold"],
@@ -177,4 +177,4 @@ def test_a_study_says_what_its_predictions_give(name: str) -> None:
     figures = study_figures(measured, list(study["arms"]), study["reference"], study["measures"])
     assert [figure.to_json() for figure in figures] == study["figures"]
     assert [conclusion(figures, measure, study["reference"]) for measure in study["measures"]] == study["conclusions"]
-    assert table_text(study) == (STUDIES / name / "table.md").read_text(encoding="utf-8")
+    assert table_text(study) == (folder / "table.md").read_text(encoding="utf-8")
