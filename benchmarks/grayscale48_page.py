@@ -138,10 +138,9 @@ def results_page() -> str:
         "Model A has a stem of stride 1 (the source does not say its own) and was trained on an H100 GPU. Model B and "
         "the soft mixture go on from another model A: a stem of stride 2, FairFace's greys first (`data/prepared-"
         "fairface48`: `mien prepare fairface:data/fairface --as-is --crop-size 48`), on one core. On validation it "
-        "is behind the model A of the table in gender (89.5 against 91.2 %) and ethnicity (74.4 against 79.5 %, "
-        "without offsets), so that one stands for the two tasks. All compute in bf16; epoch and calibration were "
-        "chosen on validation. Each folder holds `predictions.parquet` (one row a test face), from which "
-        "`mien evaluate` makes the figures again:",
+        "is behind the model A of the table in both tasks (see what was tried), so that one stands for them. All "
+        "compute in bf16; epoch and calibration were chosen on validation. Each folder "
+        "holds `predictions.parquet` (one row a test face), from which `mien evaluate` makes the figures again:",
         "```bash\nmien evaluate docs/results/grayscale48/multitask/predictions.parquet --out report\n"
         "mien evaluate docs/results/grayscale48/two-stage-age/predictions.parquet --out report\n```",
         "![Classes of the data](classes.png)",

@@ -116,16 +116,16 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     constants = {value.name: value for value in onnx.load(path, load_external_data=False).graph.initializer}
     weights = {}
     for name, value in constants.items():
-        plain, scale, zero = name.removesuffix("_quantized"), "", ""
         if not name.startswith(_PREFIX):
             continue
+        plain = name.removesuffix("_quantized")
         if plain != name:
             # Weights have their scale under the plain name, biases under the quantised one.
             stem = name if f"{name}_scale" in constants else plain
-            scale, zero = f"{stem}_scale", f"{stem}_zero_point"
-            if scale not in constants or zero not in constants:
+            scale, zero = constants.get(f"{stem}_scale"), constants.get(f"{stem}_zero_point")
+            if scale is None or zero is None:
                 continue
-            parts = [value, constants[scale], constants[zero]]
+            parts = [value, scale, zero]
         elif value.data_type == onnx.TensorProto.FLOAT:
             parts = [value]
         else:
