@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -36,9 +36,10 @@ from mien.data.faces import read_faces
 from mien.data.rows import Rejection, all_tasks, text_array
 from mien.data.sources import SourceArgument, nothing_usable, parse_sources, read_source
 from mien.data.splits import (
+    KnownSplits,
     SplitPlan,
     assign_splits,
-    keep_known_splits,
+    deal_the_rest,
     leaking_rows,
     official_splits,
     parse_split,
@@ -120,7 +121,7 @@ class Copies:
 
 def prepare(options: PrepareOptions) -> PreparedDataset:
     """Run the whole preparation and return the data set as training will open it."""
-    known = None if options.split_from is None else splits_by_content(options.split_from)
+    known = None if options.split_from is None else known_splits(options.split_from)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
         (options.out / INFO_NAME).unlink(missing_ok=True)
@@ -135,8 +136,8 @@ def prepare(options: PrepareOptions) -> PreparedDataset:
     return data
 
 
-def splits_by_content(folder: Path) -> dict[str, str]:
-    """The split of every face of a prepared folder, by the sha256 of its pixels.
+def known_splits(folder: Path) -> KnownSplits:
+    """The split of every face of a prepared folder.
 
     Raises:
         MienError: the folder holds no prepared data.
@@ -145,10 +146,10 @@ def splits_by_content(folder: Path) -> dict[str, str]:
     data = open_dataset(folder)
     if set(data.split_of.tolist()) - {"train", "val", "test"}:
         raise UsageError(f"--split-from expects data with train, val and test faces, and {folder} has folds.")
-    return dict(zip(data.manifest["sha256"].tolist(), data.split_of.tolist(), strict=True))
+    return KnownSplits.read(data.manifest, data.split_of.tolist(), data.tasks)
 
 
-def _write_all(options: PrepareOptions, tasks: Sequence[Task], known: Mapping[str, str] | None) -> None:
+def _write_all(options: PrepareOptions, tasks: Sequence[Task], known: KnownSplits | None) -> None:
     """Every file but dataset.png and classes.png; dataset.json last."""
     with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=options.out) as scratch:
         raw = Path(scratch) / "crops.raw"
@@ -158,7 +159,8 @@ def _write_all(options: PrepareOptions, tasks: Sequence[Task], known: Mapping[st
         labelled = tuple(task for task in tasks if gathered.rows[task.columns[0]].notna().any())
         merged = merge_copies(gathered.rows, copies.copy_of, labelled, keep_all=options.keep_duplicates)
         kept, dropped = select_rows(gathered, copies, merged, options)
-        kept, leaked = split_rows(kept, labelled, options, known)
+        earlier = known and known.of_rows(gathered.rows.assign(group=copies.group), labelled)
+        kept, leaked = split_rows(kept, labelled, options, earlier)
         rejected = [*gathered.rejected, *dropped, *leaked]
         check_counts(gathered, len(kept), len(rejected))
         store.write_tables(options.out, kept, rejected, merged.conflicts)
@@ -246,17 +248,18 @@ def select_rows(
 
 
 def split_rows(
-    rows: pd.DataFrame, tasks: Sequence[Task], options: PrepareOptions, known: Mapping[str, str] | None = None
+    rows: pd.DataFrame, tasks: Sequence[Task], options: PrepareOptions, known: Sequence[str] | None = None
 ) -> tuple[pd.DataFrame, list[tuple[str, Rejection]]]:
     """The rows with their split; where official or ``known`` splits tear a group apart, its less held-out rows are set
-    aside."""
+    aside. ``known``: the split of every row that was gathered, an empty text where there is none."""
     if options.plan.names and known is None:
         names = assign_splits(strata_of(rows, tasks), rows["group"].tolist(), options.plan, options.seed)
         return rows.assign(split=text_array(names)), []
     if known is None:
         names = official_splits(rows)
     else:
-        names = keep_known_splits(rows, known, tasks, options.plan, options.seed)
+        earlier = [known[row] for row in rows["row"].tolist()]
+        names = deal_the_rest(rows, earlier, tasks, options.plan, options.seed)
     rows = rows.assign(split=text_array(names))
     leaking = leaking_rows(names, rows["group"].tolist())
     detail = "a copy or the same person stands in a split that is held out further"

@@ -156,28 +156,71 @@ def _band_of(age: float) -> str:
     return f"{sum(age >= low for low, _ in AGE_BANDS):02d}"
 
 
-def keep_known_splits(
-    rows: pd.DataFrame, known: Mapping[str, str], tasks: Sequence[Task], plan: SplitPlan, seed: int
-) -> list[str]:
-    """Splits of rows some of which have one already, from an earlier preparation.
+@dataclass(frozen=True, kw_only=True)
+class KnownSplits:
+    """The splits of an earlier preparation: ``of_content`` by the sha256 of a face's pixels, ``of_name`` by the image's
+    name, with the face's labels (column, value), for the same photo in another form: a file of UTKFace and its row of
+    a pixel CSV have other pixels, but one name."""
 
-    A group with a known row joins that row's split as a whole (its other rows may be new); the groups without one are
-    dealt by the plan. Rows of one group with different known splits keep them: `leaking_rows` finds those.
+    of_content: Mapping[str, str]
+    of_name: Mapping[str, tuple[str, Mapping[str, object]]]
+
+    @classmethod
+    def read(cls, manifest: pd.DataFrame, splits: Sequence[str], tasks: Sequence[Task]) -> KnownSplits:
+        """Those of a prepared manifest. A name that two of its faces have tells nothing, nor does a face without
+        labels."""
+        once = ~manifest["name"].duplicated(keep=False)
+        labels = _labels(manifest, tasks)
+        of_name = {
+            name: (split, label)
+            for name, split, label, single in zip(manifest["name"].tolist(), splits, labels, once, strict=True)
+            if single and label
+        }
+        return cls(of_content=dict(zip(manifest["sha256"].tolist(), splits, strict=True)), of_name=of_name)
+
+    def of_rows(self, rows: pd.DataFrame, tasks: Sequence[Task]) -> list[str]:
+        """The split of each row (with name, sha256 and group) that is known by its pixels, or by its name where half of
+        the labels agree; else the split of its group, of several the one held out furthest; else an empty text."""
+        names = []
+        columns = zip(rows["name"].tolist(), rows["sha256"].tolist(), _labels(rows, tasks), strict=True)
+        for name, content, label in columns:
+            split, theirs = self.of_name.get(name, ("", {}))
+            both = label.keys() & theirs.keys()
+            # Not all must agree: of copies with unlike labels, the earlier data kept one side.
+            alike = bool(both) and 2 * sum(label[key] == theirs[key] for key in both) >= len(both)
+            names.append(self.of_content.get(content, split if alike else ""))
+        of_group: dict[object, str] = {}
+        groups = rows["group"].tolist()
+        for group, name in zip(groups, names, strict=True):
+            if name:
+                of_group[group] = min((of_group.get(group, name), name), key=_HELD_OUT_FIRST.index)
+        return [name or of_group.get(group, "") for group, name in zip(groups, names, strict=True)]
+
+
+def _labels(rows: pd.DataFrame, tasks: Sequence[Task]) -> list[dict[str, object]]:
+    """The labels that each row has, by column."""
+    columns = [column for task in tasks for column in task.columns if column in rows]
+    return [
+        {column: value for column, value in zip(columns, values, strict=True) if not pd.isna(value)}
+        for values in rows[columns].astype(object).itertuples(index=False, name=None)
+    ]
+
+
+def deal_the_rest(
+    rows: pd.DataFrame, known: Sequence[str], tasks: Sequence[Task], plan: SplitPlan, seed: int
+) -> list[str]:
+    """Splits of rows some of which have one already.
+
+    Rows of one group with different known splits keep them: `leaking_rows` finds those.
 
     Args:
-        rows: with sha256 and group.
-        known: the split of each content, by sha256.
+        rows: with group.
+        known: each row's split, or an empty text (see `KnownSplits.of_rows`).
         tasks: what the strata are made of.
         plan: shares of the groups that are new.
         seed: of the dealing.
     """
-    names = [known.get(content, "") for content in rows["sha256"].tolist()]
-    of_group: dict[object, str] = {}
-    groups = rows["group"].tolist()
-    for group, name in zip(groups, names, strict=True):
-        if name:
-            of_group[group] = min((of_group.get(group, name), name), key=_HELD_OUT_FIRST.index)
-    names = [name or of_group.get(group, "") for group, name in zip(groups, names, strict=True)]
+    names = list(known)
     new = [place for place, name in enumerate(names) if not name]
     if new:
         fresh = rows.iloc[new]

@@ -384,6 +384,19 @@ def test_more_data_keeps_the_split_of_what_was_there(
     assert both.info["arguments"]["split_from"] == str(prepared.folder)
 
 
+def test_a_pixel_csv_of_the_same_photos_keeps_their_split(sample_data: Path, tmp_path: Path) -> None:
+    files = run([f"utkface:{sample_data / 'utkface'}"], tmp_path / "files")
+    rows = run(
+        [f"pixels:{sample_data / 'pixels.csv'}"], tmp_path / "rows", split_from=files.folder, align=False, seed=9
+    )
+    split_of = dict(zip(files.manifest["name"], files.split_of, strict=True))
+    theirs = dict(zip(rows.manifest["name"], rows.split_of, strict=True))
+    both = split_of.keys() & theirs.keys()
+    assert len(both) > 150
+    assert {split_of[name] for name in both} == {"train", "val", "test"}
+    assert {name: theirs[name] for name in both} == {name: split_of[name] for name in both}
+
+
 def test_splits_are_kept_from_whole_data_alone(utkface: Path, prepared: PreparedDataset, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--split-from goes with shares"):
         run([f"utkface:{utkface}"], tmp_path / "a", split="kfold:5", split_from=prepared.folder)

@@ -8,8 +8,9 @@ import pytest
 
 from mien.data.rows import all_tasks, rows_frame
 from mien.data.splits import (
+    KnownSplits,
     assign_splits,
-    keep_known_splits,
+    deal_the_rest,
     leaking_rows,
     official_splits,
     parse_split,
@@ -117,11 +118,14 @@ def rows_of(contents: str, groups: list[int]) -> pd.DataFrame:
     return rows_frame(records, all_tasks(())).assign(sha256=list(contents), group=groups)
 
 
+def known_of(contents: dict[str, str]) -> KnownSplits:
+    return KnownSplits(of_content=contents, of_name={})
+
+
 def test_known_faces_keep_their_split_and_take_their_group_along() -> None:
     rows = rows_of("abcdefgh", [0, 0, 1, 2, 3, 4, 5, 6])
-    known = {"a": "test", "c": "val", "z": "train"}
-    plan = parse_split("80/20")
-    splits = keep_known_splits(rows, known, all_tasks(()), plan, seed=0)
+    known = known_of({"a": "test", "c": "val", "z": "train"}).of_rows(rows, all_tasks(()))
+    splits = deal_the_rest(rows, known, all_tasks(()), parse_split("80/20"), seed=0)
     assert splits[:3] == ["test", "test", "val"]
     # The five groups that nobody knows are dealt by the shares.
     assert Counter(splits[3:]) == {"train": 4, "test": 1}
@@ -129,6 +133,32 @@ def test_known_faces_keep_their_split_and_take_their_group_along() -> None:
 
 def test_a_group_whose_faces_were_on_two_sides_leaks_its_training_face() -> None:
     rows = rows_of("abc", [0, 0, 0])
-    splits = keep_known_splits(rows, {"a": "train", "b": "test"}, all_tasks(()), parse_split("80/20"), seed=0)
+    splits = known_of({"a": "train", "b": "test"}).of_rows(rows, all_tasks(()))
     assert splits == ["train", "test", "test"]  # the new face joins the side that is held out further
     assert leaking_rows(splits, rows["group"].tolist()).tolist() == [0]
+
+
+def test_the_same_photo_in_another_form_is_known_by_its_name_where_half_of_the_labels_agree() -> None:
+    def rows(*named: tuple[str, str | None, int | None]) -> pd.DataFrame:
+        records: list[dict[str, object]] = [
+            {"name": name, "path": name, "gender": gender, "age_low": age, "age_high": age}
+            for name, gender, age in named
+        ]
+        return rows_frame(records, all_tasks(()))
+
+    tasks = all_tasks(())
+    before = rows(("a", "male", 20), ("b", "male", 20), ("c", None, None), ("twice", "male", 1), ("twice", "male", 2))
+    before = before.assign(sha256=[f"file {row}" for row in range(5)])
+    known = KnownSplits.read(before, ["test", "val", "test", "test", "test"], tasks)
+    now = rows(
+        ("a", "male", 20),
+        ("b", "female", 21),
+        ("c", "male", 20),
+        ("twice", "male", 1),
+        ("a", None, 20),
+        ("a", None, None),
+    )
+    now = now.assign(sha256=[f"row {row}" for row in range(6)], group=range(6))
+    assert known.of_rows(now, tasks) == ["test", "", "", "", "test", ""]
+    # What the pixels say comes before what the name says.
+    assert known.of_rows(now.assign(sha256=["file 1"] * 6), tasks)[0] == "val"
