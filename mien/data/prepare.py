@@ -159,7 +159,7 @@ def _write_all(options: PrepareOptions, tasks: Sequence[Task], known: KnownSplit
         labelled = tuple(task for task in tasks if gathered.rows[task.columns[0]].notna().any())
         merged = merge_copies(gathered.rows, copies.copy_of, labelled, keep_all=options.keep_duplicates)
         kept, dropped = select_rows(gathered, copies, merged, options)
-        earlier = known and known.of_rows(gathered.rows.assign(group=copies.group), labelled)
+        earlier = None if known is None else known.of_rows(gathered.rows.assign(group=copies.group), labelled)
         kept, leaked = split_rows(kept, labelled, options, earlier)
         rejected = [*gathered.rejected, *dropped, *leaked]
         check_counts(gathered, len(kept), len(rejected))
