@@ -1,11 +1,21 @@
 """Fixtures shared by all tests: the sample data's folder, where this machine has it."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from mien.progress import set_quiet
+
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _not_quiet() -> Iterator[None]:
+    """A command run with --quiet does not silence the tests after it."""
+    yield
+    set_quiet(False)
 
 
 @pytest.fixture(scope="session")

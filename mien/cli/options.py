@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +13,16 @@ ClassOffsets = Annotated[
         metavar="TASK,...",
         help="Fit an offset of each class of these tasks too, on validation: undoes a sampler that balances classes.",
         show_default=False,
+    ),
+]
+StartFrom = Annotated[
+    Path | None,
+    typer.Option("--start-from", metavar="RUN|BUNDLE", help="Begin with the weights of a finished run or a bundle."),
+]
+Teacher = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--teacher", metavar="RUN|BUNDLE", help="Learn from a run's or bundle's answers too; may be repeated."
     ),
 ]
 

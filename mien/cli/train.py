@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mien.cli.options import StartFrom, Teacher
 from mien.progress import console
 
 
@@ -18,18 +19,8 @@ def train(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe's value; may be repeated.")
     ] = None,
-    start_from: Annotated[
-        Path | None,
-        typer.Option(
-            "--start-from", metavar="RUN|BUNDLE", help="Begin with the weights of a finished run or a bundle."
-        ),
-    ] = None,
-    teachers: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--teacher", metavar="RUN|BUNDLE", help="Learn from a run's or bundle's answers too; may be repeated."
-        ),
-    ] = None,
+    start_from: StartFrom = None,
+    teachers: Teacher = None,
     fold: Annotated[int | None, typer.Option("--fold", help="Which fold is the test split, for k-fold data.")] = None,
 ) -> None:
     """Train a model by a recipe.

@@ -59,7 +59,7 @@ def origin_of(run: Run, same_data: bool) -> dict[str, Any]:
         "started_from": run.info.get("started_from"),
         "teachers": run.info.get("teachers") or [],
         "epochs": run.info.get("epochs"),
-        "weights_sha256": file_sha256(run.folder) if run.folder.is_file() else _hash_of(run.network.state_dict()),
+        "weights_sha256": weights_hash(run),
         "same_data": same_data,
         "licences": trained_licences(run.info),
     }
@@ -90,9 +90,12 @@ def check_faces(run: Run, dataset: PreparedDataset, fold: int | None) -> bool:
     return same
 
 
-def _hash_of(state: dict[str, Any]) -> str:
+def weights_hash(run: Run) -> str:
+    """The SHA-256 that tells a run's weights from another's: of a bundle's file, or of the network's numbers."""
+    if run.folder.is_file():
+        return file_sha256(run.folder)
     digest = hashlib.sha256()
-    for name, value in sorted(state.items()):
+    for name, value in sorted(run.network.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -29,9 +29,11 @@ from mien.errors import MienError, UsageError
 from mien.files import LOCK, locked_folder
 from mien.progress import console
 from mien.training import run_folder
+from mien.training.bundle_run import load_trained
 from mien.training.history import History
 from mien.training.recipe import Recipe
 from mien.training.search_space import SearchSpace, apply_values, check_space, own_values, space_text
+from mien.training.start import weights_hash
 from mien.training.train import train
 from mien.training.tune_report import TrialRow, best_of, progress_sentence, trial_row, write_outputs
 
@@ -49,7 +51,8 @@ PRUNERS: dict[str, Callable[[int], BasePruner]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
-    """What a study is about. ``seed`` decides what is tried; the trainings all have the recipe's own seed."""
+    """What a study is about. ``seed`` decides what is tried; the trainings all have the recipe's own seed.
+    ``start_from``, ``teachers``: of every trial, as `mien.training.train` takes them."""
 
     recipe: Recipe
     space: SearchSpace
@@ -58,6 +61,8 @@ class Tuning:
     fold: int | None = None
     seed: int = 0
     pruner: str = "median"
+    start_from: Path | None = None
+    teachers: tuple[Path, ...] = ()
 
     def folder(self, number: int) -> Path:
         """The run folder of a trial."""
@@ -109,6 +114,8 @@ def _check(tuning: Tuning, trials: int) -> dict[str, Any]:
     names = {path.name for path in tuning.out.iterdir()} if tuning.out.is_dir() else set()
     if names - {LOCK} and STUDY not in names:
         raise UsageError(f"--out must be a new folder or that of a study, but {tuning.out} has other files in it.")
+    begun = [] if tuning.start_from is None else [load_trained(tuning.start_from, dataset, to_train=True)]
+    taught = [load_trained(path, dataset, to_train=False) for path in tuning.teachers]
     return {
         "recipe": tuning.recipe.to_text(),
         "space": space_text(tuning.space),
@@ -116,6 +123,9 @@ def _check(tuning: Tuning, trials: int) -> dict[str, Any]:
         "fold": tuning.fold,
         "seed": tuning.seed,
         "pruner": tuning.pruner,
+        # None rather than an empty list: so say the studies that were begun before there were any.
+        "start": [weights_hash(run) for run in begun] or None,
+        "teacher": [weights_hash(run) for run in taught] or None,
     }
 
 
@@ -169,7 +179,16 @@ def _run_trial(tuning: Tuning, study: optuna.Study) -> int:
         if not result.get("finished"):
             with _silent():
                 reporting = Reporting(trial, epochs)
-                result = train(recipe, tuning.data, folder, resume=True, fold=tuning.fold, callbacks=[reporting])
+                result = train(
+                    recipe,
+                    tuning.data,
+                    folder,
+                    resume=True,
+                    fold=tuning.fold,
+                    start_from=tuning.start_from,
+                    teachers=tuning.teachers,
+                    callbacks=[reporting],
+                )
     except optuna.TrialPruned:
         study.tell(trial, state=TrialState.PRUNED)
     except SystemExit as error:  # Lightning's answer to Ctrl+C

@@ -215,6 +215,8 @@ def test_a_resumed_study_tries_what_an_unbroken_one_tries(
         (["--out", "tiny.yaml"], "--out must be a folder"),
         (["--out", "full"], "has other files in it"),
         (["--out", "damaged"], "expected an SQLite file"),
+        (["--start-from", "absent"], "Expected a run folder, a .onnx bundle or the name of a bundled model"),
+        (["--teacher", "full"], "full is no run folder: it has no recipe.yaml"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(
@@ -231,6 +233,22 @@ def test_what_is_wrong_is_one_sentence(
     assert isinstance(done.exception, MienError), done.output
     assert message in str(done.exception)
     assert "\n" not in str(done.exception)
+
+
+def test_every_trial_has_the_start_and_the_teachers(make: Callable[..., Tuning], finished: Path) -> None:
+    def tuning(**options: Any) -> Tuning:
+        return make("distillation={weight: 0.5}", **options)
+
+    begun = tuning(start_from=finished, teachers=(finished, finished))
+    assert [row.state for row in tune(begun, 2)] == ["finished", "finished"]
+    for number in (0, 1):
+        info = read_info(begun.folder(number))
+        assert info["started_from"]["run"] == "tiny"
+        assert len(info["teachers"]) == 2
+    with pytest.raises(UsageError, match="a study with another start: name"):
+        tune(tuning(teachers=(finished, finished)), 3)
+    with pytest.raises(UsageError, match="a study with another teacher: name"):
+        tune(tuning(start_from=finished, teachers=(finished,)), 3)
 
 
 def test_the_command_tells_a_line_a_trial(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
