@@ -17,8 +17,6 @@ class TwoStageHead(Head):
     answers. Grillo and Sillitti's pipeline (2025) is the hard one.
     """
 
-    teachable = False
-
     def __init__(self, features: int, task: Task, dropout: float, *, bins: Task, mix: str, width: int) -> None:
         super().__init__()
         self.companion, self.mix = bins.name, mix
@@ -76,6 +74,19 @@ class TwoStageHead(Head):
             mixed = (weights * self.answers(logits)).sum(dim=1)
             loss = loss + interval_loss(mixed, low, high)
         return torch.where(counted, loss, torch.zeros_like(loss)), counted
+
+    def soft_losses(self, logits: Tensor, targets: Tensor, companion: Tensor | None = None) -> Tensor:
+        """Distance of each bin's regressor from the mean of the teacher's levels in that bin, as often as the teacher
+        takes the bin to be the true one; with ``soft``, of the mixture's mean from the teacher's mean too."""
+        levels = torch.arange(self.lowest, self.highest + 1, device=logits.device, dtype=torch.float32)
+        inside = (levels >= self.starts[:, None]) & (levels <= self.ends[:, None])
+        shares = targets.float() @ inside.T.float()
+        means = (targets.float() @ (inside * levels).T) / shares.clamp(min=1e-6)
+        loss = (shares * (logits.float() - means).abs()).sum(dim=1)
+        if self.mix == "soft":
+            weights = _required(companion).float().softmax(dim=1)
+            loss = loss + ((weights * self.answers(logits)).sum(dim=1) - targets.float() @ levels).abs()
+        return loss
 
     def _bins_of(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """The bin of each label, and whether the label lies in one bin; labels that are absent do not."""

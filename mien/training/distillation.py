@@ -1,8 +1,8 @@
 """Crops in, what trained networks say of them out: a training can learn from its teachers' answers beside the labels.
 
 A teacher is a finished run or a bundle, usually of a larger network (Hinton, Vinyals, Dean 2015). It sees the very crop
-that the student sees, at its own size, mixtures of two faces included: those have no label, but they have an answer
-(Beyer et al. 2022, "patient and consistent" teaching).
+that the student sees, at its own size and in colour, mixtures of two faces included: those have no label, but they have
+an answer (Beyer et al. 2022, "patient and consistent" teaching). Of bins it says what it says of the levels in them.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ from mien.training.start import check_faces, origin_of
 @dataclass(frozen=True)
 class Teachers:
     """Networks that answer together, by the mean of their probabilities. ``tasks``: names, each of one or more;
-    ``weights``: how much each network counts in that mean."""
+    ``weights``: how much each network counts in that mean; ``bins``: tasks that are bins of a task that they answer."""
 
     runs: tuple[Run, ...]
     tasks: frozenset[str]
     weights: tuple[float, ...]
+    bins: tuple[Task, ...] = ()
 
     @property
     def size(self) -> int:
@@ -52,11 +53,29 @@ class Teachers:
         for run, weight in zip(self.runs, self.weights, strict=True):
             network = run.network
             seen = resize(images, run.size).contiguous(memory_format=torch.channels_last)
-            for name, value in network.probabilities(network(seen)).items():
+            said = network.probabilities(network(seen))
+            for name, value in {**self._bins_of(run, said), **said}.items():
                 if name in self.tasks:
                     sums[name] = weight * value + sums.get(name, 0.0)
                     counted[name] = weight + counted.get(name, 0.0)
         return {name: value / counted[name] for name, value in sums.items()}
+
+    def _bins_of(self, run: Run, said: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What a network's distributions over levels say of the bins that are made of them."""
+        sources = {task.name: task for task in run.tasks}
+        return {
+            bins.name: bin_probabilities(said[bins.bins_of], sources[bins.bins_of], bins)
+            for bins in self.bins
+            if bins.bins_of in said
+        }
+
+
+def bin_probabilities(levels: Tensor, source: Task, bins: Task) -> Tensor:
+    """The probability of each bin, n x classes. ``levels``: that of each level of ``source``, n x levels."""
+    starts = torch.tensor(bins.starts, device=levels.device)
+    own = torch.bucketize(torch.tensor(source.levels, device=levels.device), starts, right=True) - 1
+    summed = levels.new_zeros(len(levels), len(bins.starts))
+    return summed.index_add_(1, own.clamp(min=0), levels)
 
 
 def load_teachers(
@@ -78,19 +97,24 @@ def load_teachers(
     if weights and len(weights) != len(paths):
         raise UsageError(f"distillation.teachers has {len(weights)} numbers; there are {len(paths)} --teacher.")
     runs, origins, taught = [], [], set()
+    bins: dict[str, Task] = {}
     wanted = {task.name: task for task in tasks}
     for path in paths:
         run = load_trained(path, dataset, to_train=False)
         theirs = {task.name: task for task in run.tasks if task.name in wanted}
         other = sorted(name for name, task in theirs.items() if task != wanted[name])
-        if other or not theirs:
+        levels = {task.name for task in run.tasks if task.kind == "ordinal"}
+        made = [task for task in tasks if task.bins_of in levels and task.name not in theirs]
+        if other or not (theirs or made):
             known = ", ".join(task.name for task in run.tasks)
             reason = f"has another task {other[0]!r}" if other else f"answers none of the recipe's tasks, but {known}"
             raise UsageError(f"{path} cannot teach: it {reason}.")
         origins.append(origin_of(run, check_faces(run, dataset, fold)))
         fold_batch_norm(run.network, torch.zeros(2, 3, run.size, run.size, dtype=torch.uint8))
         runs.append(run)
-        taught |= set(theirs)
+        taught |= {*theirs, *(task.name for task in made)}
+        bins |= {task.name: task for task in made}
     if not runs:
         return None, origins
-    return Teachers(tuple(runs), frozenset(taught), tuple(weights) or (1.0,) * len(runs)), origins
+    shares = tuple(weights) or (1.0,) * len(runs)
+    return Teachers(tuple(runs), frozenset(taught), shares, tuple(bins.values())), origins

@@ -11,11 +11,12 @@ import torch
 
 from mien.data.dataset import open_dataset
 from mien.errors import UsageError
-from mien.labels import AGE, ETHNICITY, GENDER
+from mien.labels import AGE, ETHNICITY, GENDER, bin_task
 from mien.losses.ordinal import ordinal_loss, soft_ordinal_loss
 from mien.models.heads import HEADS
+from mien.models.two_stage import TwoStageHead
 from mien.training.augmentation import mix_faces
-from mien.training.distillation import load_teachers
+from mien.training.distillation import bin_probabilities, load_teachers
 from mien.training.module import AttributeTraining
 from mien.training.run_folder import load_run
 from mien.training.start import trained_licences
@@ -51,6 +52,47 @@ def test_the_soft_loss_of_a_nominal_head_is_the_cross_entropy() -> None:
     logits, targets = torch.randn(4, 5), torch.rand(4, 5).softmax(dim=1)
     expected = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
     assert torch.allclose(head.soft_losses(logits, targets), expected, atol=1e-5)
+
+
+def test_bins_are_answered_by_what_is_said_of_their_levels() -> None:
+    bins = bin_task("age_bin", AGE, (16, 26))
+    levels = torch.zeros(2, 117)
+    levels[0, [0, 15, 16]] = torch.tensor([0.25, 0.25, 0.5])
+    levels[1, [25, 26, 116]] = torch.tensor([0.5, 0.25, 0.25])
+    assert bin_probabilities(levels, AGE, bins).tolist() == [[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]]
+
+
+def test_the_regressors_of_a_two_stage_head_learn_the_mean_of_their_bin() -> None:
+    bins = bin_task("age_bin", AGE, (16, 26))
+    levels = torch.zeros(1, 117)
+    levels[0, [10, 12, 40]] = torch.tensor([0.25, 0.25, 0.5])
+    logits = torch.log(torch.tensor([[0.5, 1e-9, 0.5]]))
+    for mix in ("hard", "soft"):
+        head = TwoStageHead(8, AGE, 0.0, bins=bins, mix=mix, width=4)
+        assert head.soft_losses(torch.tensor([[11.0, 20.0, 40.0]]), levels, logits).item() == pytest.approx(0, abs=1e-4)
+        # Half of the faces are of the first bin, and one year off there is half a year off in the mean.
+        off = head.soft_losses(torch.tensor([[12.0, 20.0, 40.0]]), levels, logits).item()
+        assert off == pytest.approx(0.5 if mix == "hard" else 1.0, abs=1e-4)
+
+
+def test_a_teacher_of_ages_teaches_bins(finished: Path, data: Path, run_tiny: Train) -> None:
+    bins = bin_task("age_bin", AGE, (30, 60))
+    teachers, _ = load_teachers([finished], (bins, AGE), open_dataset(data), None)
+    assert teachers is not None
+    assert teachers.tasks == {"age_bin", "age"}
+    answers = teachers.probabilities(torch.rand(3, 3, 32, 32) * 255)
+    torch.testing.assert_close(answers["age_bin"], bin_probabilities(answers["age"], AGE, bins))
+    settings = [
+        "tasks=[age_bin, age]",
+        "bins={age_bin: {of: age, edges: [30, 60]}}",
+        "loss={weights: {age: 0.2}}",
+        "model.heads={age: {kind: two_stage, bins: age_bin, width: 8}}",
+        "distillation={weight: 1, mixed: 0.5}",
+        "stages=[{size: 16, epochs: 1}]",
+    ]
+    info = run_tiny(*settings, teachers=[finished])
+    assert [teacher["run"] for teacher in info["teachers"]] == ["tiny"]
+    assert info["validation"]["loss"] > 0
 
 
 def test_mixed_faces_have_no_label() -> None:
