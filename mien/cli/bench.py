@@ -56,15 +56,19 @@ def bench(
     mien bench model.onnx small.onnx --batch 1,8 --threads 1 --out bench.json
     """
     from mien.inference.bench import ROUNDS, SEED, WARM_UP_CALLS, describe_models, measure
+    from mien.inference.memory_limit import limited_memory
 
     batches, counts = parse_numbers("--batch", batch), parse_numbers("--threads", threads)
     page = None if markdown is None else read_page(markdown)
-    described = describe_models(models or [None])
+    with limited_memory():
+        described = describe_models(models or [None])
     before = machine_facts()
     if (before["load_before"] or 0.0) >= BUSY:
         words = f"The machine is busy (load average {before['load_before']}): the times will be too long."
         console.print(words, style="yellow")
-    measured = measure(described, batches, counts, seconds)
+    # The processes that measure keep the limit of the one that starts them.
+    with limited_memory():
+        measured = measure(described, batches, counts, seconds)
     machine = {**before, "load_after": load_average()}
     tables = [("Models", *model_rows(described)), ("Speed", *speed_rows(measured))]
     if not console.quiet:

@@ -105,6 +105,12 @@ def main() -> None:
         set_quiet(False)
         console.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
+    except MemoryError:
+        if os.environ.get("MIEN_DEBUG"):
+            raise
+        set_quiet(False)
+        console.print("[bold red]error:[/] The memory is not enough for this.")
+        sys.exit(1)
     except BrokenPipeError:
         # The reader of our output went away (`mien predict ... | head`): stop quietly, as other tools do.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

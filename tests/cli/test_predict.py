@@ -17,10 +17,13 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 from PIL import Image
 
 from mien.cli.main import main
+from mien.inference.memory_limit import LEAST, SHARE, limited_memory, machine_memory
 from tests.bundles import write_tiny_bundle
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "eileen_collins.jpg"
@@ -288,3 +291,40 @@ def test_a_picture_that_no_format_holds_is_not_annotated_and_costs_nothing_else(
     assert len(done.stdout.splitlines()) == 2
     assert b"was not annotated" in done.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not keep the limit")
+def test_a_model_that_asks_for_too_much_memory_fails_with_a_sentence(tmp_path: Path) -> None:
+    model = onnx.load(write_tiny_bundle(tmp_path / "b.onnx"))
+    graph, name = model.graph, model.graph.output[0].name
+    node = next(node for node in graph.node if name in node.output)
+    node.output[list(node.output).index(name)] = "before"
+    numbers = (max(LEAST, int(SHARE * machine_memory())) + (1 << 30)) // 4
+    graph.initializer.append(numpy_helper.from_array(np.array([numbers], np.int64), "many"))
+    graph.node.extend(
+        [
+            helper.make_node("ConstantOfShape", ["many"], ["large"], value=helper.make_tensor("v", 1, [1], [0.0])),
+            helper.make_node("ReduceSum", ["large"], ["sum"], keepdims=0),
+            helper.make_node("Add", ["before", "sum"], [name]),
+        ]
+    )
+    onnx.save(model, tmp_path / "large.onnx")
+    done = subprocess.run(
+        [*MIEN, "predict", str(EXAMPLE), "--crops", "--model", str(tmp_path / "large.onnx")],
+        capture_output=True, timeout=60, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "Failed to allocate memory" in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_the_limit_of_memory_ends_with_its_block() -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with limited_memory(1 << 40), limited_memory(1 << 30):
+        if sys.platform.startswith("linux"):
+            assert resource.getrlimit(resource.RLIMIT_AS)[0] < 1 << 40
+            with pytest.raises(MemoryError):
+                bytearray(1 << 31)
+    assert resource.getrlimit(resource.RLIMIT_AS) == before

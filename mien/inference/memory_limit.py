@@ -1,0 +1,53 @@
+"""A share of the machine's memory in, a process that cannot take more out: a bundle from a stranger may ask for any
+amount, and a system that runs out of memory kills what it likes.
+
+Past the limit the system refuses the memory, so the model's call fails with a sentence.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+#: What a prediction may take of the machine's memory beside what the process has already, and at least, in bytes.
+SHARE, LEAST = 0.5, 4 << 30
+#: Where Linux says what a container may take, in its two versions of control groups.
+_CONTAINER = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+@contextmanager
+def limited_memory(allowed: int | None = None) -> Iterator[None]:
+    """Refuse this process more than ``allowed`` bytes of address space beside what it has, while the block runs; by
+    default `SHARE` of the machine's memory. Linux alone: other systems do not keep such a limit."""
+    if not sys.platform.startswith("linux"):
+        yield
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = _taken() + (max(LEAST, int(SHARE * machine_memory())) if allowed is None else allowed)
+    given = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_AS, (min([wanted, *given]), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def machine_memory() -> int:
+    """Bytes of memory that the machine has, or its container where that has less."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for name in _CONTAINER:
+        try:
+            limits.append(int(Path(name).read_text(encoding="ascii")))
+        except (OSError, ValueError):  # not there, or "max"
+            continue
+    return min(limits)
+
+
+def _taken() -> int:
+    """Bytes of address space that this process has."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * os.sysconf("SC_PAGE_SIZE")
