@@ -13,6 +13,7 @@ from mien.errors import UsageError
 from mien.labels import AGE, ETHNICITY, GENDER
 from mien.training.augmentation import augment, augment_batch, minority_classes, resize
 from mien.training.recipe import AugmentationRecipe, load_recipe, parse_recipe
+from mien.vision.resize import resize_crops
 
 EVERYTHING = AugmentationRecipe(
     flip=0.5, rotation=20, shift=0.1, zoom=0.2, brightness=0.4, contrast=0.4, saturation=0.5, grey=0.3, blur=0.5,
@@ -58,6 +59,15 @@ def test_the_generator_alone_decides() -> None:
 @pytest.mark.parametrize("size", [20, 32, 40])
 def test_a_recipe_of_zeros_resizes_and_no_more(size: int) -> None:
     torch.testing.assert_close(augment(crops(), only(), size, seeded()), resize(crops().float(), size))
+
+
+@pytest.mark.parametrize(("side", "size"), [(128, 96), (128, 48), (128, 64), (96, 128), (48, 48), (50, 49)])
+def test_a_network_trains_on_faces_as_sharp_as_those_that_it_answers(side: int, size: int) -> None:
+    faces = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
+    theirs = torch.from_numpy(resize_crops(faces, size)).float()
+    ours = resize(torch.from_numpy(faces).permute(0, 3, 1, 2).float(), size)
+    # Rounded to whole numbers there, and by a library's fixed-point weights where it interpolates.
+    torch.testing.assert_close(ours, theirs, atol=0.51 if size <= side else 1.5, rtol=0)
 
 
 def test_resize_averages() -> None:
