@@ -1,8 +1,8 @@
 """Committed result files of the large model in, its results page out.
 
-In: docs/results/large/{utkface,fairface}/metrics.json, history.csv, history-on.csv and audit.json, and bench.json of the
-default model, whose run measured all bundles. Out: docs/results/large/README.md. A test checks that it is what the files
-say.
+In: docs/results/large/{utkface,fairface}/metrics.json, history.csv, history-on.csv and audit.json, and bench.json of
+the default model, whose run measured all bundles. Out: docs/results/large/README.md. A test checks that it is what the
+files say.
 """
 
 from __future__ import annotations
