@@ -17,6 +17,7 @@ from rich.text import Text
 
 from mien import __version__
 from mien.errors import MienError, UsageError
+from mien.inference.memory_limit import limited_memory
 from mien.progress import console
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ BUSY = 0.5
 Rows = list[tuple[str, ...]]
 
 
+@limited_memory()
 def bench(
     models: Annotated[
         list[Path] | None,
@@ -56,19 +58,15 @@ def bench(
     mien bench model.onnx small.onnx --batch 1,8 --threads 1 --out bench.json
     """
     from mien.inference.bench import ROUNDS, SEED, WARM_UP_CALLS, describe_models, measure
-    from mien.inference.memory_limit import limited_memory
 
     batches, counts = parse_numbers("--batch", batch), parse_numbers("--threads", threads)
     page = None if markdown is None else read_page(markdown)
-    with limited_memory():
-        described = describe_models(models or [None])
+    described = describe_models(models or [None])
     before = machine_facts()
     if (before["load_before"] or 0.0) >= BUSY:
         words = f"The machine is busy (load average {before['load_before']}): the times will be too long."
         console.print(words, style="yellow")
-    # The processes that measure keep the limit of the one that starts them.
-    with limited_memory():
-        measured = measure(described, batches, counts, seconds)
+    measured = measure(described, batches, counts, seconds)
     machine = {**before, "load_after": load_average()}
     tables = [("Models", *model_rows(described)), ("Speed", *speed_rows(measured))]
     if not console.quiet:

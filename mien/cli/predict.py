@@ -14,6 +14,7 @@ import typer
 
 from mien.cli.options import split_names
 from mien.errors import UsageError
+from mien.inference.memory_limit import limited_memory
 from mien.progress import console, track
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ FORMATS = ("table", "jsonl", "csv", "parquet")
 FORMAT_OF_SUFFIX = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
 
 
+@limited_memory()
 def predict(
     inputs: Annotated[
         list[str],
@@ -85,7 +87,6 @@ def predict(
     """
     from mien.inference.bundle import load_bundle
     from mien.inference.inputs import expand_inputs
-    from mien.inference.memory_limit import limited_memory
     from mien.inference.pipeline import BATCH_SIZE, predict_images
     from mien.labels import select_tasks
     from mien.vision.decode import MAX_PIXELS
@@ -96,30 +97,29 @@ def predict(
     inputs_found: Iterable[str] = expand_inputs(inputs, skip=annotate)
     # Only annotating needs the sources again; remembering them otherwise would grow with their number.
     sources = _Remembered(inputs_found) if annotate is not None else None
-    with limited_memory():
-        bundle = load_bundle(model)
-        names = None if tasks is None else list(split_names(tasks))
-        chosen = bundle.tasks if names is None else select_tasks(bundle.tasks, names)
-        started = time.perf_counter()
-        results = predict_images(
-            inputs_found if sources is None else sources,
-            bundle,
-            tasks=names,
-            crops=crops,
-            batch_size=batch_size or BATCH_SIZE,
-            workers=workers,
-            max_pixels=max_pixels or MAX_PIXELS,
-        )
-        if annotate is not None and sources is not None:
-            results = _annotated(results, sources, annotate, max_pixels or MAX_PIXELS)
-        if out is not None:
-            results = track(results, "Predicting")
-        counts: Counter[str] = Counter()
-        with _writer(kind, out, chosen) as write:
-            for result in results:
-                write(result)
-                counts.update([result.status, *["faces"] * len(result.faces), "images"])
-        _summarise(counts, time.perf_counter() - started, bundle)
+    bundle = load_bundle(model)
+    names = None if tasks is None else list(split_names(tasks))
+    chosen = bundle.tasks if names is None else select_tasks(bundle.tasks, names)
+    started = time.perf_counter()
+    results = predict_images(
+        inputs_found if sources is None else sources,
+        bundle,
+        tasks=names,
+        crops=crops,
+        batch_size=batch_size or BATCH_SIZE,
+        workers=workers,
+        max_pixels=max_pixels or MAX_PIXELS,
+    )
+    if annotate is not None and sources is not None:
+        results = _annotated(results, sources, annotate, max_pixels or MAX_PIXELS)
+    if out is not None:
+        results = track(results, "Predicting")
+    counts: Counter[str] = Counter()
+    with _writer(kind, out, chosen) as write:
+        for result in results:
+            write(result)
+            counts.update([result.status, *["faces"] * len(result.faces), "images"])
+    _summarise(counts, time.perf_counter() - started, bundle)
 
 
 def choose_format(name: str | None, out: Path | None) -> str:

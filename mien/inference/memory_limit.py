@@ -7,22 +7,23 @@ Past the limit the system refuses the memory, so the model's call fails with a s
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 #: What a prediction may take of the machine's memory beside what the process has already, and at least, in bytes.
 SHARE, LEAST = 0.5, 4 << 30
-#: Where Linux says what a container may take, in its two versions of control groups.
+#: Where Linux says what a process has, and what a container may take in its two versions of control groups.
+_TAKEN = Path("/proc/self/statm")
 _CONTAINER = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 @contextmanager
 def limited_memory(allowed: int | None = None) -> Iterator[None]:
     """Refuse this process more than ``allowed`` bytes of address space beside what it has, while the block runs; by
-    default `SHARE` of the machine's memory. Linux alone: other systems do not keep such a limit."""
-    if not sys.platform.startswith("linux"):
+    default `SHARE` of the machine's memory. Linux alone: other systems do not keep such a limit. It decorates functions
+    too, and processes that are started within it inherit it."""
+    if not _TAKEN.is_file():
         yield
         return
     import resource
@@ -50,4 +51,4 @@ def machine_memory() -> int:
 
 def _taken() -> int:
     """Bytes of address space that this process has."""
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    return int(_TAKEN.read_text(encoding="ascii").split()[0]) * os.sysconf("SC_PAGE_SIZE")

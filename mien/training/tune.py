@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite
@@ -24,7 +24,7 @@ import torch
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.trial import FrozenTrial, TrialState
 
-from mien.data.dataset import open_dataset
+from mien.data.dataset import PreparedDataset, open_dataset
 from mien.errors import MienError, UsageError
 from mien.files import LOCK, locked_folder
 from mien.progress import console
@@ -114,8 +114,7 @@ def _check(tuning: Tuning, trials: int) -> dict[str, Any]:
     names = {path.name for path in tuning.out.iterdir()} if tuning.out.is_dir() else set()
     if names - {LOCK} and STUDY not in names:
         raise UsageError(f"--out must be a new folder or that of a study, but {tuning.out} has other files in it.")
-    begun = [] if tuning.start_from is None else [load_trained(tuning.start_from, dataset, to_train=True)]
-    taught = [load_trained(path, dataset, to_train=False) for path in tuning.teachers]
+    start = () if tuning.start_from is None else (tuning.start_from,)
     return {
         "recipe": tuning.recipe.to_text(),
         "space": space_text(tuning.space),
@@ -124,9 +123,13 @@ def _check(tuning: Tuning, trials: int) -> dict[str, Any]:
         "seed": tuning.seed,
         "pruner": tuning.pruner,
         # None rather than an empty list: so say the studies that were begun before there were any.
-        "start": [weights_hash(run) for run in begun] or None,
-        "teacher": [weights_hash(run) for run in taught] or None,
+        "start": _hashes(start, dataset) or None,
+        "teacher": _hashes(tuning.teachers, dataset) or None,
     }
+
+
+def _hashes(paths: Sequence[Path], dataset: PreparedDataset) -> list[str]:
+    return [weights_hash(load_trained(path, dataset, to_train=False)) for path in paths]
 
 
 def _open_study(tuning: Tuning, identity: dict[str, Any]) -> optuna.Study:
