@@ -27,6 +27,12 @@ def is_folder(path: str | os.PathLike[str]) -> bool:
     return os.path.isdir(path)  # noqa: PTH112
 
 
+def check_out_folder(out: Path) -> None:
+    """Raise `UsageError` where ``--out`` names something that is there and is no folder."""
+    if os.path.exists(out) and not is_folder(out):  # noqa: PTH110
+        raise UsageError(f"--out must be a folder, got the file {out}.")
+
+
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` (same suffix); on success it replaces ``path``, on failure it is removed.

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mien.cli.options import split_names
-from mien.errors import UsageError
+from mien.files import check_out_folder
 from mien.progress import console
 
 
@@ -53,8 +53,7 @@ def explain(
     from mien.evaluation.explanation import explain_run
     from mien.training.provenance import command_text
 
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out must be a folder, got the file {out}.")
+    check_out_folder(out)
     options = ExplainOptions(
         split=split,
         fold=fold,

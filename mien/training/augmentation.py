@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
@@ -26,9 +27,13 @@ from mien.training.recipe import AugmentationRecipe, Recipe
 Minority = tuple[Task, list[int]]
 
 
-def augment_batch(batch: Batch, recipe: Recipe, minority: Minority | None, size: int, generator: Generator) -> Tensor:
-    """What a training step sees of a batch; see `augment`. ``minority``: of `minority_classes`."""
-    images = augment(batch["crops"], recipe.augmentation, size, generator)
+def augment_batch(
+    batch: Batch, recipe: Recipe, minority: Minority | None, size: int, generator: Generator, *, largest: int = 0
+) -> Tensor:
+    """What a training step sees of a batch; see `augment`. ``minority``: of `minority_classes`; ``largest``: the side
+    of the result where it is more than ``size``, the side to which the student's crops will be averaged down."""
+    factor, size = max(largest, size) / size, max(largest, size)
+    images = augment(batch["crops"], enlarged(recipe.augmentation, factor), size, generator)
     if recipe.minority is None or minority is None:
         return images
     task, classes = minority
@@ -37,7 +42,18 @@ def augment_batch(batch: Batch, recipe: Recipe, minority: Minority | None, size:
         chosen &= _chosen(len(images), recipe.minority.probability, generator, images)
     if not chosen.any():
         return images
-    return images.index_put((chosen,), augment(images[chosen], recipe.minority.augmentation, size, generator))
+    further = enlarged(recipe.minority.augmentation, factor)
+    return images.index_put((chosen,), augment(images[chosen], further, size, generator))
+
+
+def enlarged(recipe: AugmentationRecipe, factor: float) -> AugmentationRecipe:
+    """The same changes on crops whose side is ``factor`` times as long: what counts in pixels grows along, and so does
+    noise, which averaging down weakens."""
+    if factor == 1:
+        return recipe
+    return replace(
+        recipe, crop_padding=min(round(recipe.crop_padding * factor), 64), noise_level=recipe.noise_level * factor
+    )
 
 
 def minority_classes(recipe: Recipe, tasks: Sequence[Task]) -> Minority | None:

@@ -7,7 +7,7 @@ convolutions, in 8 bits perhaps. They are read by their names, and the network m
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch import Tensor
 from mien.data.dataset import PreparedDataset
 from mien.errors import MienError, UsageError
 from mien.evaluation.predictions import choose_rows
+from mien.files import is_file, is_folder
 from mien.inference.bundle import Bundle, find_bundle, load_bundle
 from mien.models.batch_norm import fold_batch_norm, unfold_batch_norm
 from mien.models.network import FaceAttributeNetwork, ProbabilityNetwork
@@ -43,6 +44,15 @@ _PREFIX, _FOLDED_BIAS = "network.", ".weight_bias"
 _NOT_DATA = ("code", "weights", "backbone")
 
 
+@dataclass(frozen=True, kw_only=True)
+class _BundleRun(Run):
+    """What a bundle holds of a run; its name is the bundle's, which may be any text, and not the recipe's."""
+
+    @property
+    def name(self) -> str:
+        return str(self.info["name"])
+
+
 def load_trained(path: Path, dataset: PreparedDataset, *, to_train: bool) -> Run:
     """A finished run, or what a bundle holds of one: its network, its tasks, and where it comes from.
 
@@ -54,10 +64,10 @@ def load_trained(path: Path, dataset: PreparedDataset, *, to_train: bool) -> Run
     Raises:
         MienError: no trained run, no bundle, or a bundle whose weights cannot be read back.
     """
-    if path.is_dir():
+    if is_folder(path):
         return load_run(path)
     path = find_bundle(path)
-    if not path.is_file():
+    if not is_file(path):
         raise UsageError(f"Expected a run folder, a .onnx bundle or the name of a bundled model, got {path}.")
     return _run_of_bundle(load_bundle(path), dataset, to_train)
 
@@ -80,20 +90,23 @@ def _run_of_bundle(bundle: Bundle, dataset: PreparedDataset, to_train: bool) -> 
         unfold_batch_norm(network, folded, batches)
     _check_same_answers(network.eval(), bundle, crops)
     info = {**training, "finished": True, "name": bundle.metadata.name, "data": _data(bundle)}
-    return Run(folder=bundle.path, recipe=recipe, tasks=bundle.tasks, network=network, info=info)
+    return _BundleRun(
+        folder=bundle.path, recipe=recipe, tasks=bundle.tasks, network=network, info=info, input_size=size
+    )
 
 
 def _recipe(bundle: Bundle) -> Recipe:
-    """As much of the recipe as says what the network is."""
+    """As much of the recipe as says what the network is; its name and stage are no training's, for a bundle may have
+    names and crops that no recipe has."""
     training = bundle.metadata.training
     try:
         described = training.get("model")
         model = ModelRecipe(**described) if described else ModelRecipe(backbone=str(training["backbone"]))
         return Recipe(
-            name=bundle.metadata.name,
+            name="bundle",
             tasks=[task.name for task in bundle.tasks],
-            seed=int(training.get("seed", 0)),
-            stages=[Stage(size=bundle.metadata.size, epochs=1)],
+            seed=training.get("seed") or 0,
+            stages=[Stage(size=32, epochs=1)],
             model=replace(model, pretrained=False),
         )
     except (KeyError, TypeError, ValueError) as error:

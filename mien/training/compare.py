@@ -28,13 +28,13 @@ from mien.evaluation.study_table import MeasuredRun, conclusion, measure_run, st
 from mien.evaluation.summary import evaluate_table
 from mien.evaluation.table import Predictions, read_predictions, write_predictions
 from mien.export.calibration import fit_calibration
-from mien.files import atomic_path, locked_folder, write_text
+from mien.files import atomic_path, check_out_folder, is_file, is_folder, locked_folder, write_text
 from mien.labels import Task, select_tasks
 from mien.progress import console
 from mien.training import run_folder
 from mien.training.provenance import command_text, source_commit, without_folders
 from mien.training.recipe import Recipe
-from mien.training.study import Study, arm_recipe, training_faces
+from mien.training.study import Arm, Study, arm_recipe, training_faces
 from mien.training.study_folder import (
     FORMAT,
     FORMAT_VERSION,
@@ -47,7 +47,7 @@ from mien.training.study_folder import (
     same_arms,
     take_over,
 )
-from mien.training.train import bin_tasks, train
+from mien.training.train import bin_tasks, earlier_weights, train
 
 TABLE, PLOT = "table.md", "study.png"
 
@@ -79,7 +79,8 @@ def compare(
         arm: select_tasks((*dataset.tasks, *bin_tasks(each, dataset)), each.tasks) for arm, each in recipes.items()
     }
     dataset.rows(split)
-    state = _opening_state(study, recipes, _measures(study, tasks), dataset, split, len(planned), sampling)
+    weights = _check_arms(study, recipes, data)
+    state = _opening_state(study, recipes, weights, _measures(study, tasks), dataset, split, len(planned), sampling)
     same = [(folder, same_arms(state, folder)) for folder in reuse]
     if started := _started_study(out, state):
         state |= {key: started[key] for key in ("command", "commit")}
@@ -87,6 +88,24 @@ def compare(
         write_text(out / STATE, json_text(state))
     with locked_folder(out):
         return _run_missing(study, planned, data, out, state, same, sampling)
+
+
+def _check_arms(study: Study, recipes: dict[str, Recipe], data: Path) -> dict[str, dict[str, list[str]]]:
+    """Find what would stop an arm on a fold before anything trains; by arm, its `earlier_weights`."""
+    found = {}
+    folds: Sequence[int | None] = study.folds or [None]
+    for name, arm in study.arms.items():
+        for fold in folds:
+            dataset = open_dataset(data, fold=fold, sources=recipes[name].sources)
+            dataset = training_faces(study, name, study.seeds[0])(dataset)
+            found[name] = earlier_weights(recipes[name], dataset, fold, **_earlier(arm))
+    return found
+
+
+def _earlier(arm: Arm) -> dict[str, Any]:
+    """What an arm's trainings begin with and learn from."""
+    start = Path(arm.start_from) if arm.start_from else None
+    return {"start_from": start, "teachers": [Path(teacher) for teacher in arm.teachers]}
 
 
 def _run_missing(
@@ -138,6 +157,7 @@ def _measures(study: Study, tasks: dict[str, tuple[Task, ...]]) -> list[str]:
 def _opening_state(
     study: Study,
     recipes: dict[str, Recipe],
+    weights: dict[str, dict[str, list[str]]],
     measures: list[str],
     dataset: PreparedDataset,
     split: str,
@@ -162,6 +182,7 @@ def _opening_state(
                 "recipe": yaml.safe_load(recipes[name].to_text()),
                 "start_from": without_folders(arm.start_from),
                 "teachers": [without_folders(teacher) for teacher in arm.teachers],
+                **({"weights_sha256": weights[name]} if arm.start_from or arm.teachers else {}),
             }
             for name, arm in study.arms.items()
         },
@@ -181,10 +202,9 @@ def _opening_state(
 def _started_study(out: Path, state: dict[str, Any]) -> dict[str, Any] | None:
     """What ``out`` holds, if anything: a study goes on with the same size, data and split, or its runs could not be
     compared. It may have got further arms."""
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out must be a folder, but {out} is a file.")
-    if not (out / STATE).is_file():
-        if out.is_dir() and any(out.iterdir()):
+    check_out_folder(out)
+    if not is_file(out / STATE):
+        if is_folder(out) and any(out.iterdir()):
             raise UsageError(f"--out must be a new or empty folder or hold a study, but {out} has other files in it.")
         return None
     old = read_study(out)
@@ -215,9 +235,8 @@ def _train(study: Study, run: PlannedRun, data: Path, out: Path) -> None:
             folder,
             resume=True,
             fold=run.fold,
-            start_from=Path(arm.start_from) if arm.start_from else None,
-            teachers=[Path(teacher) for teacher in arm.teachers],
             relabel=training_faces(study, run.arm, run.seed),
+            **_earlier(arm),
         )
     except MienError as error:
         kind = UsageError if isinstance(error, UsageError) else MienError
@@ -232,7 +251,8 @@ def _evaluate(study: Study, run: PlannedRun, data: Path, out: Path, split: str) 
     model, dataset = open_model(folder), open_dataset(data, fold=run.fold)
     if split != "val":
         # What is measured on the validation split must not be fitted on it.
-        model = replace(model, calibration=fit_calibration(model, dataset))
+        own = open_dataset(data, fold=run.fold, sources=run_folder.read_recipe(folder).sources)
+        model = replace(model, calibration=fit_calibration(model, own))
     predictions = build_predictions(model, dataset, dataset.rows(split), split)
     write_predictions(out / "results" / f"{run.name}.parquet", predictions)
     write_text(out / "results" / f"{run.name}.json", json_text(_result(study, run, folder, predictions, split)))

@@ -21,6 +21,7 @@ from mien.labels import Task
 from mien.models.batch_norm import fold_batch_norm
 from mien.training.augmentation import resize
 from mien.training.bundle_run import load_trained
+from mien.training.recipe import Recipe
 from mien.training.run_folder import Run
 from mien.training.start import check_faces, origin_of
 
@@ -76,6 +77,21 @@ def bin_probabilities(levels: Tensor, source: Task, bins: Task) -> Tensor:
     own = torch.bucketize(torch.tensor(source.levels, device=levels.device), starts, right=True) - 1
     summed = levels.new_zeros(len(levels), len(bins.starts))
     return summed.index_add_(1, own.clamp(min=0), levels)
+
+
+def check_teaching(recipe: Recipe, teachers: int) -> None:
+    """Raise `UsageError` unless teachers (so many) and the recipe's ``distillation`` go together."""
+    if (teachers == 0) != (recipe.distillation is None):
+        needs = "has no distillation, but --teacher was given" if teachers else "needs at least one --teacher"
+        raise UsageError(f"The recipe {recipe.name!r} {needs}.")
+
+
+def teachers_of(
+    recipe: Recipe, paths: Sequence[Path], tasks: Sequence[Task], dataset: PreparedDataset, fold: int | None
+) -> tuple[Teachers | None, list[dict[str, Any]]]:
+    """The teachers of a recipe's training, weighed as it says; see `check_teaching` and `load_teachers`."""
+    check_teaching(recipe, len(paths))
+    return load_teachers(paths, tasks, dataset, fold, recipe.distillation.teachers if recipe.distillation else ())
 
 
 def load_teachers(

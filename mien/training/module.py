@@ -84,9 +84,9 @@ class AttributeTraining(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         generator = torch.Generator().manual_seed(step_seed(self.recipe.seed + 1, self.global_step))
         size, lesson = self.recipe.size_at(self.current_epoch), self.recipe.distillation
-        largest = size if self._teachers is None else max(size, self._teachers.size)
+        largest = 0 if self._teachers is None else self._teachers.size
         with torch.autocast(self.device.type, enabled=False):
-            images = augment_batch(batch, self.recipe, self._minority, largest, generator)
+            images = augment_batch(batch, self.recipe, self._minority, size, generator, largest=largest)
             if lesson is not None:
                 images, batch = mix_faces(images, batch, self.tasks, lesson.mixed, generator)
             crops = resize(images, size).contiguous(memory_format=torch.channels_last)
@@ -94,7 +94,8 @@ class AttributeTraining(pl.LightningModule):
         losses = self.task_losses(logits, batch)
         if lesson is not None and self._teachers is not None:
             losses = self._with_teachers(losses, logits, self._teachers.probabilities(images), lesson.weight)
-        total = self.weighting({name: value for name, value in losses.items() if self._trains(name)})
+        # Where the backbone alone learns, every head's loss tells it what to do.
+        total = self.weighting({name: value for name, value in losses.items() if self._trains(name)} or losses)
         self._remember({"train/loss": total, **{f"train/loss_{name}": value for name, value in losses.items()}})
         return total
 

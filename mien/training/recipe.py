@@ -212,6 +212,17 @@ class Recipe:
         return yaml.safe_dump(_plain(asdict(self)), sort_keys=False, allow_unicode=True)
 
 
+def base_text(recipe: Recipe) -> str:
+    """The recipe's YAML without its empty parts, so that settings can fill them."""
+    return yaml.safe_dump(_without_nulls(yaml.safe_load(recipe.to_text())), sort_keys=False, allow_unicode=True)
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
 def recipe_names() -> list[str]:
     """The recipes that come with mien."""
     return sorted(path.name[:-5] for path in (files("mien") / "recipes").iterdir() if path.name.endswith(".yaml"))

@@ -95,11 +95,12 @@ def read_recipe(folder: Path) -> Recipe:
     return parse_recipe(_read(folder / RECIPE), source=str(folder / RECIPE))
 
 
-def save_weights(folder: Path, checkpoint: Path) -> None:
-    """Write the network's weights of a checkpoint as safetensors."""
-    state = _network_state(checkpoint)
+def save_weights(folder: Path, checkpoint: Path) -> int:
+    """Write the network's weights of a checkpoint as safetensors; returns its epoch, counted from 1."""
+    content = read_checkpoint(checkpoint)
     with atomic_path(folder / WEIGHTS) as temporary:
-        save_file({name: value.contiguous() for name, value in state.items()}, temporary)
+        save_file({name: value.contiguous() for name, value in _network_state(content).items()}, temporary)
+    return int(content["epoch"]) + 1
 
 
 def load_run(folder: Path) -> Run:
@@ -131,7 +132,7 @@ def _best_weights(folder: Path) -> dict[str, torch.Tensor]:
         except (SafetensorError, OSError) as error:
             raise MienError(f"{folder / WEIGHTS} is damaged: {str(error).splitlines()[0]}.") from error
     if (folder / BEST_CHECKPOINT).is_file():
-        return _network_state(folder / BEST_CHECKPOINT)
+        return _network_state(read_checkpoint(folder / BEST_CHECKPOINT))
     raise MienError(f"{folder} has no trained weights yet: expected {WEIGHTS} or {BEST_CHECKPOINT}.")
 
 
@@ -151,8 +152,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def _network_state(checkpoint: Path) -> dict[str, torch.Tensor]:
-    state = read_checkpoint(checkpoint)["state_dict"]
+def _network_state(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
+    state = checkpoint["state_dict"]
     return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
 
 

@@ -22,7 +22,7 @@ from pydantic.dataclasses import dataclass
 
 from mien.errors import UsageError
 from mien.training.model_recipe import CHECKED
-from mien.training.recipe import Recipe, error_sentences, parse_recipe
+from mien.training.recipe import Recipe, base_text, error_sentences, parse_recipe
 from mien.training.yaml_text import is_yaml_file, parse_yaml, read_yaml_file
 
 if TYPE_CHECKING:
@@ -182,17 +182,6 @@ def parse_space(text: str, source: str = "space") -> SearchSpace:
         if other.startswith(f"{one}."):
             raise UsageError(f"{source} has {one} and {other}, which lies within it: expected one of them.")
     return space
-
-
-def base_text(recipe: Recipe) -> str:
-    """The YAML that trials change: the recipe without its empty parts, so that a setting can fill them."""
-    return yaml.safe_dump(_without_nulls(yaml.safe_load(recipe.to_text())), sort_keys=False, allow_unicode=True)
-
-
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def apply_values(recipe: Recipe, values: Mapping[str, Any], source: str) -> Recipe:

@@ -19,7 +19,7 @@ from mien.training.run_folder import Run
 def start_from_run(
     network: FaceAttributeNetwork, folder: Path, dataset: PreparedDataset, fold: int | None
 ) -> dict[str, Any]:
-    """Copy a run's best weights into ``network``, in place: the backbone, and each head that has the same shape.
+    """Copy a run's best weights into ``network``, in place: the backbone, and each head of the same kind and task.
     ``folder``: a run's, or a bundle (see `load_trained`).
 
     A run on other data, or on another fold, has perhaps learned from faces that test this one; it is refused where
@@ -42,7 +42,12 @@ def start_from_run(
             f"{folder} has backbone {run.recipe.model.backbone}, which has other weights than the recipe's backbone "
             f"(the first that differ: {missing[0]})."
         )
-    whole = {task for task in network.heads if all(name in fits for name in own if name.startswith(f"heads.{task}."))}
+    known = _meanings(run.network)
+    whole = {
+        task
+        for task, meaning in _meanings(network).items()
+        if known.get(task) == meaning and all(name in fits for name in own if name.startswith(f"heads.{task}."))
+    }
     learned = {name: fits[name] for name in fits if not name.startswith("heads.") or name.split(".")[1] in whole}
     network.load_state_dict({**own, **learned})
     network.weights_from = run.info.get("backbone_weights") or "random"
@@ -99,3 +104,10 @@ def weights_hash(run: Run) -> str:
         digest.update(name.encode())
         digest.update(value.contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _meanings(network: FaceAttributeNetwork) -> dict[str, tuple[object, ...]]:
+    """By task, what the numbers of its head say: its kind, its task, and that of the bins that it needs."""
+    tasks = {task.name: task for task in network.tasks}
+    heads = {name: network.head(name) for name in tasks}
+    return {name: (type(head), tasks[name], tasks.get(head.companion or "")) for name, head in heads.items()}

@@ -21,9 +21,10 @@ from pydantic.dataclasses import dataclass
 from mien.data.dataset import PreparedDataset
 from mien.data.splits import strata_of
 from mien.errors import UsageError
+from mien.files import is_file, is_folder
 from mien.labels import Task, select_tasks
 from mien.training.model_recipe import CHECKED
-from mien.training.recipe import Recipe, load_recipe, parse_recipe
+from mien.training.recipe import Recipe, base_text, error_sentences, load_recipe, parse_recipe
 from mien.training.yaml_text import is_yaml_file, parse_yaml, read_yaml_file
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
@@ -124,7 +125,7 @@ def _recipe_beside(study: Path, name: str) -> str:
 def _beside(study: Path, name: str) -> str:
     """A file or folder of this name beside the study's file, or the name as it is."""
     found = study.parent / name
-    return str(found) if name and found.exists() else name
+    return str(found) if name and (is_file(found) or is_folder(found)) else name
 
 
 def parse_study(text: str, source: str = "study") -> Study:
@@ -150,13 +151,18 @@ def arm_recipe(study: Study, name: str, seed: int) -> Recipe:
         recipe = load_recipe(arm.recipe or study.base, study.settings)
         if arm.tasks:
             recipe = with_tasks(recipe, arm.tasks)
-        return parse_recipe(recipe.to_text(), [*arm.settings, f"seed={seed}"])
-    except (UsageError, ValidationError) as error:
+        return parse_recipe(base_text(recipe), [*arm.settings, f"seed={seed}"])
+    except UsageError as error:
         raise UsageError(f"Arm {name} of study {study.name}: {error}") from error
 
 
 def with_tasks(recipe: Recipe, tasks: list[str]) -> Recipe:
-    """A recipe that trains these of its tasks alone, without what it says of the others."""
+    """A recipe that trains these of its tasks alone, without what it says of the others; a stage that trains none of
+    the parts that are left is left out.
+
+    Raises:
+        UsageError: a task that the recipe does not train, or what is left is no recipe.
+    """
     strangers = sorted(set(tasks) - set(recipe.tasks))
     if strangers:
         known = ", ".join(recipe.tasks)
@@ -167,11 +173,16 @@ def with_tasks(recipe: Recipe, tasks: list[str]) -> Recipe:
         label_smoothing={task: value for task, value in recipe.loss.label_smoothing.items() if task in tasks},
     )
     heads = {task: head for task, head in recipe.model.heads.items() if task in tasks}
+    parts = {"backbone", *tasks}
     stages = [
-        replace(stage, trains=[part for part in stage.trains if part in ("backbone", *tasks)])
+        replace(stage, trains=[part for part in stage.trains if part in parts])
         for stage in recipe.stages
+        if not stage.trains or parts & set(stage.trains)
     ]
-    return replace(recipe, tasks=tasks, loss=loss, model=replace(recipe.model, heads=heads), stages=stages)
+    try:
+        return replace(recipe, tasks=tasks, loss=loss, model=replace(recipe.model, heads=heads), stages=stages)
+    except ValidationError as error:
+        raise UsageError("; ".join(error_sentences(error)) + ".") from error
 
 
 def training_faces(study: Study, name: str, seed: int) -> Callable[[PreparedDataset], PreparedDataset]:

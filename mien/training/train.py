@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mien import __version__
 from mien.data.dataset import PreparedDataset, open_dataset
 from mien.errors import MienError, UsageError
-from mien.files import locked_folder
+from mien.files import check_out_folder, is_file, is_folder, locked_folder
 from mien.labels import Task, bin_task, select_tasks
 from mien.models.heads import TwoStageHead
 from mien.progress import console
@@ -26,10 +26,10 @@ from mien.training import run_folder
 from mien.training.augmentation import minority_classes
 from mien.training.augmented_page import write_augmented_page
 from mien.training.batches import BatchOrder, FaceBatches, batch_loader
-from mien.training.distillation import Teachers, load_teachers
+from mien.training.distillation import Teachers, teachers_of
 from mien.training.history import History
 from mien.training.memory import keep_freed_memory
-from mien.training.module import AttributeTraining
+from mien.training.module import AttributeTraining, build_network
 from mien.training.precision import speed_up_convolutions
 from mien.training.provenance import command_text, source_commit
 from mien.training.recipe import Recipe
@@ -80,8 +80,7 @@ def train(
     val_order = BatchOrder(dataset.rows("val"), VALIDATION_BATCH, seed=None)
     quieten_lightning()
     pretrained = None if start_from is None else False
-    shares = recipe.distillation.teachers if recipe.distillation else ()
-    taught_by, lessons = load_teachers(teachers, tasks, dataset, fold, shares)
+    taught_by, lessons = teachers_of(recipe, teachers, tasks, dataset, fold)
     module = AttributeTraining(
         recipe,
         tasks,
@@ -92,9 +91,10 @@ def train(
         teachers=taught_by,
     )
     _check_teaching(module, taught_by)
+    # Before the start: regressors that are taken over count in the labels that they learned from.
+    _fit_scales(module, dataset)
     origin = None if start_from is None else start_from_run(module.network, start_from, dataset, fold)
     _check_same_start(out, origin, lessons)
-    _fit_scales(module, dataset)
     if not torch.cuda.is_available():
         speed_up_convolutions(module.network)
         keep_freed_memory()
@@ -143,6 +143,26 @@ def bin_tasks(recipe: Recipe, dataset: PreparedDataset) -> tuple[Task, ...]:
     return tuple(made)
 
 
+def earlier_weights(
+    recipe: Recipe, dataset: PreparedDataset, fold: int | None, start_from: Path | None, teachers: Sequence[Path]
+) -> dict[str, list[str]]:
+    """What tells the weights that a training would begin with, ``start``, and its ``teachers`` from others: the
+    SHA-256 of each.
+
+    Raises:
+        MienError: there is no trained run or bundle at a path.
+        UsageError: this recipe cannot begin with, or learn from, one of them.
+    """
+    tasks = select_tasks((*dataset.tasks, *bin_tasks(recipe, dataset)), recipe.tasks)
+    _, lessons = teachers_of(recipe, teachers, tasks, dataset, fold)
+    origins = []
+    if start_from is not None:
+        origins.append(start_from_run(build_network(recipe, tasks, pretrained=False), start_from, dataset, fold))
+    return {
+        name: [str(run["weights_sha256"]) for run in runs] for name, runs in (("start", origins), ("teachers", lessons))
+    }
+
+
 def equal_count_edges(levels: NDArray[np.floating], count: int) -> list[int]:
     """Edges of ``count`` bins that hold about as many of these labels each; fewer where one level fills several bins.
 
@@ -166,12 +186,11 @@ def _fit_scales(module: AttributeTraining, dataset: PreparedDataset) -> None:
 
 def _prepare_folder(recipe: Recipe, out: Path, resume: bool) -> Path | None:
     """Check the run folder; the checkpoint to go on from, or None for a fresh start."""
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out must be a folder, but {out} is a file.")
-    existing = (out / run_folder.RECIPE).is_file()
+    check_out_folder(out)
+    existing = is_file(out / run_folder.RECIPE)
     if existing and not resume:
         raise UsageError(f"{out} holds a run already: pass --resume to go on with it, or name another folder.")
-    if out.is_dir() and not existing and any(out.iterdir()):
+    if is_folder(out) and not existing and any(out.iterdir()):
         raise UsageError(f"--out must be a new or empty folder, but {out} has other files in it.")
     if existing:
         old, new = asdict(run_folder.read_recipe(out)), asdict(recipe)
@@ -183,7 +202,7 @@ def _prepare_folder(recipe: Recipe, out: Path, resume: bool) -> Path | None:
     except OSError as error:
         raise MienError(f"Cannot make the folder {out}: {error.strerror}.") from error
     checkpoint = out / run_folder.LAST_CHECKPOINT
-    if not resume or not checkpoint.is_file():
+    if not resume or not is_file(checkpoint):
         return None
     run_folder.read_checkpoint(checkpoint)
     return checkpoint
@@ -198,10 +217,7 @@ def _check_same_data(out: Path, dataset: PreparedDataset, fold: int | None) -> N
 
 
 def _check_teaching(module: AttributeTraining, teachers: Teachers | None) -> None:
-    """Teachers and the recipe's ``distillation`` go together, and every task that they answer can learn from them."""
-    if (teachers is None) != (module.recipe.distillation is None):
-        needs = "needs at least one --teacher" if teachers is None else "has no distillation, but --teacher was given"
-        raise UsageError(f"The recipe {module.recipe.name!r} {needs}.")
+    """Every task that the teachers answer can learn from them."""
     for name in sorted(teachers.tasks if teachers else ()):
         if not module.network.head(name).teachable:
             raise UsageError(f"The head of {name!r} gives no probabilities of its own, so it cannot learn from others.")
@@ -253,13 +269,13 @@ def _finish(out: Path, info: dict[str, Any], history: History, trainer: pl.Train
     """Keep the best epoch's weights and write the run's result; an interrupted run stays unfinished."""
     if trainer.interrupted:
         raise MienError(f"The training was interrupted; go on with: mien train ... --out {out} --resume.")
-    best = max(history.rows, key=lambda row: row["val/score"])
-    run_folder.save_weights(out, out / run_folder.BEST_CHECKPOINT)
+    epoch = run_folder.save_weights(out, out / run_folder.BEST_CHECKPOINT)
+    best = next(row for row in history.rows if row["epoch"] == epoch)
     result = {
         **info,
         "finished": True,
         "epochs": len(history.rows),
-        "best_epoch": int(best["epoch"]),
+        "best_epoch": epoch,
         "validation": {name.removeprefix("val/"): value for name, value in best.items() if name.startswith("val/")},
         "training_seconds": round(sum(row["seconds"] for row in history.rows), 1),
         "session_seconds": round(seconds, 1),

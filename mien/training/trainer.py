@@ -25,6 +25,26 @@ class ResumableStop(EarlyStopping):
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
 
 
+class MovableCheckpoint(ModelCheckpoint):
+    """Checkpoints of a run folder that may be moved between two sessions: Lightning forgets the best score where the
+    folder's path has changed, and a worse epoch would replace the best one."""
+
+    @property
+    def state_key(self) -> str:
+        """As Lightning's own class says it."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Find the files that the state names in the folder of today."""
+
+        def here(path: str) -> str:
+            return str(Path(self.dirpath or "", Path(path).name)) if path else path
+
+        paths = {name: here(state_dict[name]) for name in state_dict if name.endswith("_path")}
+        kept = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **paths, "best_k_models": kept, "dirpath": self.dirpath})
+
+
 def make_trainer(
     recipe: Recipe, out: Path, callbacks: Sequence[Callback], *, checkpoints: bool = True, **options: Any
 ) -> pl.Trainer:
@@ -57,9 +77,9 @@ def _averaging(recipe: Recipe) -> list[Callback]:
 def _checkpoints(recipe: Recipe, out: Path) -> list[Callback]:
     """The best epoch's, every epoch's (in one file, from which a killed run goes on), and when to stop early."""
     folder = out / "checkpoints"
-    best = ModelCheckpoint(folder, "best", monitor="val/score", mode="max", enable_version_counter=False)
+    best = MovableCheckpoint(folder, "best", monitor="val/score", mode="max", enable_version_counter=False)
     # Without a figure to monitor, each epoch replaces the file.
-    last = ModelCheckpoint(folder, "last", enable_version_counter=False)
+    last = MovableCheckpoint(folder, "last", enable_version_counter=False)
     stop = [ResumableStop("val/score", mode="max", patience=recipe.patience)] if recipe.patience else []
     return [*stop, best, last]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite
@@ -21,20 +21,20 @@ import lightning.pytorch as pl
 import numpy as np
 import optuna
 import torch
+from optuna.exceptions import OptunaError
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
-from mien.data.dataset import PreparedDataset, open_dataset
+from mien.data.dataset import open_dataset
 from mien.errors import MienError, UsageError
-from mien.files import LOCK, locked_folder
+from mien.files import LOCK, check_out_folder, is_folder, locked_folder
 from mien.progress import console
 from mien.training import run_folder
-from mien.training.bundle_run import load_trained
 from mien.training.history import History
 from mien.training.recipe import Recipe
-from mien.training.search_space import SearchSpace, apply_values, check_space, own_values, space_text
-from mien.training.start import weights_hash
-from mien.training.train import train
+from mien.training.search_space import SearchSpace, apply_values, check_space, own_values, setting_text, space_text
+from mien.training.train import earlier_weights, train
 from mien.training.tune_report import TrialRow, best_of, progress_sentence, trial_row, write_outputs
 
 STUDY, TRIALS = "study.db", "trials"
@@ -106,15 +106,14 @@ def _check(tuning: Tuning, trials: int) -> dict[str, Any]:
     if tuning.pruner not in PRUNERS:
         raise UsageError(f"No pruner {tuning.pruner!r}: expected one of {', '.join(PRUNERS)}.")
     check_space(tuning.space, tuning.recipe)
-    dataset = open_dataset(tuning.data, fold=tuning.fold)
+    dataset = open_dataset(tuning.data, fold=tuning.fold, sources=tuning.recipe.sources)
     for split in ("train", "val"):
         dataset.rows(split)
-    if tuning.out.exists() and not tuning.out.is_dir():
-        raise UsageError(f"--out must be a folder, but {tuning.out} is a file.")
-    names = {path.name for path in tuning.out.iterdir()} if tuning.out.is_dir() else set()
+    weights = earlier_weights(_first_trial(tuning), dataset, tuning.fold, tuning.start_from, tuning.teachers)
+    check_out_folder(tuning.out)
+    names = {path.name for path in tuning.out.iterdir()} if is_folder(tuning.out) else set()
     if names - {LOCK} and STUDY not in names:
         raise UsageError(f"--out must be a new folder or that of a study, but {tuning.out} has other files in it.")
-    start = () if tuning.start_from is None else (tuning.start_from,)
     return {
         "recipe": tuning.recipe.to_text(),
         "space": space_text(tuning.space),
@@ -123,13 +122,18 @@ def _check(tuning: Tuning, trials: int) -> dict[str, Any]:
         "seed": tuning.seed,
         "pruner": tuning.pruner,
         # None rather than an empty list: so say the studies that were begun before there were any.
-        "start": _hashes(start, dataset) or None,
-        "teacher": _hashes(tuning.teachers, dataset) or None,
+        "start": weights["start"] or None,
+        "teacher": weights["teachers"] or None,
     }
 
 
-def _hashes(paths: Sequence[Path], dataset: PreparedDataset) -> list[str]:
-    return [weights_hash(load_trained(path, dataset, to_train=False)) for path in paths]
+def _first_trial(tuning: Tuning) -> Recipe:
+    """The recipe as a trial may have it: with its own values where the space has them, else the first ones there."""
+    first = {path: setting_text(parameter.edges[0]) for path, parameter in tuning.space.items()}
+    try:
+        return apply_values(tuning.recipe, {**first, **own_values(tuning.space, tuning.recipe)}, "the space")
+    except UsageError:  # They do not go together; other values may.
+        return tuning.recipe
 
 
 def _open_study(tuning: Tuning, identity: dict[str, Any]) -> optuna.Study:
@@ -139,18 +143,21 @@ def _open_study(tuning: Tuning, identity: dict[str, Any]) -> optuna.Study:
         with path.open("rb") as file:
             if file.read(15) not in (b"", b"SQLite format 3"):
                 raise UsageError(f"{path} is no study: expected an SQLite file.")
-    storage = optuna.storages.RDBStorage(
-        f"sqlite:///{STUDY}",
-        # A file's name may hold what an address may not.
-        engine_kwargs={"creator": lambda: sqlite3.connect(path, timeout=60, check_same_thread=False)},
-    )
-    study = optuna.create_study(
-        study_name="mien",
-        storage=storage,
-        direction="maximize",
-        load_if_exists=True,
-        pruner=PRUNERS[tuning.pruner](tuning.recipe.epochs),
-    )
+    try:
+        storage = optuna.storages.RDBStorage(
+            f"sqlite:///{STUDY}",
+            # A file's name may hold what an address may not.
+            engine_kwargs={"creator": lambda: sqlite3.connect(path, timeout=60, check_same_thread=False)},
+        )
+        study = optuna.create_study(
+            study_name="mien",
+            storage=storage,
+            direction="maximize",
+            load_if_exists=True,
+            pruner=PRUNERS[tuning.pruner](tuning.recipe.epochs),
+        )
+    except (SQLAlchemyError, OptunaError) as error:
+        raise UsageError(f"{path} is no study, or is damaged: {str(error).splitlines()[0]}.") from error
     before = study.user_attrs.get("identity")
     if before is None:
         own = own_values(tuning.space, tuning.recipe)

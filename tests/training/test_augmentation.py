@@ -14,6 +14,7 @@ from mien.labels import AGE, ETHNICITY, GENDER
 from mien.training.augmentation import augment, augment_batch, minority_classes, resize
 from mien.training.recipe import AugmentationRecipe, load_recipe, parse_recipe
 from mien.vision.resize import resize_crops
+from tests.training.tiny import tiny_recipe
 
 EVERYTHING = AugmentationRecipe(
     flip=0.5, rotation=20, shift=0.1, zoom=0.2, brightness=0.4, contrast=0.4, saturation=0.5, grey=0.3, blur=0.5,
@@ -239,6 +240,27 @@ model: {backbone: test_resnet, pretrained: false}
 augmentation: {flip: 0}
 minority: {task: ethnicity, classes: [black, other], augmentation: {flip: 0, erase: 0.9999999, erase_area: [0.1, 0.1]}}
 """
+
+
+@pytest.mark.parametrize("largest", [0, 32, 96])
+def test_what_counts_in_pixels_means_those_of_the_student(largest: int) -> None:
+    """The teacher's larger crops are averaged down for the student, who sees the noise that the recipe names."""
+    recipe = tiny_recipe("augmentation={flip: 0, noise: 0.99, noise_level: 8}")
+    grey = {"crops": torch.full((400, 3, 96, 96), 128, dtype=torch.uint8)}
+    images = augment_batch(grey, recipe, None, 32, torch.Generator().manual_seed(1), largest=largest)
+    assert images.shape[-1] == max(largest, 32)
+    spread = resize(images, 32).flatten(1).std(dim=1)
+    assert spread.max() == pytest.approx(8, rel=0.05)
+    assert spread.mean() == pytest.approx(4, rel=0.1)
+    ramp = torch.arange(96, dtype=torch.float32).expand(400, 3, 96, 96)
+    moves = "augmentation={flip: 0, crop_padding: 4}"
+    moved = augment_batch(
+        {"crops": ramp}, tiny_recipe(moves), None, 32, torch.Generator().manual_seed(1), largest=largest
+    )
+    # A pixel of the student's stands for three of the ramp.
+    shifts = (resize(moved, 32)[:, 0, 16, 16] - resize(ramp, 32)[:, 0, 16, 16]) / 3
+    assert shifts.min() == pytest.approx(-4, abs=0.01)
+    assert shifts.max() == pytest.approx(4, abs=0.01)
 
 
 def test_only_minority_classes_are_changed_further() -> None:

@@ -147,6 +147,29 @@ def test_a_bundle_that_does_not_say_its_model(bundle: Path, data: Path, tmp_path
         load_trained(mute, open_dataset(data), to_train=True)
 
 
+@pytest.mark.parametrize("name", ["My model", "first_model", "v1.2"])
+def test_a_bundle_may_have_any_name(name: str, bundle: Path, data: Path, tmp_path: Path) -> None:
+    named = change_metadata(bundle, tmp_path / "named.onnx", lambda told: told.update(name=name))
+    teachers, origins = load_teachers([named], TASKS, open_dataset(data), None)
+    assert teachers is not None
+    assert [origin["run"] for origin in origins] == [name]
+
+
+def test_a_bundle_may_have_larger_crops_than_trainings_have(
+    bundle: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mien.training.bundle_run.CROPS", 4)
+    large = change_metadata(
+        bundle, tmp_path / "large.onnx", lambda told: told["preprocessing"].update(size=528, crop_size=528)
+    )
+    model = onnx.load(large)
+    for side in model.graph.input[0].type.tensor_type.shape.dim[2:]:
+        side.dim_value = 528
+    del model.graph.value_info[:]
+    onnx.save(model, large)
+    assert load_trained(large, open_dataset(data), to_train=False).size == 528
+
+
 def test_another_fold_of_a_bundle_is_refused(bundle: Path, data: Path) -> None:
     with pytest.raises(UsageError, match="learned from test faces of fold 1"):
         load_teachers([bundle], TASKS, open_dataset(data), 1)
@@ -160,7 +183,7 @@ def test_another_fold_of_a_bundle_is_refused(bundle: Path, data: Path) -> None:
         ({"backbone": "vit_gigantic_patch14_224"}, "name a network of 1,8"),
         ({"backbone": "test_resnet", "dropout": "much"}, "does not say what network"),
         ({"backbone": "test_resnet", "depth": 3}, "does not say what network"),
-        ("test_resnet", "does not say what network"),
+        ("test_resnet", "training.model must be an object"),
     ],
 )
 def test_a_bundle_of_another_network_is_refused(
@@ -213,6 +236,8 @@ def test_what_is_no_trained_network_is_refused(data: Path, tmp_path: Path) -> No
         load_trained(write_tiny_bundle(tmp_path / "tiny.onnx"), dataset, to_train=True)
     with pytest.raises(UsageError, match="Expected a run folder"):
         load_trained(tmp_path / "nothing", dataset, to_train=True)
+    with pytest.raises(UsageError, match="Expected a run folder"):
+        load_trained(tmp_path / ("x" * 300), dataset, to_train=True)
     (tmp_path / "text.onnx").write_text("no model")
     with pytest.raises(MienError):
         load_trained(tmp_path / "text.onnx", dataset, to_train=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 import mien.training.compare as module
@@ -232,10 +233,57 @@ def test_arms_begin_with_a_run_and_are_taught_by_it(finished: Path, data: Path, 
     assert info["goes-on"]["started_from"]["run"] == "tiny"
     assert info["taught"]["teachers"][0]["run"] == "tiny"
     assert state["arms"]["goes-on"]["start_from"] == "faces"
-    # The same arm from other weights is another arm.
+    study.write_text(text.replace(', settings: ["distillation={weight: 0.5}"]', ""))
+    with pytest.raises(UsageError, match="has no distillation"):
+        compare(load_study(str(study)), data, tmp_path / "elsewhere", sampling=SAMPLING)
+    # The same arm from other weights is another arm, whatever their name.
+    study.write_text(text)
+    run = tmp_path / "faces"
+    weights = {name: value + 1 for name, value in load_file(run / "model.safetensors").items()}
+    save_file(weights, run / "model.safetensors")
+    with pytest.raises(UsageError, match="arms differ"):
+        compare(load_study(str(study)), data, tmp_path / "out", sampling=SAMPLING)
     study.write_text(text.replace("goes-on: {start_from: faces}", "goes-on: {}"))
     with pytest.raises(UsageError, match="arms differ"):
         compare(load_study(str(study)), data, tmp_path / "out", sampling=SAMPLING)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("limit_train: 32", "folds: [0, 7]", "fold"),
+        ("task: age, share", "task: smile, share", "smile"),
+        ("fixed: {tasks", "fixed: {start_from: absent, tasks", "absent"),
+    ],
+)
+def test_what_would_stop_an_arm_is_found_before_any_training(
+    tmp_path: Path, trained: list[str], old: str, new: str, message: str
+) -> None:
+    data = write_easy(tmp_path / "data")
+    manifest = pd.read_parquet(data / "manifest.parquet")
+    manifest["fold"] = range(len(manifest))
+    manifest["fold"] %= 3
+    manifest.to_parquet(data / "manifest.parquet")
+    with pytest.raises(UsageError, match=message):
+        compare(load_study(str(write(tmp_path, STUDY.replace(old, new)))), data, tmp_path / "out", sampling=SAMPLING)
+    assert trained == []
+
+
+def test_an_arm_of_one_source_is_calibrated_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = write_easy(tmp_path / "data")
+    manifest = pd.read_parquet(data / "manifest.parquet")
+    manifest["source"] = ["near" if row % 3 else "far" for row in range(len(manifest))]
+    manifest.to_parquet(data / "manifest.parquet")
+    seen = []
+    real = module.fit_calibration
+    monkeypatch.setattr(
+        module, "fit_calibration", lambda model, faces: seen.append(faces.rows("val")) or real(model, faces)
+    )
+    arms = "arms: {all: {}, near: {settings: ['sources=[near]']}}\nreference: all\nseeds: [0, 1]\n"
+    study = load_study(str(write(tmp_path, STUDY.partition("arms:")[0] + arms)))
+    state = compare(study, data, tmp_path / "out", split="test", sampling=SAMPLING)
+    assert {run["n"] for run in state["runs"]} == {16}
+    assert [bool((rows % 3).all()) for rows in seen] == [False, True] * 2
 
 
 def test_two_processes_at_one_study_are_refused(home: Path, data: Path) -> None:

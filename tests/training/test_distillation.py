@@ -20,7 +20,7 @@ from mien.training.distillation import bin_probabilities, load_teachers
 from mien.training.module import AttributeTraining
 from mien.training.run_folder import load_run
 from mien.training.start import trained_licences
-from tests.training.tiny import tiny_recipe
+from tests.training.tiny import StopAfter, Stopped, tiny_recipe
 
 Train = Callable[..., dict[str, Any]]
 TASKS = (AGE, GENDER, ETHNICITY)
@@ -183,20 +183,10 @@ def test_a_taught_run_says_by_whom(finished: Path, run_tiny: Train, tmp_path: Pa
 def test_a_taught_run_goes_on_as_if_never_stopped(finished: Path, data: Path, run_tiny: Train, tmp_path: Path) -> None:
     from mien.training.train import train
 
-    class Stop(Exception):
-        pass
-
-    from lightning.pytorch.callbacks import Callback
-
-    class Interrupt(Callback):
-        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-            if trainer.current_epoch == 1:
-                raise Stop
-
     whole = tmp_path / "whole"
     train(tiny_recipe(TAUGHT), data, whole, teachers=[finished])
-    with pytest.raises(Stop):
-        run_tiny(TAUGHT, teachers=[finished], callbacks=[Interrupt()])
+    with pytest.raises(Stopped):
+        run_tiny(TAUGHT, teachers=[finished], callbacks=[StopAfter(1)])
     run_tiny(TAUGHT, teachers=[finished], resume=True)
     one, two = (load_run(folder).network.state_dict() for folder in (whole, tmp_path / "run"))
     assert all(torch.equal(value, two[name]) for name, value in one.items())

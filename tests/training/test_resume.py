@@ -1,5 +1,6 @@
 """A training that was killed in the middle ends, resumed, with the very weights of one that was not."""
 
+import csv
 import os
 import signal
 import subprocess
@@ -12,8 +13,9 @@ import pytest
 import torch
 
 from mien.errors import MienError
+from mien.training.run_folder import load_run
 from mien.training.train import train
-from tests.training.tiny import TINY, tiny_recipe
+from tests.training.tiny import TINY, StopAfter, Stopped, tiny_recipe
 
 #: Everything that draws random numbers or keeps a state from step to step.
 EVERYTHING = (
@@ -100,3 +102,20 @@ def test_a_damaged_checkpoint_is_one_sentence(data: Path, tmp_path: Path, conten
     (tmp_path / "run" / "checkpoints" / "last.ckpt").write_bytes(content)
     with pytest.raises(MienError, match=r"last\.ckpt is no checkpoint, or is damaged"):
         train(tiny_recipe(), data, tmp_path / "run", resume=True)
+
+
+def test_a_moved_run_keeps_its_best_epoch(data: Path, tmp_path: Path) -> None:
+    """The epochs after the move learn nothing good: the best one came before it, and must stay the best one."""
+    settings = "stages=[{size: 32, epochs: 2}, {size: 32, epochs: 2, learning_rate: 1000}]", "optimiser.gradient_clip=0"
+    recipe = tiny_recipe(*settings)
+    with pytest.raises(Stopped):
+        train(recipe, data, tmp_path / "here", callbacks=[StopAfter(2)])
+    moved = (tmp_path / "here").rename(tmp_path / "there")
+    best = load_run(moved).network.state_dict()
+    result = train(recipe, data, moved, resume=True)
+    with (moved / "history.csv").open(newline="") as file:
+        scores = [float(row["val/score"]) for row in csv.DictReader(file)]
+    assert len(scores) == 4
+    assert max(scores[2:]) < max(scores[:2])
+    assert result["best_epoch"] == 1 + scores.index(max(scores))
+    assert all(torch.equal(value, best[name]) for name, value in load_run(moved).network.state_dict().items())

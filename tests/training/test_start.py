@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from mien.models.network import FaceAttributeNetwork
 from mien.training.module import build_network
 from mien.training.run_folder import load_run
 from mien.training.start import start_from_run
+from mien.training.study import limit_training
+from mien.training.train import bin_tasks, train
 from tests.training.tiny import tiny_recipe
 
 Train = Callable[..., dict[str, Any]]
@@ -53,6 +56,32 @@ def test_a_head_that_the_run_lacks_starts_anew(finished: Path, data: Path, tmp_p
     assert torch.equal(new.heads["age"].layers[1].weight, state["heads.age.layers.1.weight"])
 
 
+def test_a_head_of_other_classes_starts_anew(finished: Path, data: Path) -> None:
+    """As many classes in another order: what the head says of its first class is not what ours means by it."""
+    turned = replace(GENDER, classes=GENDER.classes[::-1])
+    new = build_network(tiny_recipe("seed=99", "tasks=[age, gender]"), [AGE, turned])
+    before = new.heads["gender"].layers[1].weight.clone()
+    assert start_from_run(new, finished, open_dataset(data), None)["new_heads"] == ["gender"]
+    assert torch.equal(new.heads["gender"].layers[1].weight, before)
+
+
+def test_regressors_of_other_bins_start_anew(run_tiny: Train, data: Path, tmp_path: Path) -> None:
+    settings = "tasks=[age_bin, age]", "loss={}", "model.heads={age: {kind: two_stage, bins: age_bin}}"
+    run_tiny(*settings, "bins={age_bin: {of: age, edges: [16, 53]}}", "stages=[{size: 16, epochs: 1}]")
+    dataset = open_dataset(data)
+    for edges, anew in (([16, 53], []), ([20, 53], ["age", "age_bin"])):
+        recipe = tiny_recipe(*settings, f"bins={{age_bin: {{of: age, edges: {edges}}}}}")
+        new = build_network(recipe, [*bin_tasks(recipe, dataset), AGE])
+        assert start_from_run(new, tmp_path / "run", dataset, None)["new_heads"] == anew
+        assert new.head("age").starts.tolist() == [0, *edges]
+
+
+def test_a_head_of_another_kind_starts_anew(finished: Path, data: Path) -> None:
+    """CORN has as many numbers as the default head, each under the condition that the one before it is passed."""
+    new = build_network(tiny_recipe("seed=99", "model.heads={age: {kind: corn}}"), [AGE, GENDER, ETHNICITY])
+    assert start_from_run(new, finished, open_dataset(data), None)["new_heads"] == ["age"]
+
+
 def test_another_backbone_is_refused(finished: Path, data: Path) -> None:
     with pytest.raises(UsageError, match="has backbone test_resnet"):
         start_from_run(network("age", backbone="test_vit"), finished, open_dataset(data), None)
@@ -82,3 +111,17 @@ def test_a_run_that_goes_on_from_another(finished: Path, data: Path, run_tiny: T
     assert info["validation"]["gender_accuracy"] > 0.9
     with pytest.raises(UsageError, match="started from other weights"):
         run_tiny(*settings, resume=True)
+
+
+def test_regressors_that_are_taken_over_count_in_what_they_learned_from(
+    run_tiny: Train, data: Path, tmp_path: Path
+) -> None:
+    settings = "tasks=[age_bin, age]", "loss={}", "model.heads={age: {kind: two_stage, bins: age_bin}}"
+    bins, short = "bins={age_bin: {of: age, edges: [16, 53]}}", "stages=[{size: 16, epochs: 1}]"
+    run_tiny(*settings, bins, short)
+    first = load_run(tmp_path / "run").network.head("age")
+    recipe = tiny_recipe(*settings, bins, short, "optimiser.learning_rate=1e-9")
+    train(recipe, data, tmp_path / "on", start_from=tmp_path / "run", relabel=lambda data: limit_training(data, 24))
+    again = load_run(tmp_path / "on").network.head("age")
+    assert torch.equal(again.centres, first.centres)
+    assert torch.equal(again.scales, first.scales)

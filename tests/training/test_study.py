@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,9 @@ from mien.training.study import (
     parse_study,
     study_names,
     training_faces,
+    with_tasks,
 )
-from tests.training.tiny import TINY
+from tests.training.tiny import TINY, tiny_recipe
 
 STUDY = """
 name: small
@@ -49,6 +51,21 @@ def test_an_arm_is_base_and_study_and_its_own(study: Study) -> None:
     # What the recipe said of the other tasks is gone with them.
     assert (recipe.loss.weights, recipe.loss.label_smoothing) == ({"age": 0.1}, {})
     assert arm_recipe(study, "all", 1).loss.label_smoothing == {"gender": 0.05}
+
+
+def test_an_arm_fills_what_the_recipe_leaves_out(study: Study) -> None:
+    arm = replace(study.arms["all"], settings=["sampler.balance=gender", "distillation.weight=0.5"])
+    recipe = arm_recipe(replace(study, arms={"all": arm}), "all", 0)
+    assert recipe.sampler is not None
+    assert recipe.sampler.balance == ["gender"]
+
+
+def test_stages_of_tasks_that_are_left_out_are_left_out_too() -> None:
+    stages = "[{size: 16, epochs: 3, trains: [age]}, {size: 32, epochs: 2, trains: [backbone, gender]}]"
+    left = with_tasks(tiny_recipe(f"stages={stages}", "loss={}"), ["gender"])
+    assert [(stage.epochs, stage.trains) for stage in left.stages] == [(2, ["backbone", "gender"])]
+    with pytest.raises(UsageError, match="stages"):
+        with_tasks(tiny_recipe("stages=[{size: 16, epochs: 3, trains: [age]}]", "loss={}"), ["gender"])
 
 
 def test_seeds_are_two_by_default(study: Study) -> None:
@@ -84,13 +101,19 @@ def test_one_seed_is_enough_with_folds() -> None:
     [
         ("tasks: [age]", "tasks: [smile]", "Arm age-alone of study small: tasks must be among"),
         ("batch_size=32", "batch_size=0", "Arm age-alone of study small: recipe has 1 error"),
+        (
+            "tasks: [age]",
+            "tasks: [age, age]",
+            "Arm age-alone of study small: recipe: Value error, each task may be named",
+        ),
         ("base: tiny.yaml", "base: absent", "No recipe 'absent'"),
     ],
 )
 def test_a_wrong_arm_is_named(study: Study, tmp_path: Path, old: str, new: str, message: str) -> None:
     (tmp_path / "study.yaml").write_text(STUDY.replace(old, new))
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(UsageError, match=message) as caught:
         arm_recipe(load_study(str(tmp_path / "study.yaml")), "age-alone", 0)
+    assert "\n" not in str(caught.value)
 
 
 def test_an_unknown_study_lists_the_known() -> None:

@@ -230,7 +230,7 @@ def test_folders_that_are_taken(finished: Path, data: Path, tmp_path: Path) -> N
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match="has other files in it"):
         train(tiny_recipe(), data, tmp_path)
-    with pytest.raises(UsageError, match=r"notes\.txt is a file"):
+    with pytest.raises(UsageError, match=r"must be a folder, got the file .*notes\.txt"):
         train(tiny_recipe(), data, tmp_path / "notes.txt")
     with pytest.raises(MienError, match="Cannot make the folder"):
         train(tiny_recipe(), data, tmp_path / "notes.txt" / "run")
@@ -258,3 +258,19 @@ def test_resuming_a_finished_run_changes_nothing(finished: Path, data: Path) -> 
     assert (finished / "model.safetensors").read_bytes() == before
     for name in ("epochs", "best_epoch", "validation", "training_seconds", "finished"):
         assert new[name] == old[name], name
+
+
+def test_a_stage_of_the_backbone_alone_learns_through_the_frozen_heads(
+    run_tiny: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    first = run_tiny("stages=[{size: 16, epochs: 1}]")
+    (tmp_path / "run").rename(tmp_path / "first")
+    before = load_run(tmp_path / "first").network
+    settings = "stages=[{size: 16, epochs: 1, trains: [backbone]}]"
+    result = run_tiny(settings, start_from=tmp_path / "first")
+    after = load_run(tmp_path / "run").network
+    assert result["validation"]["score"] != first["validation"]["score"]
+    assert all(torch.equal(value, after.heads.state_dict()[name]) for name, value in before.heads.state_dict().items())
+    assert any(
+        not torch.equal(value, after.backbone.get_parameter(name)) for name, value in before.backbone.named_parameters()
+    )

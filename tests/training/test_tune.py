@@ -2,7 +2,9 @@
 
 import csv
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -215,8 +217,12 @@ def test_a_resumed_study_tries_what_an_unbroken_one_tries(
         (["--out", "tiny.yaml"], "--out must be a folder"),
         (["--out", "full"], "has other files in it"),
         (["--out", "damaged"], "expected an SQLite file"),
+        (["--out", "torn"], "is no study, or is damaged: "),
+        (["--out", "foreign"], "is no study, or is damaged: "),
+        (["--out", "x" * 300], "Cannot make the folder"),
         (["--start-from", "absent"], "Expected a run folder, a .onnx bundle or the name of a bundled model"),
-        (["--teacher", "full"], "full is no run folder: it has no recipe.yaml"),
+        (["--teacher", "full", "--set", "distillation={weight: 0.5}"], "full is no run folder: it has no recipe.yaml"),
+        (["--teacher", "full"], "'tiny' has no distillation, but --teacher was given"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(
@@ -228,6 +234,12 @@ def test_what_is_wrong_is_one_sentence(
     for name, file in (("full", "notes.txt"), ("damaged", "study.db")):
         Path(name).mkdir()
         (Path(name) / file).write_text("not a study at all")
+    Path("torn").mkdir()
+    (Path("torn") / "study.db").write_bytes(b"SQLite format 3\0" + bytes(range(256)) * 40)
+    Path("foreign").mkdir()
+    with closing(sqlite3.connect("foreign/study.db")) as connection:
+        connection.execute("CREATE TABLE studies (name TEXT)")
+        connection.commit()
     call = ["tune", "tiny.yaml", "--space", "space.yaml", "--trials", "1", "--data", str(data), "--out", "study"]
     done = CliRunner().invoke(app, [*call, *words])
     assert isinstance(done.exception, MienError), done.output
@@ -249,6 +261,19 @@ def test_every_trial_has_the_start_and_the_teachers(make: Callable[..., Tuning],
         tune(tuning(teachers=(finished, finished)), 3)
     with pytest.raises(UsageError, match="a study with another teacher: name"):
         tune(tuning(start_from=finished, teachers=(finished,)), 3)
+
+
+def test_a_start_that_does_not_fit_is_refused_before_any_trial(make: Callable[..., Tuning], finished: Path) -> None:
+    begun = make("model.backbone=test_vit", start_from=finished)
+    with pytest.raises(UsageError, match="has backbone test_resnet"):
+        tune(begun, 2)
+    assert not begun.out.exists()
+
+
+def test_what_the_space_gives_counts_before_any_trial(make: Callable[..., Tuning], finished: Path) -> None:
+    """The recipe has no teaching part; every trial has one."""
+    begun = make(space=parse_space("distillation.weight: {low: 0.2, high: 0.8}"), teachers=(finished,))
+    assert [row.state for row in tune(begun, 1)] == ["finished"]
 
 
 def test_the_command_tells_a_line_a_trial(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import numpy as np
 import pandas as pd
+from lightning.pytorch.callbacks import Callback
 
 from mien.labels import AGE, ETHNICITY, GENDER, Task
 from mien.training.recipe import Recipe, parse_recipe
@@ -27,6 +29,21 @@ loss: {weights: {age: 0.1}, ordinal_l1: 0.5, label_smoothing: {gender: 0.05}}
 optimiser: {learning_rate: 4.0e-3, warmup_epochs: 0.5}
 precision: fp32
 """
+
+
+class Stopped(Exception):
+    """Ends a training as a kill would, without a word."""
+
+
+class StopAfter(Callback):
+    """Stop before the epoch after so many."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch == self.epochs:
+            raise Stopped
 
 
 def tiny_recipe(*settings: str) -> Recipe:
