@@ -1,6 +1,6 @@
 """Frozen result types of prediction, with units and ranges.
 
-In: nothing. Out: what `mien.inference` yields and the writers, the table, the drawing and the server print.
+In: nothing. Out: what `mien.inference` yields and the writers, the table and the drawing print.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from mien.errors import UsageError
+from mien.files import check_out_folder
+from mien.inference.memory_limit import limited_for
 from mien.progress import console
 
 
@@ -42,16 +43,17 @@ def audit(
 
         mien audit runs/joint --data data --source fairface --limit 500 --out audit
     """
+    from mien.data.dataset import CROPS_NAME
     from mien.evaluation.audit import AuditOptions, audit_model
     from mien.evaluation.audit_report import write_audit
     from mien.evaluation.bootstrap import Sampling
     from mien.training.provenance import command_text
 
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out must be a folder, got the file {out}.")
+    check_out_folder(out)
     sampling = Sampling(resamples=resamples, seed=seed)
     options = AuditOptions(split=split, fold=fold, source=source, limit=limit, from_age=from_age, sampling=sampling)
-    found = audit_model(model, data, options, command_text())
+    with limited_for(model, data / CROPS_NAME):
+        found = audit_model(model, data, options, command_text())
     page = write_audit(out, found)
     console.print(summary_table(found.numbers))
     if found.numbers["data"].get("trained_on_this_data") is False:

@@ -14,10 +14,12 @@ import typer
 
 from mien.cli.options import split_names
 from mien.errors import UsageError
+from mien.files import is_folder
 from mien.inference.memory_limit import limited_memory
 from mien.progress import console, track
 
 if TYPE_CHECKING:
+    from mien.inference.annotate import Annotator
     from mien.inference.bundle import Bundle
     from mien.inference.writers import Write
     from mien.labels import Task
@@ -92,11 +94,10 @@ def predict(
     from mien.vision.decode import MAX_PIXELS
 
     kind = choose_format(format_name, out)
-    if annotate is not None:
-        check_separate(inputs, annotate)
-    inputs_found: Iterable[str] = expand_inputs(inputs, skip=annotate)
+    annotator = None if annotate is None else _annotator(inputs, annotate)
+    inputs_found = expand_inputs(inputs) if annotator is None else expand_inputs(inputs, skip=annotator.drew)
     # Only annotating needs the sources again; remembering them otherwise would grow with their number.
-    sources = _Remembered(inputs_found) if annotate is not None else None
+    sources = None if annotator is None else _Remembered(inputs_found)
     bundle = load_bundle(model)
     names = None if tasks is None else list(split_names(tasks))
     chosen = bundle.tasks if names is None else select_tasks(bundle.tasks, names)
@@ -110,8 +111,8 @@ def predict(
         workers=workers,
         max_pixels=max_pixels or MAX_PIXELS,
     )
-    if annotate is not None and sources is not None:
-        results = _annotated(results, sources, annotate, max_pixels or MAX_PIXELS)
+    if annotator is not None and sources is not None:
+        results = _annotated(results, sources, annotator, max_pixels or MAX_PIXELS)
     if out is not None:
         results = track(results, "Predicting")
     counts: Counter[str] = Counter()
@@ -137,11 +138,18 @@ def choose_format(name: str | None, out: Path | None) -> str:
     return name
 
 
+def _annotator(inputs: list[str], folder: Path) -> Annotator:
+    from mien.inference.annotate import Annotator
+
+    check_separate(inputs, folder)
+    return Annotator(folder)
+
+
 def check_separate(inputs: list[str], folder: Path) -> None:
-    """`UsageError` when annotated pictures would land beside the images, where they could replace them."""
+    """`UsageError` when annotated pictures would land beside the images that were named."""
     for name in inputs:
         path = Path(name)
-        if folder.resolve() == (path if path.is_dir() else path.parent).resolve() and name != "-":
+        if folder.resolve() == (path if is_folder(path) else path.parent).resolve() and name != "-":
             raise UsageError(f"Annotated pictures must go to another folder than the images', got {str(folder)!r}.")
 
 
@@ -159,13 +167,12 @@ class _Remembered:
 
 
 def _annotated(
-    results: Iterable[ImagePrediction], sources: _Remembered, folder: Path, max_pixels: int
+    results: Iterable[ImagePrediction], sources: _Remembered, annotator: Annotator, max_pixels: int
 ) -> Iterator[ImagePrediction]:
     """Pass the results on; write the picture of each that could be read."""
-    from mien.inference.annotate import Annotator, UnwritablePictureError
+    from mien.inference.annotate import UnwritablePictureError
     from mien.vision.decode import UnreadableImageError, decode_image
 
-    annotator = Annotator(folder)
     for result in results:
         source = sources.pending.popleft()
         if result.width is not None:

@@ -1,7 +1,7 @@
 """A photo and its result in, the same photo with boxes and labels out.
 
 Sizes follow the picture's, so that the text can be read on a thumbnail and on a 100-megapixel scan; labels stay inside
-the picture and off each other.
+the picture and off each other. Each picture's header says that mien drew it: no other file is ever replaced.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import os
 from pathlib import Path, PurePath
 
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
-from mien.errors import MienError, UsageError
-from mien.files import atomic_path
+from mien.errors import MienError
+from mien.files import atomic_path, is_file
 from mien.inference.words import answer_phrase
 from mien.types import FacePrediction, ImagePrediction
 from mien.vision.decode import RGBImage, as_path_text
@@ -33,6 +34,9 @@ COLOURS = (
 LEAST_SIDE = 480
 #: Height of the smallest text in pixels.
 SMALLEST_TEXT = 11
+#: A written picture's comment, among the first bytes of the file.
+MARK = "Drawn by mien predict --annotate"
+_HEADER_BYTES = 256
 
 
 def draw_faces(image: RGBImage, faces: tuple[FacePrediction, ...]) -> Image.Image:
@@ -155,26 +159,34 @@ class UnwritablePictureError(MienError):
 
 
 class Annotator:
-    """Writes annotated pictures into one folder, each under a name of its own."""
+    """Writes annotated pictures into one folder, each under a name of its own; what others put there stays as it is."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._taken: set[str] = set()
 
+    def drew(self, path: str | os.PathLike[str]) -> bool:
+        """Whether a file is a picture of this folder that an annotator wrote: no photo, and free to be replaced."""
+        try:
+            here = Path(path).parent.samefile(self._folder)
+        except (OSError, ValueError):  # One of them is not there, or not to be read, or no file can have its name.
+            return False
+        return here and _is_marked(Path(path))
+
     def save(self, source: str | os.PathLike[str], image: RGBImage, result: ImagePrediction) -> Path:
         """Write the annotated picture: PNG for a PNG, JPEG for all others; returns its path.
 
         Raises:
-            UsageError: the source lies in the folder itself, where its own picture would replace it.
             UnwritablePictureError: the format cannot hold this picture, such as one 70,000 pixels wide.
             MienError: the folder cannot be written to.
         """
-        if Path(source).parent.resolve() == self._folder.resolve():
-            raise UsageError(f"Annotated pictures must go to another folder than the images': {self._folder}.")
         target = self._folder / self._free_name(source)
+        comment = PngInfo()
+        comment.add_text("Comment", MARK)
         with atomic_path(target) as temporary:
             try:
-                draw_faces(image, result.faces).save(temporary, quality=92, subsampling=0)
+                picture = draw_faces(image, result.faces)
+                picture.save(temporary, quality=92, subsampling=0, comment=MARK.encode(), pnginfo=comment)
             except (ValueError, OSError) as error:
                 if getattr(error, "errno", None):  # The system's: of the disk, not of this picture.
                     raise
@@ -182,14 +194,30 @@ class Annotator:
         return target
 
     def _free_name(self, source: str | os.PathLike[str]) -> str:
-        """``photo.jpg``, or ``photo-2.jpg`` when another input of this run took that (case is not told apart)."""
+        """``photo.jpg``, or ``photo-2.jpg`` when another input of this run took that (case is not told apart), or a
+        file has it that mien did not draw."""
         path = PurePath(as_path_text(source))
         suffix = ".png" if path.suffix.lower() == ".png" else ".jpg"
         # Escaped bytes make names longer; file systems take 255 bytes.
         stem = path.stem.replace("\\", "_").encode("utf-8")[:200].decode("utf-8", "ignore") or "image"
         name, number = f"{stem}{suffix}", 1
-        while name.casefold() in self._taken:
+        while name.casefold() in self._taken or self._is_others(self._folder / name):
             number += 1
             name = f"{stem}-{number}{suffix}"
         self._taken.add(name.casefold())
         return name
+
+    def _is_others(self, path: Path) -> bool:
+        """Whether something is there, be it a link to nothing, that no annotator wrote."""
+        return os.path.lexists(path) and (path.is_symlink() or not self.drew(path))
+
+
+def _is_marked(path: Path) -> bool:
+    """Whether a file begins as `Annotator.save` begins its pictures."""
+    try:
+        if not is_file(path):  # Opening a pipe would wait for its other end.
+            return False
+        with path.open("rb") as file:
+            return MARK.encode() in file.read(_HEADER_BYTES)
+    except OSError:
+        return False

@@ -9,7 +9,7 @@ import glob
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 
 from mien.errors import UsageError
@@ -23,7 +23,7 @@ IMAGE_SUFFIXES = frozenset({
 _READ_SIZE = 65536
 
 
-def expand_inputs(arguments: Sequence[str], *, skip: Path | None = None) -> Iterator[str]:
+def expand_inputs(arguments: Sequence[str], *, skip: Callable[[str], bool] = lambda path: False) -> Iterator[str]:
     """The paths that the arguments name, in their order; a folder's own files come before its subfolders', by name.
 
     A named file that does not exist is yielded all the same: it becomes an ``unreadable`` row. Hidden files and
@@ -31,7 +31,7 @@ def expand_inputs(arguments: Sequence[str], *, skip: Path | None = None) -> Iter
 
     Args:
         arguments: as typed.
-        skip: a folder that is not searched (the one that results are written to).
+        skip: says of a path that it is no input, such as a picture that an earlier run drew.
 
     Raises:
         UsageError: at once, when a folder holds no image or a glob matches no file.
@@ -40,25 +40,25 @@ def expand_inputs(arguments: Sequence[str], *, skip: Path | None = None) -> Iter
     ['b.jpg', 'a.jpg']
     """
     for argument in arguments:
-        if argument != "-" and next(_expand(argument, skip), None) is None:
+        if argument != "-" and all(skip(path) for path in _expand(argument)):
             what = "holds no image" if is_folder(argument) else "matches no file"
             raise UsageError(f"Expected images, but {argument!r} {what}.")
-    return (path for argument in arguments for path in _expand(argument, skip))
+    return (path for argument in arguments for path in _expand(argument) if not skip(path))
 
 
-def _expand(argument: str, skip: Path | None) -> Iterator[str]:
+def _expand(argument: str) -> Iterator[str]:
     if argument == "-":
         return paths_from_lines(_standard_input())
     if is_folder(argument):
-        return walk_images(argument, skip)
+        return walk_images(argument)
     if glob.has_magic(argument) and not os.path.lexists(argument):
         return _glob_files(argument)
     return iter([argument])
 
 
-def walk_images(folder: str, skip: Path | None = None) -> Iterator[str]:
+def walk_images(folder: str) -> Iterator[str]:
     """All images below a folder, sorted; each real folder once, so that links cannot loop."""
-    for current, entries in _walk(folder, skip):
+    for current, entries in _walk(folder):
         if entries is None:
             yield current  # Reading it as an image fails with the system's reason: a row, not silence.
         for entry in entries or ():
@@ -66,10 +66,10 @@ def walk_images(folder: str, skip: Path | None = None) -> Iterator[str]:
                 yield entry.path
 
 
-def _walk(folder: str, skip: Path | None = None) -> Iterator[tuple[str, list[os.DirEntry[str]] | None]]:
+def _walk(folder: str) -> Iterator[tuple[str, list[os.DirEntry[str]] | None]]:
     """A folder and those below it, each real one once, with what is visible in it by name; None where it cannot be
     read. The empty name is the working directory."""
-    seen = {_identity(skip)} if skip is not None and skip.is_dir() else set()
+    seen: set[tuple[int, int]] = set()
     pending = [folder]
     while pending:
         current = pending.pop()

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mien.files import is_file, is_folder
+
 #: What a prediction may take of the machine's memory beside what the process has already, and at least, in bytes.
 SHARE, LEAST = 0.5, 4 << 30
 #: Where Linux says what a process has, and what a container may take in its two versions of control groups.
@@ -21,21 +23,40 @@ _CONTAINER = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_i
 @contextmanager
 def limited_memory(allowed: int | None = None) -> Iterator[None]:
     """Refuse this process more than ``allowed`` bytes of address space beside what it has, while the block runs; by
-    default `SHARE` of the machine's memory. Linux alone: other systems do not keep such a limit. It decorates functions
-    too, and processes that are started within it inherit it."""
+    default `SHARE` of the machine's memory, or `LEAST` where that is more. Linux alone: other systems do not keep such
+    a limit. It decorates functions too, and processes that are started within it inherit it."""
     if not _TAKEN.is_file():
         yield
         return
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    wanted = _taken() + (max(LEAST, int(SHARE * machine_memory())) if allowed is None else allowed)
+    wanted = _taken() + (_share() if allowed is None else allowed)
     given = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
     resource.setrlimit(resource.RLIMIT_AS, (min([wanted, *given]), hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+@contextmanager
+def limited_for(model: Path, *mapped: Path) -> Iterator[None]:
+    """`limited_memory` while a bundle is asked about many faces. ``mapped``: files whose bytes come on top, since they
+    are mapped whole and take address space alone.
+
+    A run folder is not limited: it is asked by torch, which reserves gigabytes of address space that it never fills,
+    more than `LEAST` on a small machine.
+    """
+    if is_folder(model):
+        yield
+        return
+    with limited_memory(_share() + sum(path.stat().st_size for path in mapped if is_file(path))):
+        yield
+
+
+def _share() -> int:
+    return max(LEAST, int(SHARE * machine_memory()))
 
 
 def machine_memory() -> int:

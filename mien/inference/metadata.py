@@ -25,6 +25,15 @@ _LEAST_TEMPERATURE = 0.001
 PREPROCESSING = {"crop": CROP_RECIPE, "layout": "NCHW", "dtype": "uint8", "colour": "RGB"}
 
 
+#: Lists and objects may hold each other so many levels deep: what reads them goes down by recursion.
+MOST_NESTED = 200
+#: What mien reads of ``training``, and its type there; and what the types are called.
+_TYPES = {"data": dict, "model": dict, "backbone": str, "backbone_weights": str, "mirrored_too": bool}
+_WORDS = {dict: "an object", list: "a list", str: "text", bool: "true or false"}
+#: Runs have seeds below this; folds are far fewer.
+_MOST_NUMBER = 2**31
+
+
 class BundleError(MienError):
     """The file is not a bundle that this version can run."""
 
@@ -65,7 +74,8 @@ class BundleMetadata:
     """What a bundle says of itself.
 
     Faces are aligned at ``crop_size`` pixels, as in training, and averaged down (`mien.vision.resize`) to ``size``,
-    the graph's input. ``metrics``, ``licences`` and ``training`` are plain JSON for people and reports.
+    the graph's input. ``metrics``, ``licences`` and ``training`` are plain JSON for people and reports; what mien
+    itself reads of ``training`` has the type that export gives it, or is null or absent.
     """
 
     name: str
@@ -106,6 +116,8 @@ def read_metadata(text: str) -> BundleMetadata:
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
         raise BundleError(f"The bundle's metadata is not JSON: {str(error)[:100]}.") from error
+    if _depth(value) > MOST_NESTED:
+        raise BundleError(f"The bundle's metadata is nested more than {MOST_NESTED} levels deep.")
     if not isinstance(value, dict) or value.get("format") != "mien-bundle":
         raise BundleError('The file is no mien bundle: its metadata lacks "format": "mien-bundle".')
     if value.get("version") != FORMAT_VERSION:
@@ -132,11 +144,63 @@ def _metadata_from_json(value: dict[str, Any]) -> BundleMetadata:
         crop_size=_side(preprocessing["crop_size"]),
         tasks=tasks,
         calibration={task.name: _calibration(task, value["calibration"][task.name]) for task in tasks},
-        licences=dict(value["licences"]),
-        training=dict(value["training"]),
-        metrics=dict(value["metrics"]),
+        licences=_object(value["licences"], "licences"),
+        training=_training(value["training"]),
+        metrics=_object(value["metrics"], "metrics"),
         card=_text(value, "card"),
     )
+
+
+def _depth(value: object) -> int:
+    """How many lists and objects of a JSON value hold each other: 0 for a number, 2 for ``{"a": []}``."""
+    depth, level = 0, [value]
+    while level := [each for each in level if isinstance(each, (dict, list))]:
+        depth += 1
+        level = [part for each in level for part in (each.values() if isinstance(each, dict) else each)]
+    return depth
+
+
+def _training(value: object) -> dict[str, Any]:
+    """What the bundle says of its training, as far as evaluation and another training read it."""
+    training = _origin(value, "training")
+    for key, wanted in _TYPES.items():
+        _check(training, key, wanted, "training")
+    _check(training.get("data") or {}, "manifest_sha256", str, "training.data")
+    for key in ("seed", "fold"):
+        number = training.get(key)
+        whole = isinstance(number, int) and not isinstance(number, bool)
+        if number is not None and not (whole and 0 <= number < _MOST_NUMBER):
+            raise BundleError(
+                f"training.{key} must be a whole number from 0 to {_MOST_NUMBER - 1:,}, got {number!r:.40}."
+            )
+    return training
+
+
+def _origin(value: object, place: str) -> dict[str, Any]:
+    """A run that the weights learned from, with those that it learned from itself; see `mien.training.start`."""
+    origin = _object(value, place)
+    _check(origin, "licences", dict, place)
+    if not all(isinstance(terms, str) for terms in (origin.get("licences") or {}).values()):
+        raise BundleError(f"{place}.licences must hold texts alone.")
+    _check(origin, "teachers", list, place)
+    if origin.get("started_from") is not None:
+        _origin(origin["started_from"], f"{place}.started_from")
+    for number, teacher in enumerate(origin.get("teachers") or []):
+        _origin(teacher, f"{place}.teachers.{number}")
+    return origin
+
+
+def _object(value: object, place: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise BundleError(f"{place} must be {_WORDS[dict]}, got {type(value).__name__}.")
+    return value
+
+
+def _check(parent: Mapping[str, Any], key: str, wanted: type, place: str) -> None:
+    """Raise `BundleError` unless the key is absent, null, or of the type."""
+    value = parent.get(key)
+    if value is not None and not isinstance(value, wanted):
+        raise BundleError(f"{place}.{key} must be {_WORDS[wanted]}, got {type(value).__name__}.")
 
 
 def _side(value: object) -> int:

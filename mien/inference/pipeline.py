@@ -1,4 +1,4 @@
-"""Images and a bundle in, typed results out: prediction for Python users, the command line and the server.
+"""Images and a bundle in, typed results out: prediction for Python users and the command line.
 
 `predict_image` answers one image at once; `predict_images` any number of them, batching faces across images.
 """

@@ -2,7 +2,9 @@
 
 import json
 import re
+import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,9 @@ from mien.evaluation.bootstrap import Sampling
 from mien.evaluation.model import open_model
 from mien.evaluation.predictions import build_predictions
 from mien.evaluation.table import Predictions
+from mien.inference.memory_limit import limited_for
 from tests.bundles import write_tiny_bundle
+from tests.cli.greedy_bundle import ask_for_memory
 from tests.prepared import write_prepared
 
 
@@ -177,6 +181,39 @@ def test_one_source_again_and_the_same(folder: Path, tmp_path: Path) -> None:
     assert sampled["n"] == 150
     assert sampled["robustness"]["n"] == 30
     assert sampled["tasks"] == found["tasks"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not keep the limit")
+def test_a_bundle_that_asks_for_too_much_memory_fails_with_a_sentence(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mien.inference.memory_limit.LEAST", 1 << 30)
+    monkeypatch.setattr("mien.inference.memory_limit.SHARE", 0.0)
+    model = write_tiny_bundle(tmp_path / "large.onnx", size=16, change=partial(ask_for_memory, size=2 << 30))
+    result = CliRunner().invoke(app, ["audit", str(model), "--data", f"{folder}/data", "--out", f"{tmp_path}/audit"])
+    assert isinstance(result.exception, MienError), result.output
+    assert "Failed to allocate memory" in str(result.exception)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not keep the limit")
+def test_the_limit_of_memory_is_for_bundles_and_leaves_room_for_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run is asked by torch, which reserves more than it takes; crops that are mapped take no memory."""
+    import resource
+
+    monkeypatch.setattr("mien.inference.memory_limit.LEAST", 1 << 29)
+    monkeypatch.setattr("mien.inference.memory_limit.SHARE", 0.0)
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with (tmp_path / "crops").open("wb") as crops:
+        crops.truncate(2 << 30)
+    with limited_for(tmp_path):
+        assert resource.getrlimit(resource.RLIMIT_AS) == before
+    with limited_for(tmp_path / "model.onnx", tmp_path / "crops", tmp_path / "missing"):
+        mapped = np.memmap(tmp_path / "crops", np.uint8, "r")
+        with pytest.raises(MemoryError):
+            np.zeros(1 << 30, np.uint8)
+    assert len(mapped) == 2 << 30
 
 
 def test_a_broken_page_leaves_no_json(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

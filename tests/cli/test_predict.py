@@ -13,18 +13,18 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
-import onnx
 import pytest
-from onnx import helper, numpy_helper
 from PIL import Image
 
 from mien.cli.main import main
 from mien.inference.memory_limit import LEAST, SHARE, limited_memory, machine_memory
 from tests.bundles import write_tiny_bundle
+from tests.cli.greedy_bundle import ask_for_memory
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "eileen_collins.jpg"
 MIEN = [sys.executable, "-m", "mien.cli.main"]
@@ -162,6 +162,34 @@ def test_annotated_pictures_of_every_readable_image(folder: Path) -> None:
     (folder / "photos" / "marked").rmdir()
 
 
+@pytest.mark.parametrize("inputs", ["photos", "photos/**/*.jpg", "-"])
+def test_annotating_into_a_folder_of_photos_keeps_them_and_their_rows(
+    folder: Path, tmp_path: Path, inputs: str
+) -> None:
+    """Twice: the second run answers the same photos, and replaces the pictures of the first."""
+    photos = [tmp_path / "photos" / name for name in ("IMG_1.jpg", "2020/IMG_1.jpg", "2020/IMG_2.jpg")]
+    photos[1].parent.mkdir(parents=True)
+    for number, path in enumerate(photos):
+        Image.new("RGB", (40, 40), (90 * number, 0, 0)).save(path)
+    before = [path.read_bytes() for path in photos]
+    command = ["predict", "--model", str(folder / "m.onnx"), "--crops", inputs, "--annotate", "photos/2020"]
+    seen = []
+    for _ in range(2):
+        listed = "".join(f"{path}\n" for path in sorted((tmp_path / "photos").glob("**/*.jpg")))
+        out = run_apart(tmp_path, *command, stdin=listed.encode()).stdout
+        rows = [json.loads(line) for line in out.splitlines()]
+        assert sorted((tmp_path / row["path"]).resolve() for row in rows) == sorted(photos)
+        assert {row["status"] for row in rows} == {"ok"}
+        seen.append(sorted(path.name for path in photos[1].parent.iterdir()))
+    assert seen[0] == seen[1] == ["IMG_1-2.jpg", "IMG_1-3.jpg", "IMG_1.jpg", "IMG_2-2.jpg", "IMG_2.jpg"]
+    assert [path.read_bytes() for path in photos] == before
+
+
+def test_an_input_of_a_name_that_no_file_can_have_is_a_row_beside_the_others(folder: Path, tmp_path: Path) -> None:
+    done = predict(folder, "photos/none.png", "y" * 300, "--annotate", str(tmp_path / "marked"))
+    assert [json.loads(line)["status"] for line in done.stdout.splitlines()] == ["no_face", "unreadable"]
+
+
 def on_a_terminal(folder: Path, *arguments: str) -> str:
     """Run with standard output on a pseudo-terminal of 100 columns; what it printed."""
     main, other = pty.openpty()
@@ -295,20 +323,8 @@ def test_a_picture_that_no_format_holds_is_not_annotated_and_costs_nothing_else(
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not keep the limit")
 def test_a_model_that_asks_for_too_much_memory_fails_with_a_sentence(tmp_path: Path) -> None:
-    model = onnx.load(write_tiny_bundle(tmp_path / "b.onnx"))
-    graph, name = model.graph, model.graph.output[0].name
-    node = next(node for node in graph.node if name in node.output)
-    node.output[list(node.output).index(name)] = "before"
-    numbers = (max(LEAST, int(SHARE * machine_memory())) + (1 << 30)) // 4
-    graph.initializer.append(numpy_helper.from_array(np.array([numbers], np.int64), "many"))
-    graph.node.extend(
-        [
-            helper.make_node("ConstantOfShape", ["many"], ["large"], value=helper.make_tensor("v", 1, [1], [0.0])),
-            helper.make_node("ReduceSum", ["large"], ["sum"], keepdims=0),
-            helper.make_node("Add", ["before", "sum"], [name]),
-        ]
-    )
-    onnx.save(model, tmp_path / "large.onnx")
+    size = max(LEAST, int(SHARE * machine_memory())) + (1 << 30)
+    write_tiny_bundle(tmp_path / "large.onnx", change=partial(ask_for_memory, size=size))
     done = subprocess.run(
         [*MIEN, "predict", str(EXAMPLE), "--crops", "--model", str(tmp_path / "large.onnx")],
         capture_output=True, timeout=60, text=True,

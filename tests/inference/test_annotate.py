@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mien.errors import UsageError
 from mien.inference import annotate
 from mien.inference.annotate import LEAST_SIDE, Annotator, draw_faces
 from mien.inference.words import answer_phrase
@@ -91,9 +91,37 @@ def test_files_of_one_name_do_not_replace_each_other(tmp_path: Path) -> None:
     assert Image.open(tmp_path / "out" / "P-3.jpg").format == "JPEG"
 
 
-def test_a_source_in_the_folder_itself_is_never_replaced(tmp_path: Path) -> None:
-    Image.new("RGB", (9, 9)).save(tmp_path / "p.jpg")
-    before = (tmp_path / "p.jpg").read_bytes()
-    with pytest.raises(UsageError, match="another folder"):
-        Annotator(tmp_path).save(tmp_path / "p.jpg", np.zeros((9, 9, 3), np.uint8), result())
-    assert (tmp_path / "p.jpg").read_bytes() == before
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_only_the_annotators_own_pictures_are_replaced(tmp_path: Path, suffix: str) -> None:
+    image = np.zeros((9, 9, 3), np.uint8)
+    photo = tmp_path / f"p{suffix}"
+    Image.new("RGB", (9, 9)).save(photo, comment=b"Holiday")
+    (tmp_path / f"q{suffix}").symlink_to(photo)
+    (tmp_path / f"r{suffix}").mkdir()
+    before = photo.read_bytes()
+    for _ in range(2):
+        annotator = Annotator(tmp_path)
+        names = [annotator.save(tmp_path / f"{name}{suffix}", image, result()).name for name in "pqrs"]
+        assert names == [f"{name}{suffix}" for name in ("p-2", "q-2", "r-2", "s")]
+    assert photo.read_bytes() == before
+    assert (tmp_path / f"q{suffix}").is_symlink()
+    assert len(list(tmp_path.iterdir())) == 7
+
+
+def test_the_annotators_own_pictures_are_told_from_others(tmp_path: Path) -> None:
+    image = np.zeros((9, 9, 3), np.uint8)
+    annotator = Annotator(tmp_path / "out")
+    drawn = [annotator.save(name, image, result(face(1, 1, 5, 5))) for name in ("a.jpg", "b.png")]
+    again = Annotator(tmp_path / "out" / ".." / "out")
+    for path in drawn:
+        assert again.drew(str(path))
+        # As an editor leaves it: nothing there says that mien drew it, so it is somebody's picture.
+        with Image.open(path) as picture:
+            Image.fromarray(np.array(picture)).save(path)
+        assert not again.drew(str(path))
+    os.mkfifo(tmp_path / "out" / "pipe.jpg")
+    for name in ("pipe.jpg", "missing.jpg", ".", "y" * 300, "a\0/b.jpg"):
+        assert not again.drew(str(tmp_path / "out" / name))
+    # Elsewhere such a picture is a photo as any other.
+    elsewhere = Annotator(tmp_path).save("c.jpg", image, result())
+    assert not again.drew(str(elsewhere))

@@ -96,9 +96,15 @@ def test_links_are_followed_but_never_twice(tree: Path) -> None:
     assert sorted(names) == ["B.PNG", "broken.jpg", "c.jpeg", "d.WebP", "e.tif", "self.jpg", "z.jpg"]
 
 
-def test_the_folder_of_results_is_left_out(tree: Path) -> None:
-    names = [Path(path).name for path in expand_inputs(["."], skip=tree / "sub")]
-    assert names == ["B.PNG", "z.jpg", "e.tif"]
+@pytest.mark.parametrize("argument", [".", "**/*.*"])
+def test_what_is_skipped_is_left_out_wherever_it_was_found(tree: Path, argument: str) -> None:
+    names = [Path(path).name for path in expand_inputs([argument], skip=lambda path: Path(path).name[0] in "acz")]
+    assert sorted(names) == ["B.PNG", "d.WebP", "e.tif"]
+
+
+def test_a_folder_of_nothing_but_skipped_images_is_wrong_usage(tree: Path) -> None:
+    with pytest.raises(UsageError, match="holds no image"):
+        expand_inputs(["next"], skip=lambda path: path.endswith("e.tif"))
 
 
 def test_names_that_are_not_utf8(tree: Path) -> None:
