@@ -165,6 +165,9 @@ def results_page() -> str:
         "The fourth run, from the bundle that the third one gave, taught by the bundles `large` and `open`:",
         history_table(FOLDER / "history-taught-on.csv"),
         "![Curves of the fourth run](curves-taught-on.png)",
+        "The fifth run, from the bundle that the fourth one gave, taught by `open` and the `large` that had gone on:",
+        history_table(FOLDER / "history-taught-further.csv"),
+        "![Curves of the fifth run](curves-taught-further.png)",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from mien import __version__
 from mien.errors import MienError, UsageError
+from mien.files import is_file, is_folder
 from mien.inference.memory_limit import limited_memory
 from mien.progress import console
 
@@ -239,7 +240,7 @@ def read_page(path: Path) -> tuple[str, str]:
     Raises:
         UsageError: the file holds other text, which writing would destroy.
     """
-    if not path.exists():
+    if not (is_file(path) or is_folder(path)):
         return "", "\n"
     try:
         text = path.read_text(encoding="utf-8")

@@ -13,6 +13,8 @@ from rich.table import Table
 
 from mien.cli.options import ClassOffsets, split_names
 from mien.errors import UsageError
+from mien.files import check_out_folder, is_file, is_folder
+from mien.inference.memory_limit import limited_for
 from mien.progress import console
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ def evaluate(
     data: Annotated[
         Path | None, typer.Option(help="Prepared data (mien prepare); not for a predictions table.", show_default=False)
     ] = None,
-    split: Annotated[str, typer.Option(help="Split to evaluate on.")] = "test",
+    split: Annotated[str | None, typer.Option(help="Split of the data to evaluate on.", show_default="test")] = None,
     source: Annotated[
         str | None, typer.Option(help="Only the faces of this data set, such as utkface.", show_default=False)
     ] = None,
@@ -70,15 +72,18 @@ def evaluate(
     from mien.training.provenance import command_text
 
     sampling = Sampling(resamples=resamples, seed=seed)
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out must be a folder, got the file {out}.")
+    check_out_folder(out)
     singles = _single_sources(single or [], model)
-    faces = Faces(data=data, split=split, source=source, fold=fold, limit=limit, seed=seed)
+    faces = Faces(data=data, split="test" if split is None else split, source=source, fold=fold, limit=limit, seed=seed)
     offsets = split_names(class_offsets)
     crops = None
     if model.suffix.lower() == ".parquet":
         if data is not None:
             raise UsageError("A predictions table is evaluated without --data.")
+        given = {"--split": split, "--fold": fold, "--limit": limit}
+        if any(value is not None for value in given.values()):
+            told = ", ".join(name for name, value in given.items() if value is not None)
+            raise UsageError(f"A predictions table is evaluated as a whole, without {told}.")
         if offsets:
             raise UsageError("A predictions table is calibrated already: --class-offsets is for runs.")
         predictions = read_predictions(model)
@@ -86,7 +91,7 @@ def evaluate(
     else:
         predictions, crops = _predict(model, faces, offsets)
     metrics = evaluate_table(predictions, sampling, command_text())
-    if model.is_dir() and crops is not None:
+    if is_folder(model) and crops is not None:
         from mien.evaluation.run_diagnosis import check_single, diagnose_run
 
         alone = {}
@@ -117,26 +122,31 @@ class Faces:
 
 def _predict(model: Path, faces: Faces, class_offsets: tuple[str, ...] = ()) -> tuple[Predictions, NDArray[np.uint8]]:
     """The predictions table of a model, and the crops of its rows."""
+    from mien.data.dataset import CROPS_NAME
     from mien.evaluation.model_on_data import open_on_data
     from mien.evaluation.predictions import build_predictions, choose_rows
+    from mien.inference.bundle import find_bundle
 
     if faces.data is None:
         raise UsageError("To evaluate a model, say on which prepared data: --data FOLDER.")
-    opened, dataset = open_on_data(model, faces.data, faces.fold, class_offsets)
-    rows = choose_rows(dataset, faces.split, faces.limit, faces.seed, faces.source)
-    return build_predictions(opened, dataset, rows, faces.split), dataset.crops[rows]
+    if not (is_folder(model) or is_file(find_bundle(model))):
+        raise UsageError(f"Expected a run folder or a MODEL.onnx to evaluate, got {model}.")
+    with limited_for(model, faces.data / CROPS_NAME):
+        opened, dataset = open_on_data(model, faces.data, faces.fold, class_offsets)
+        rows = choose_rows(dataset, faces.split, faces.limit, faces.seed, faces.source)
+        return build_predictions(opened, dataset, rows, faces.split), dataset.crops[rows]
 
 
 def _single_sources(options: list[str], model: Path) -> dict[str, Path]:
     """The path of each ``--single TASK=PATH``, checked before the long work begins."""
-    if options and not model.is_dir():
+    if options and not is_folder(model):
         raise UsageError(f"--single is for the diagnosis of a run folder, got {model}.")
     found: dict[str, Path] = {}
     for option in options:
         task, separator, path = option.partition("=")
         if not separator or not task or task in found:
             raise UsageError(f"--single is TASK=RUN or TASK=METRICS.json, once a task, got {option!r}.")
-        if not Path(path).exists():
+        if not (is_file(path) or is_folder(path)):
             raise UsageError(f"--single {task}: expected a run folder or a metrics.json, got nothing at {path!r}.")
         found[task] = Path(path)
         _read_metrics(found[task])
@@ -145,8 +155,8 @@ def _single_sources(options: list[str], model: Path) -> dict[str, Path]:
 
 def _read_metrics(source: Path) -> dict[str, Any] | None:
     """The object of a `metrics.json`, or of the one in a folder; None for a folder without one (a run)."""
-    path = source / "metrics.json" if source.is_dir() else source
-    if source.is_dir() and not path.is_file():
+    path = source / "metrics.json" if is_folder(source) else source
+    if is_folder(source) and not is_file(path):
         return None
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from mien.data.splits import SplitPlan, assign_splits, strata_of
 from mien.errors import MienError, UsageError
+from mien.files import is_file
 from mien.labels import Task, task_from_json
 
 FORMAT_VERSION = 1
@@ -134,7 +136,7 @@ def _of_sources(data: PreparedDataset, sources: Sequence[str]) -> PreparedDatase
 
 def _read_info(folder: Path) -> dict[str, Any]:
     path = folder / INFO_NAME
-    if not path.is_file():
+    if not is_file(path):
         raise MienError(
             f"{folder} holds no prepared data ({INFO_NAME} is missing): run mien prepare SOURCE --out {folder}."
         )
@@ -151,7 +153,7 @@ def _read_info(folder: Path) -> dict[str, Any]:
 def _open_crops(path: Path) -> np.memmap[Any, np.dtype[np.uint8]]:
     try:
         crops = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise MienError(f"Cannot read {path}: {str(error).splitlines()[0]}.") from error
     if not isinstance(crops, np.memmap) or crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[3] != 3:
         raise MienError(f"{path} must hold uint8 crops, N x S x S x 3.")

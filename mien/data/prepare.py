@@ -40,12 +40,15 @@ from mien.data.splits import (
     SplitPlan,
     assign_splits,
     deal_the_rest,
+    held_out_first,
     leaking_rows,
+    official_names,
     official_splits,
     parse_split,
     strata_of,
 )
 from mien.errors import MienError, UsageError
+from mien.files import check_out_folder, is_folder
 from mien.labels import KNOWN_TASKS, Task
 
 #: How the folder of unfinished crops is called inside the output folder.
@@ -91,9 +94,8 @@ class PrepareOptions:
             raise UsageError(f"--workers expects 1 to 256 threads, got {self.workers}.")
         if self.seed < 0:
             raise UsageError(f"--seed expects a whole number from 0, got {self.seed}.")
-        if self.out.exists() and not self.out.is_dir():
-            raise UsageError(f"--out expects a folder, and {self.out} is a file.")
-        if self.out.is_dir() and any(self.out.iterdir()) and not self.force:
+        check_out_folder(self.out)
+        if is_folder(self.out) and any(self.out.iterdir()) and not self.force:
             raise UsageError(f"The folder {self.out} is not empty; give --force to replace the prepared data in it.")
 
 
@@ -110,7 +112,9 @@ class Gathered:
 @dataclass(frozen=True, kw_only=True)
 class Copies:
     """``copy_of`` and ``group``: the first row of each row's group of copies, and of its split group (copies, suspected
-    copies, same identity); ``content``: the first row with the same pixels; ``pairs``: all that the search gave."""
+    copies, same identity); ``content``: the first row with the same pixels; ``pairs``: all that the search gave.
+
+    Of copies, first is the row that is kept: see `lead_by_split`."""
 
     copy_of: NDArray[np.int64]
     content: NDArray[np.int64]
@@ -124,7 +128,6 @@ def prepare(options: PrepareOptions) -> PreparedDataset:
     known = None if options.split_from is None else known_splits(options.split_from)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / INFO_NAME).unlink(missing_ok=True)
         for left_over in options.out.glob(f"{_SCRATCH}*"):  # of a preparation that was killed
             shutil.rmtree(left_over)
         _write_all(options, all_tasks(options.declared), known)
@@ -157,12 +160,15 @@ def _write_all(options: PrepareOptions, tasks: Sequence[Task], known: KnownSplit
         crops = store.raw_crops(raw, len(gathered.rows), options.crop_size)
         copies = find_copies(gathered, options.near_threshold)
         labelled = tuple(task for task in tasks if gathered.rows[task.columns[0]].notna().any())
+        earlier = None if known is None else known.of_rows(gathered.rows.assign(group=copies.group), labelled)
+        copies = lead_by_split(copies, earlier if options.plan.names else official_names(gathered.rows))
         merged = merge_copies(gathered.rows, copies.copy_of, labelled, keep_all=options.keep_duplicates)
         kept, dropped = select_rows(gathered, copies, merged, options)
-        earlier = None if known is None else known.of_rows(gathered.rows.assign(group=copies.group), labelled)
         kept, leaked = split_rows(kept, labelled, options, earlier)
         rejected = [*gathered.rejected, *dropped, *leaked]
         check_counts(gathered, len(kept), len(rejected))
+        # Until here the folder holds what it held; from here on it is whole again when dataset.json is written.
+        (options.out / INFO_NAME).unlink(missing_ok=True)
         store.write_tables(options.out, kept, rejected, merged.conflicts)
         store.write_crops(options.out, crops, kept["row"].to_numpy(np.int64))
         sheet = options.out / "duplicates.png"
@@ -229,6 +235,16 @@ def find_copies(gathered: Gathered, threshold: float) -> Copies:
     links = (copy_of, suspects.first, people[0], declared[0]), (np.arange(n), suspects.second, people[1], declared[1])
     group = components(n, np.concatenate(links[0]), np.concatenate(links[1]))
     return Copies(copy_of=copy_of, content=content, group=group, pairs=pairs, suspects=suspects)
+
+
+def lead_by_split(copies: Copies, splits: Sequence[str] | None) -> Copies:
+    """Where rows have a split already (official or known), the copy that is held out furthest comes first, so that no
+    held-out face is set aside for its copy in training."""
+    if splits is None:
+        return copies
+    return replace(
+        copies, copy_of=held_out_first(splits, copies.copy_of), content=held_out_first(splits, copies.content)
+    )
 
 
 def select_rows(

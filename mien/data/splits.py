@@ -9,7 +9,7 @@ divide is balanced together with its neighbours.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from mien.errors import MienError, UsageError
 from mien.labels import AGE, AGE_BANDS, Task
 
 _NAMES = {2: ("train", "test"), 3: ("train", "val", "test")}
-#: Of a group that stands in several official splits, the rows in the split named first here are kept.
+#: Of a group that stands in several official or known splits, the rows in the split named first here are kept.
 _HELD_OUT_FIRST = ("test", "val", "train")
 
 
@@ -54,11 +54,14 @@ def parse_split(text: str) -> SplitPlan:
     raise UsageError(f"Expected a split such as 80/10/10, 80/20 (summing to 100), kfold:5 or source, got {text!r}.")
 
 
-def assign_splits(strata: Sequence[object], groups: Sequence[object], plan: SplitPlan, seed: int) -> list[str]:
-    """One split name a row, for equally long ``strata`` and ``groups``.
+def assign_splits(
+    strata: Sequence[object], groups: Sequence[object], plan: SplitPlan, seed: int, *, filled: Collection[str] = ()
+) -> list[str]:
+    """One split name a row, for equally long ``strata`` and ``groups``. Every split gets a row, but for those that have
+    rows elsewhere already (``filled``): they may get none.
 
     Raises:
-        MienError: fewer groups than splits.
+        MienError: fewer groups than splits that need one.
 
     >>> plan = parse_split("80/20")
     >>> sorted(assign_splits("aaaaabbbbb", range(10), plan, seed=0)).count("test")
@@ -66,8 +69,9 @@ def assign_splits(strata: Sequence[object], groups: Sequence[object], plan: Spli
     """
     group_of, n_groups = _numbers(groups)
     stratum_of, n_strata = _numbers(strata, ordered=True)
-    if n_groups < len(plan.names):
-        raise MienError(f"The data has {n_groups} independent groups, too few for {len(plan.names)} splits.")
+    needed = np.array([name not in filled for name in plan.names], np.int64)
+    if n_groups < needed.sum():
+        raise MienError(f"The data to split has {n_groups} independent groups, too few for {needed.sum()} splits.")
     rng = np.random.default_rng(seed)
     members = np.split(np.argsort(group_of, kind="stable"), np.cumsum(np.bincount(group_of))[:-1])
     owed = np.outer(np.bincount(stratum_of, minlength=n_strata), plan.shares)
@@ -78,7 +82,7 @@ def assign_splits(strata: Sequence[object], groups: Sequence[object], plan: Spli
     singles = order[sizes[order] == 1]
     strata_of_singles = stratum_of[[members[group][0] for group in singles]]
     _deal_singles(singles, strata_of_singles, owed, choice, start=seed % max(n_strata, 1))
-    _fill_empty(choice, sizes, len(plan.names))
+    _fill_empty(choice, sizes, needed)
     return [plan.names[choice[group]] for group in group_of]
 
 
@@ -125,12 +129,13 @@ def _deal_singles(
         carried = np.array(remaining)
 
 
-def _fill_empty(choice: NDArray[np.int64], sizes: NDArray[np.int64], n_splits: int) -> None:
-    """A few large groups may leave a split without a row: give it the smallest group of the fullest split."""
-    for split in range(n_splits):
+def _fill_empty(choice: NDArray[np.int64], sizes: NDArray[np.int64], needed: NDArray[np.int64]) -> None:
+    """A few large groups may leave a split without a row: give it the smallest group of the fullest split that can
+    spare one. ``needed``: 1 for a split that must have a group, else 0."""
+    for split in np.flatnonzero(needed):
         if not (choice == split).any():
-            counts = np.bincount(choice, minlength=n_splits)
-            candidates = np.flatnonzero(choice == np.where(counts > 1, counts, 0).argmax())
+            counts = np.bincount(choice, minlength=len(needed))
+            candidates = np.flatnonzero(choice == np.where(counts > needed, counts, 0).argmax())
             choice[candidates[sizes[candidates].argmin()]] = split
 
 
@@ -211,7 +216,8 @@ def deal_the_rest(
 ) -> list[str]:
     """Splits of rows some of which have one already.
 
-    Rows of one group with different known splits keep them: `leaking_rows` finds those.
+    Rows of one group with different known splits keep them: `leaking_rows` finds those. New rows go by the shares; they
+    need not fill a split that has known rows.
 
     Args:
         rows: with group.
@@ -224,10 +230,16 @@ def deal_the_rest(
     new = [place for place, name in enumerate(names) if not name]
     if new:
         fresh = rows.iloc[new]
-        dealt = assign_splits(strata_of(fresh, tasks), fresh["group"].tolist(), plan, seed)
+        dealt = assign_splits(strata_of(fresh, tasks), fresh["group"].tolist(), plan, seed, filled=set(known))
         for place, name in zip(new, dealt, strict=True):
             names[place] = name
     return names
+
+
+def official_names(rows: pd.DataFrame) -> list[str]:
+    """The official split that each row states, not checked; an empty text where it states none."""
+    stated = ["" if pd.isna(name) else str(name).strip().lower() for name in rows["source_split"].tolist()]
+    return [re.sub(r"^fold[_ ]?(\d+)$", r"fold\1", name) for name in stated]
 
 
 def official_splits(rows: pd.DataFrame) -> list[str]:
@@ -242,7 +254,7 @@ def official_splits(rows: pd.DataFrame) -> list[str]:
             f"--split source needs an official split for every row; {len(lacking):,} rows of "
             f"{', '.join(sorted(lacking.unique()))} have none."
         )
-    names = [re.sub(r"^fold[_ ]?(\d+)$", r"fold\1", str(name).strip().lower()) for name in rows["source_split"]]
+    names = official_names(rows)
     folds = {name for name in names if re.fullmatch(r"fold\d+", name)}
     others = set(names) - folds
     if others - set(_HELD_OUT_FIRST) or (folds and others):
@@ -257,8 +269,28 @@ def leaking_rows(splits: Sequence[str], groups: Sequence[object]) -> NDArray[np.
     >>> leaking_rows(["train", "test", "train"], [7, 7, 8])
     array([0])
     """
-    folds = sorted(set(splits) - set(_HELD_OUT_FIRST))
-    rank = {name: place for place, name in enumerate((*_HELD_OUT_FIRST, *folds))}
-    places = pd.Series([rank[name] for name in splits])
+    places = pd.Series(_places(splits))
     best = places.groupby(pd.Series(list(groups), dtype=object)).transform("min")
     return np.flatnonzero((places > best).to_numpy())
+
+
+def held_out_first(splits: Sequence[str], copy_of: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each row the row of its group that is held out furthest, of several the first.
+
+    Args:
+        splits: each row's split, or an empty text; what `leaking_rows` would keep comes first.
+        copy_of: a number that the rows of one group share.
+
+    >>> held_out_first(["train", "test", "train"], np.array([0, 0, 2]))
+    array([1, 1, 2])
+    """
+    order = np.argsort(_places(splits), kind="stable")
+    groups, first = np.unique(copy_of[order], return_index=True)
+    return np.asarray(order[first[np.searchsorted(groups, copy_of)]], np.int64)
+
+
+def _places(splits: Sequence[str]) -> NDArray[np.int64]:
+    """How near each split is to the test, from 0: test, val, train, then folds by name, and last no split."""
+    folds = sorted(set(splits) - {*_HELD_OUT_FIRST, ""})
+    place = {name: number for number, name in enumerate((*_HELD_OUT_FIRST, *folds, ""))}
+    return np.array([place[name] for name in splits], np.int64)

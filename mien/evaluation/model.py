@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import UsageError
+from mien.files import is_file, is_folder
 from mien.inference.metadata import Calibration, NominalCalibration, OrdinalCalibration
 from mien.labels import Task
 
@@ -58,10 +59,10 @@ def open_model(path: Path) -> EvaluatedModel:
     is a `UsageError`."""
     from mien.inference.bundle import find_bundle
 
-    if path.is_dir():
+    if is_folder(path):
         return _from_run(path)
     path = find_bundle(path)
-    if path.is_file() and path.suffix.lower() == ".onnx":
+    if is_file(path) and path.suffix.lower() == ".onnx":
         return _from_bundle(path)
     raise UsageError(f"Expected a run folder or a MODEL.onnx to evaluate, got {path}.")
 

@@ -14,6 +14,7 @@ from mien.data.dataset import PreparedDataset, open_dataset
 from mien.errors import UsageError
 from mien.evaluation.model import EvaluatedModel, open_model
 from mien.evaluation.predictions import trained_on
+from mien.files import is_folder
 
 
 def open_on_data(
@@ -26,7 +27,7 @@ def open_on_data(
     """
     model = open_model(path)
     dataset, known_fold = open_data_for(model, data, fold)
-    if path.is_dir() and trained_on(model, dataset):
+    if is_folder(path) and trained_on(model, dataset):
         return _calibrated(path, model, data, known_fold, class_offsets), dataset
     if class_offsets:
         raise UsageError(f"--class-offsets needs a run and the data that it was trained on, got {path} and {data}.")

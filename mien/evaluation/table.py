@@ -8,7 +8,7 @@ file is enough to make the report again; a table without that JSON is read by it
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mien.errors import MienError, UsageError
-from mien.files import atomic_path
+from mien.evaluation.table_checks import NUMBERS, TEXT, check_type, checked_about, content_of
+from mien.files import atomic_path, is_file
 from mien.labels import KNOWN_TASKS, Task, task_from_json
 
 SCHEMA_KEY = b"mien"
@@ -180,13 +181,16 @@ def read_predictions(path: Path) -> Predictions:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if not path.is_file():
+    if not is_file(path):
         raise MienError(f"Expected a predictions table (Parquet), got no file at {path}.")
     try:
         table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise MienError(f"Expected a predictions table (Parquet) at {path}, got: {str(error)[:150]}.") from error
-    frame = table.to_pandas()
+        table.validate(full=True)
+        frame = table.to_pandas()
+    # A column's name that is no UTF-8 is a ValueError; what is no Arrow error comes of damaged notes for pandas.
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        why = str(error).partition("\n")[0][:150]
+        raise MienError(f"Expected a predictions table (Parquet) at {path}, got: {why}.") from error
     text = (table.schema.metadata or {}).get(SCHEMA_KEY)
     predictions = _from_columns(frame) if text is None else _from_about(frame, text)
     _check_columns(predictions, path)
@@ -200,9 +204,9 @@ def _from_about(frame: pd.DataFrame, text: bytes) -> Predictions:
             raise MienError(f"The table's format must be mien-predictions {FORMAT_VERSION}, got {value['version']!r}.")
         tasks = tuple(task_from_json(task) for task in value["tasks"])
         labelled = tuple(task_from_json(task) for task in value["labelled"])
-        return Predictions(frame=frame, tasks=tasks, labelled=labelled, about=dict(value["about"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise MienError(f"The predictions table's own description is damaged: {error!r}.") from error
+        return Predictions(frame=frame, tasks=tasks, labelled=labelled, about=checked_about(value["about"]))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise MienError(f"The predictions table's own description is damaged: {repr(error)[:150]}.") from error
 
 
 def _from_columns(frame: pd.DataFrame) -> Predictions:
@@ -214,23 +218,45 @@ def _from_columns(frame: pd.DataFrame) -> Predictions:
             continue
         classes = [str(other).removeprefix(f"{name}_p_") for other in frame if str(other).startswith(f"{name}_p_")]
         known = KNOWN_TASKS.get(name)
-        if known is not None and (known.kind == "ordinal" or set(known.classes) == set(classes)):
+        if known is not None and (known.kind == "ordinal" or not classes or set(known.classes) == set(classes)):
             tasks.append(known)
         elif classes:
             tasks.append(Task(name=name, kind="nominal", classes=tuple(classes)))
         else:
-            numbers = frame[[f"{name}_{end}" for end in ("pred", "true_low", "true_high") if f"{name}_{end}" in frame]]
-            low, high = numbers.min().min(), numbers.max().max()
-            tasks.append(Task(name=name, kind="ordinal", lowest=int(np.floor(low)), highest=int(np.ceil(high))))
+            tasks.append(_ordinal_task(frame, name))
     labelled = tuple(task for task in tasks if f"{task.name}_true" in frame)
     return Predictions(frame=frame, tasks=tuple(tasks), labelled=labelled)
 
 
+def _ordinal_task(frame: pd.DataFrame, name: str) -> Task:
+    """An ordinal task with the levels that its answers and labels span."""
+    if content_of(frame[f"{name}_pred"]) == "string":
+        raise MienError(f"A predictions table needs a column {name}_p_CLASS for each class of {name}_pred.")
+    columns = [f"{name}_{end}" for end in ("pred", "true_low", "true_high") if f"{name}_{end}" in frame]
+    for column in columns:
+        check_type(frame[column], NUMBERS)
+    levels = np.stack([frame[column].to_numpy(np.float64, na_value=np.nan) for column in columns])
+    if np.isnan(levels).all():
+        raise MienError(f"Column '{name}_pred' must hold numbers, got only nulls.")
+    lowest, highest = int(np.floor(np.nanmin(levels))), int(np.ceil(np.nanmax(levels)))
+    return Task(name=name, kind="ordinal", lowest=lowest, highest=highest)
+
+
 def _check_columns(predictions: Predictions, path: Path) -> None:
-    wanted = ["name", "split"]
-    for task in predictions.tasks:
-        wanted += [*answer_columns(task), *truth_columns(task)]
-    missing = [name for name in wanted if name not in predictions.frame]
-    if missing or not predictions.tasks:
+    """Raise `MienError` where a column is missing, or holds values of another type than its task's."""
+    frame, tasks = predictions.frame, predictions.tasks
+    typed = [pair for task in tasks for pair in _types(task, (*answer_columns(task), *truth_columns(task)))]
+    typed += [pair for task in predictions.labelled for pair in _types(task, truth_columns(task))]
+    missing = [name for name in dict.fromkeys(["name", "split", *dict(typed)]) if name not in frame]
+    if missing or not tasks:
         what = f"the columns {', '.join(missing[:8])}" if missing else "a column TASK_pred"
         raise MienError(f"A predictions table needs {what}; {path} has not.")
+    typed += [(name, NUMBERS) for name in map(true_bin_column, tasks) if name in frame]
+    for name, wanted in typed:
+        check_type(frame[name], wanted)
+
+
+def _types(task: Task, columns: Sequence[str]) -> list[tuple[str, str]]:
+    """What each of a task's columns holds."""
+    texts = (f"{task.name}_true", f"{task.name}_pred") if task.kind == "nominal" else ()
+    return [(name, TEXT if name in texts else NUMBERS) for name in columns]

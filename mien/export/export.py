@@ -25,7 +25,7 @@ from mien.evaluation.table import of_source
 from mien.export.calibration import calibrate_task, fit_calibration
 from mien.export.graph import check_parity, set_metadata, write_graph
 from mien.export.quantise import Quantised, quantise_bundle
-from mien.files import atomic_path
+from mien.files import atomic_path, is_folder
 from mien.inference.answers import Probabilities
 from mien.inference.bundle import load_bundle
 from mien.inference.metadata import BundleMetadata, Calibration
@@ -86,7 +86,7 @@ def export_run(
         UsageError: ``out`` is no ``.onnx`` file, or the data are not those of the run.
         ParityError: torch and ONNX Runtime disagree, or int8 answers the validation faces worse than is allowed.
     """
-    if out.suffix.lower() != ".onnx" or out.is_dir():
+    if out.suffix.lower() != ".onnx" or is_folder(out):
         raise UsageError(f"--out must be a file that ends in .onnx, got {out}.")
     run = replace(load_run(run_folder), input_size=size)
     dataset = open_dataset(data, fold=run.info.get("fold"), sources=run.recipe.sources)

@@ -101,6 +101,37 @@ def test_force_replaces_and_nothing_less_does(mien: Callable[..., Done], tmp_pat
     assert (tmp_path / "data" / "mine.txt").read_text() == "keep me"
 
 
+@pytest.mark.parametrize(
+    ("words", "rows", "sentence"),
+    [
+        ([], "path,age\nabsent.png,30\n", "Nothing usable in manifest:"),
+        (["--split", "source"], "path,age,split\nfaces/0_0_1_0.png,30,\n", "an official split for every row"),
+        ([], "path,age\nfaces/0_0_1_0.png,30\n", "too few for 3 splits"),
+    ],
+)
+def test_force_keeps_the_old_data_until_the_new_is_read(
+    words: list[str], rows: str, sentence: str, mien: Callable[..., Done], tmp_path: Path
+) -> None:
+    options = ["--out", tmp_path / "data", "--crop-size", "32"]
+    assert mien("prepare", f"utkface:{made_up_faces(tmp_path / 'faces')}", *options).returncode == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "data").iterdir()}
+    (tmp_path / "own.csv").write_text(rows)
+    done = mien("prepare", f"manifest:{tmp_path / 'own.csv'}", *options, "--force", *words)
+    assert done.returncode != 0
+    assert sentence in done.stderr.replace("\n", " ")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "data").iterdir()} == before
+
+
+@pytest.mark.parametrize("option", ["--out", "--split-from"])
+def test_a_name_that_no_folder_can_have_is_one_sentence(option: str, mien: Callable[..., Done], tmp_path: Path) -> None:
+    options = {"--out": tmp_path / "data", option: "x" * 300}
+    words = [word for pair in options.items() for word in pair]
+    done = mien("prepare", f"utkface:{made_up_faces(tmp_path / 'faces')}", *words)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
 def test_the_defaults_of_the_command_are_those_of_the_options() -> None:
     defaults = {name: parameter.default for name, parameter in inspect.signature(command.prepare).parameters.items()}
     assert defaults["near_duplicates"] == NEAR_THRESHOLD

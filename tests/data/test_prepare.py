@@ -234,6 +234,50 @@ def test_declared_tasks_and_official_splits(tmp_path: Path) -> None:
     assert low.tolist()[:4] == high.tolist()[:4] == [0, 1, 2, 3]
 
 
+def brighter(pixels: np.ndarray, by: int) -> np.ndarray:
+    return np.clip(pixels.astype(int) + by, 0, 255).astype(np.uint8)
+
+
+def test_of_copies_across_official_splits_the_one_held_out_furthest_is_kept(tmp_path: Path) -> None:
+    faces = {
+        "0.png": (image(0), 20, "train"),
+        "0-near.png": (brighter(image(0), 2), 24, "val"),
+        "0-copy.png": (image(0), 22, "test"),
+        "1.png": (image(1), 30, "val"),
+        "1-copy.png": (image(1), 30, "train"),
+        "2.png": (image(2), 40, "train"),
+        "2-copy.png": (image(2), 41, "train"),
+    }
+    for name, (pixels, _, _) in faces.items():
+        save(tmp_path / name, pixels)
+    lines = ["path,age,split", *(f"{name},{age},{split}" for name, (_, age, split) in faces.items())]
+    (tmp_path / "own.csv").write_text("\n".join(lines))
+    data = run([f"manifest:{tmp_path / 'own.csv'}"], tmp_path / "data", split="source")
+    kept = data.manifest[["name", "split", "age_low", "age_high"]].to_numpy().tolist()
+    assert kept == [["0-copy.png", "test", 20, 24], ["1.png", "val", 30, 30], ["2.png", "train", 40, 41]]
+    assert {row["name"]: (row["reason"], row["detail"]) for row in quarantine(data.folder)} == {
+        "0.png": ("exact_duplicate", "copy of 0-copy.png (manifest)"),
+        "0-near.png": ("near_duplicate", "copy of 0-copy.png (manifest)"),
+        "1-copy.png": ("exact_duplicate", "copy of 1.png (manifest)"),
+        "2-copy.png": ("exact_duplicate", "copy of 2.png (manifest)"),
+    }
+
+
+def test_of_copies_across_known_splits_the_one_held_out_furthest_is_kept(tmp_path: Path) -> None:
+    """A new file under the name and labels of an earlier test face, with the pixels of an earlier training face."""
+    for number in range(10):
+        save(tmp_path / "before" / f"{20 + number}_0_0_{number}.png", image(number))
+    before = run([f"utkface:{tmp_path / 'before'}"], tmp_path / "earlier")
+    names = before.manifest["name"].to_numpy()
+    train, test = sorted(names[before.rows("train")])[0], sorted(names[before.rows("test")])[-1]
+    assert train < test
+    save(tmp_path / "now" / train, cv2.imread(str(tmp_path / "before" / train)))
+    save(tmp_path / "now" / test, brighter(cv2.imread(str(tmp_path / "before" / train)), 2))
+    data = run([f"utkface:{tmp_path / 'now'}"], tmp_path / "data", split_from=before.folder)
+    assert data.manifest[["name", "split"]].to_numpy().tolist() == [[test, "test"]]
+    assert [(row["name"], row["reason"]) for row in quarantine(data.folder)] == [(train, "near_duplicate")]
+
+
 def test_identities_stay_on_one_side(tmp_path: Path) -> None:
     path = own_manifest(tmp_path / "images")
     data = run([f"manifest:{path}"], tmp_path / "data", split="80/10/10")
@@ -313,7 +357,7 @@ def test_a_full_folder_needs_force(prepared: PreparedDataset, utkface: Path, tmp
     with pytest.raises(UsageError, match="--force"):
         PrepareOptions(sources=(f"utkface:{utkface}",), out=prepared.folder)
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="is a file"):
+    with pytest.raises(UsageError, match="--out must be a folder"):
         PrepareOptions(sources=(f"utkface:{utkface}",), out=tmp_path / "file")
 
 
@@ -325,13 +369,14 @@ def copy_of_prepared(prepared: PreparedDataset, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["manifest.parquet", "crops.npy", "dataset.json"])
-@pytest.mark.parametrize("damage", ["absent", "empty", "rubbish", "cut"])
+@pytest.mark.parametrize("damage", ["absent", "empty", "rubbish", "zip", "cut"])
 def test_a_damaged_folder_is_one_clear_error(copy_of_prepared: Path, name: str, damage: str) -> None:
     path = copy_of_prepared / name
     if damage == "absent":
         path.unlink()
     else:
-        path.write_bytes({"empty": b"", "rubbish": b"rubbish!", "cut": path.read_bytes()[:-200]}[damage])
+        contents = {"empty": b"", "rubbish": b"rubbish!", "zip": b"PK\x03\x04rubbish", "cut": path.read_bytes()[:-200]}
+        path.write_bytes(contents[damage])
     with pytest.raises(MienError, match=name.split(".")[0]):
         open_dataset(copy_of_prepared)
 
@@ -382,6 +427,12 @@ def test_more_data_keeps_the_split_of_what_was_there(
     new = Counter(split for content, split in after.items() if content not in before)
     assert new == {"train": 24, "val": 3, "test": 3}
     assert both.info["arguments"]["split_from"] == str(prepared.folder)
+
+
+def test_one_more_face_is_no_reason_to_fail(utkface: Path, prepared: PreparedDataset, tmp_path: Path) -> None:
+    save(tmp_path / "more" / "50_0_0_new.png", image(50))
+    both = run([f"utkface:{utkface}", f"utkface:{tmp_path / 'more'}"], tmp_path / "both", split_from=prepared.folder)
+    assert both.manifest["split"].tolist() == [*prepared.manifest["split"].tolist(), "train"]
 
 
 def test_a_pixel_csv_of_the_same_photos_keeps_their_split(sample_data: Path, tmp_path: Path) -> None:
@@ -445,6 +496,31 @@ def test_parquet_cells_that_python_has_no_value_for_cost_their_row_alone(tmp_pat
     data = run([f"manifest:{tmp_path / 'faces.parquet'}"], tmp_path / "data", split="80/20")
     assert sorted(data.manifest["age_low"]) == [30, 30, 31]
     assert [(row["line"], row["reason"]) for row in quarantine(data.folder)] == [("2", "bad_row")]
+
+
+def test_parquet_cells_that_hold_several_values_cost_their_row_alone(tmp_path: Path) -> None:
+    for number in range(6):
+        save(tmp_path / f"{number}.png", image(number))
+    names = [f"{number}.png" for number in range(3)]
+    lists = pa.table({"path": names, "age": pa.array([[20, 29], None, [30]]), "gender": ["male"] * 3})
+    pq.write_table(lists, tmp_path / "lists.parquet")
+    names = [f"{number}.png" for number in range(3, 6)]
+    objects = pa.table({"path": names, "age": [30, 31, 32], "identity": pa.array([{"id": 1}, {"id": 2}, None])})
+    pq.write_table(objects, tmp_path / "objects.parquet")
+    sources = [f"manifest:{tmp_path / name}.parquet" for name in ("lists", "objects")]
+    data = run(sources, tmp_path / "data", split="80/20")
+    assert data.manifest["name"].tolist() == ["1.png", "5.png"]
+    found = [(row["source"], row["line"], row["reason"]) for row in quarantine(data.folder)]
+    assert found == [(source, line, "bad_row") for source, line in
+                     (("manifest", "1"), ("manifest", "3"), ("manifest-2", "1"), ("manifest-2", "2"))]  # fmt: skip
+
+
+def test_a_parquet_column_whose_name_is_no_text_is_one_clear_error(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"path": ["a.png"], "age": [30], "qqqq": [1]}), tmp_path / "faces.parquet")
+    content = (tmp_path / "faces.parquet").read_bytes()
+    (tmp_path / "faces.parquet").write_bytes(content.replace(b"qqqq", b"q\xffqq"))
+    with pytest.raises(MienError, match=r"Cannot read .*faces\.parquet as Parquet"):
+        run([f"manifest:{tmp_path / 'faces.parquet'}"], tmp_path / "data")
 
 
 def test_folders_that_cannot_be_read_are_told(tmp_path: Path) -> None:

@@ -86,12 +86,9 @@ def _parquet_rows(path: Path, used: Collection[str]) -> Iterator[Row]:
                 keys = [name.strip().lower() for name in batch.schema.names]
                 for cells in zip(*(_python_values(column) for column in batch.columns), strict=True):
                     line += 1
-                    if any(cell is _UNREADABLE for cell in cells):
-                        error = RowError("bad_row", "a cell holds no text, number or date that can be read")
-                        yield Row(line=line, cells={}, error=error)
-                    else:
-                        yield Row(line=line, cells={key: _cell(cell) for key, cell in zip(keys, cells, strict=True)})
-    except (OSError, pa.ArrowException) as error:
+                    yield _row(line, keys, cells)
+    # A column's name that is no UTF-8 is a ValueError.
+    except (OSError, pa.ArrowException, ValueError) as error:
         raise MienError(f"Cannot read {path} as Parquet: {str(error).splitlines()[0]}.") from error
 
 
@@ -110,8 +107,20 @@ def _python_value(scalar: Any) -> object:
         return _UNREADABLE
 
 
+def _row(line: int, keys: Sequence[str], cells: Sequence[object]) -> Row:
+    try:
+        return Row(line=line, cells={key: _cell(cell) for key, cell in zip(keys, cells, strict=True)})
+    except RowError as error:
+        return Row(line=line, cells={}, error=error)
+
+
 def _cell(value: object) -> str:
-    """A Parquet cell as a label file would write it: empty for null and NaN, ``25`` for 25.0."""
+    """A Parquet cell as a label file would write it: empty for null and NaN, ``25`` for 25.0.
+
+    A list or an object is a `RowError`: as text, ``[20, 29]`` would be the interval 20-29.
+    """
+    if value is _UNREADABLE or isinstance(value, (list, tuple, dict)):
+        raise RowError("bad_row", "a cell holds no text, number or date that can be read")
     if value is None or value != value:
         return ""
     if isinstance(value, float) and value.is_integer():
