@@ -185,8 +185,9 @@ def runs_table(found: Sequence[Mapping[str, Any]]) -> str:
     return table(("run", "commit", "seed", "train / val / test", "best epoch", "minutes"), rows)
 
 
-def training_commands(training: Mapping[str, Any]) -> list[str]:
-    """The trainings that led to a model, its teachers' too, the first one first, as far back as its last one tells."""
-    earlier = [training.get("started_from"), *(training.get("teachers") or [])]
-    found = [command for run in earlier if run for command in training_commands(run)]
+def training_commands(training: Mapping[str, Any], *, teachers: bool = True) -> list[str]:
+    """The trainings that led to a model, its teachers' too (or without them), the first one first, as far back as its
+    last one tells."""
+    earlier = [training.get("started_from"), *((training.get("teachers") or []) if teachers else ())]
+    found = [command for run in earlier if run for command in training_commands(run, teachers=teachers)]
     return list(dict.fromkeys([*found, str(training["command"])]))

@@ -33,6 +33,9 @@ FOLDERS = (
     "grayscale48/multitask",
     "grayscale48/two-stage-age",
     "grayscale48/soft-age",
+    "grayscale48/taught/multitask",
+    "grayscale48/taught/two-stage-age",
+    "grayscale48/taught/soft-age",
     "ordinal-uncertainty",
     "ordinal-uncertainty/resnet18-regression",
 )
@@ -81,6 +84,8 @@ NAMED = (
     "open/utkface",
     "grayscale48/two-stage-age",
     "grayscale48/soft-age",
+    "grayscale48/taught/two-stage-age",
+    "grayscale48/taught/soft-age",
     "ordinal-uncertainty",
     "ordinal-uncertainty/resnet18-regression",
 )
