@@ -44,7 +44,7 @@ def results_page() -> str:
     training = utkface["training"]
     parts = [
         "# Large model: results",
-        "A bundle of its own (`mien predict --model large`), gone on from the network that taught the default one: "
+        "The teacher of the default model's last run, a bundle of its own (`mien predict --model large`): "
         "EfficientNet-Lite2 at 128 pixels, each face answered by the mean over the crop and its mirror image. More "
         "often right than the default model, and several times slower; for research, as UTKFace is. Written by "
         "`python -m benchmarks.large_page` from the JSON files beside it. [card.md](card.md) is the model card, "

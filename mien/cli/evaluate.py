@@ -125,12 +125,9 @@ def _predict(model: Path, faces: Faces, class_offsets: tuple[str, ...] = ()) -> 
     from mien.data.dataset import CROPS_NAME
     from mien.evaluation.model_on_data import open_on_data
     from mien.evaluation.predictions import build_predictions, choose_rows
-    from mien.inference.bundle import find_bundle
 
     if faces.data is None:
         raise UsageError("To evaluate a model, say on which prepared data: --data FOLDER.")
-    if not (is_folder(model) or is_file(find_bundle(model))):
-        raise UsageError(f"Expected a run folder or a MODEL.onnx to evaluate, got {model}.")
     with limited_for(model, faces.data / CROPS_NAME):
         opened, dataset = open_on_data(model, faces.data, faces.fold, class_offsets)
         rows = choose_rows(dataset, faces.split, faces.limit, faces.seed, faces.source)

@@ -90,7 +90,7 @@ def train(
         sources=faces.sources,
         teachers=taught_by,
     )
-    _check_teaching(module, taught_by)
+    _check_teachable(module, taught_by)
     # Before the start: regressors that are taken over count in the labels that they learned from.
     _fit_scales(module, dataset)
     origin = None if start_from is None else start_from_run(module.network, start_from, dataset, fold)
@@ -216,7 +216,7 @@ def _check_same_data(out: Path, dataset: PreparedDataset, fold: int | None) -> N
         raise UsageError(f"{out} was started with other data, or another fold, than {dataset.folder}, fold {fold}.")
 
 
-def _check_teaching(module: AttributeTraining, teachers: Teachers | None) -> None:
+def _check_teachable(module: AttributeTraining, teachers: Teachers | None) -> None:
     """Every task that the teachers answer can learn from them."""
     for name in sorted(teachers.tasks if teachers else ()):
         if not module.network.head(name).teachable:
