@@ -46,10 +46,10 @@ def results_page() -> str:
         "# Large model: results",
         "The teacher of the default model's last run, a bundle of its own (`mien predict --model large`): "
         "EfficientNet-Lite2 at 128 pixels, each face answered by the mean over the crop and its mirror image. More "
-        "often right than the default model, and several times slower; for research, as UTKFace is. Written by "
-        "`python -m benchmarks.large_page` from the JSON files beside it. [card.md](card.md) is the model card, "
-        "`predictions.parquet` in each test set's folder the answers to every test face; `mien evaluate` makes the "
-        "figures from it again:",
+        "often right than the default model (but for UTKFace's gender), and several times slower; for research, as "
+        "UTKFace is. Written by `python -m benchmarks.large_page` from the JSON files beside it. [card.md](card.md) is "
+        "the model card, `predictions.parquet` in each test set's folder the answers to every test face; `mien "
+        "evaluate` makes the figures from it again:",
         "```bash\nmien evaluate docs/results/large/utkface/predictions.parquet --out report\n```",
         "## Accuracy",
         headline_table(),
