@@ -29,6 +29,8 @@ FEWEST_FACES = 50
 COVERAGE = 0.9
 #: Bands of true levels with fewer faces share an offset with their neighbour.
 FEWEST_IN_BAND = 60
+#: Shares of the mass at which an answered level may be reached.
+LEVEL_QUANTILES = (0.4, 0.42, 0.44, 0.46, 0.48, 0.5, 0.52, 0.54, 0.56, 0.58, 0.6)
 #: Answers as unsure as those that were right less often than this are withheld, of at most this share of the faces.
 WORTH_ANSWERING, MOST_WITHHELD = 0.55, 0.2
 
@@ -119,7 +121,9 @@ def abstention_threshold(confidence: NDArray[np.floating], right: NDArray[np.boo
 def calibrate_ordinal(
     output: Probabilities, low: NDArray[np.floating], high: NDArray[np.floating], task: Task
 ) -> OrdinalCalibration:
-    """The point (mean or median) of the smaller MAE, and the offsets that make the interval cover `COVERAGE`.
+    """The point of the smallest MAE, and the offsets that make the interval cover `COVERAGE`.
+
+    The point is the mean, or the level at which about half of the mass is reached (`level_quantile`).
 
     An offset is the conformal quantile of how far the labels lie outside the model's own quantiles (conformalised
     quantile regression, Romano et al. 2019); negative where the model's interval is too wide. There is one of all
@@ -140,9 +144,10 @@ def calibrate_ordinal(
     else:
         output = output[labelled]
         truth = drawn_levels(output, low[labelled], high[labelled], task)
-    points = (OrdinalCalibration(point="median"), OrdinalCalibration(point="mean"))
-    errors = [np.abs(ordinal_point(output, task, choice) - truth).mean() for choice in points]
-    chosen = points[int(np.argmin(errors))]
+    # What the model itself says of where in an interval a level lies corrects no quantile.
+    quantile = level_quantile(output, truth, task) if exact.sum() >= FEWEST_FACES else 0.5
+    points = (OrdinalCalibration(point="level", point_quantile=quantile), OrdinalCalibration(point="mean"))
+    chosen = points[int(np.argmin([_point_errors(output, truth, task, point).mean() for point in points]))]
     below = distribution_quantile(output, task.lowest, chosen.low_quantile) - truth
     above = truth - distribution_quantile(output, task.lowest, chosen.high_quantile)
     scores = np.maximum(below, above)
@@ -151,10 +156,36 @@ def calibrate_ordinal(
         offsets.append((start, _rounded_up(conformal_quantile(scores[members], COVERAGE))))
     return OrdinalCalibration(
         point=chosen.point,
+        point_quantile=chosen.point_quantile,
         coverage=COVERAGE,
         offset=_rounded_up(conformal_quantile(scores, COVERAGE)),
         offsets=tuple(offsets) if len(offsets) > 1 else (),
     )
+
+
+def level_quantile(output: Probabilities, truth: NDArray[np.float64], task: Task) -> float:
+    """The share of the mass at which the answered level is reached: of `LEVEL_QUANTILES` the one of the smallest MAE,
+    where it errs less than the half by more than the standard error of that difference; else the half.
+
+    A model that answers too high or too low on the whole is set right by it.
+
+    Args:
+        output: n x levels, rows sum to 1.
+        truth: n levels.
+    """
+    half = _point_errors(output, truth, task, OrdinalCalibration(point="level"))
+    best, most = 0.5, 0.0
+    for quantile in LEVEL_QUANTILES:
+        gain = half - _point_errors(output, truth, task, OrdinalCalibration(point="level", point_quantile=quantile))
+        if gain.mean() > max(most, float(gain.std()) / math.sqrt(len(gain))):
+            best, most = quantile, float(gain.mean())
+    return best
+
+
+def _point_errors(
+    output: Probabilities, truth: NDArray[np.float64], task: Task, calibration: OrdinalCalibration
+) -> NDArray[np.float64]:
+    return np.abs(ordinal_point(output, task, calibration) - truth)
 
 
 def drawn_levels(

@@ -50,15 +50,17 @@ class NominalCalibration:
 
 @dataclass(frozen=True, kw_only=True)
 class OrdinalCalibration:
-    """``point``: which point of the distribution is answered. The interval is the distribution's quantiles
-    ``low_quantile`` and ``high_quantile`` widened by ``offset`` levels on both sides, which on held-out faces
-    covered the stated ``coverage`` (conformalised quantile regression, Romano et al. 2019).
+    """``point``: which point of the distribution is answered: its mean, its median (each level's mass spread over
+    +-0.5), or, as labels are whole, the ``level`` at which ``point_quantile`` of its mass is reached. The interval is
+    the distribution's quantiles ``low_quantile`` and ``high_quantile`` widened by ``offset`` levels on both sides,
+    which on held-out faces covered the stated ``coverage`` (conformalised quantile regression, Romano et al. 2019).
 
     ``offsets``: instead, pairs of a level and the offset from that level up. A level is in the interval when the
     quantiles widened by its own offset reach it, so that the coverage holds for the faces of each band of true levels
     (label-conditional conformal prediction, Vovk, Gammerman, Shafer 2005)."""
 
-    point: Literal["mean", "median"] = "median"
+    point: Literal["mean", "median", "level"] = "median"
+    point_quantile: float = 0.5
     coverage: float = 0.9
     low_quantile: float = 0.05
     high_quantile: float = 0.95
@@ -234,8 +236,10 @@ def _calibration(task: Task, value: dict[str, Any]) -> Calibration:
     starts = [start for start, _ in ordinal.offsets]
     if starts and (starts != sorted(set(starts)) or starts[0] != task.lowest):
         raise BundleError(f"the offsets of {task.name!r} must ascend from level {task.lowest}, got {starts[:5]}.")
-    if ordinal.point not in ("mean", "median") or not (
-        0 <= ordinal.low_quantile < ordinal.high_quantile <= 1 and 0 < ordinal.coverage < 1
+    if ordinal.point not in ("mean", "median", "level") or not (
+        0 <= ordinal.low_quantile < ordinal.high_quantile <= 1
+        and 0 < ordinal.point_quantile < 1
+        and 0 < ordinal.coverage < 1
     ):
         raise BundleError(f"{task.name!r} needs a point, a coverage and ordered quantiles in [0, 1], got {value!r}.")
     return ordinal

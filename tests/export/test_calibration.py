@@ -148,9 +148,9 @@ def test_the_offset_by_hand() -> None:
     assert found.offset == pytest.approx(90 - 0.45, abs=1e-3)
 
 
-@pytest.mark.parametrize("point", ["mean", "median"])
+@pytest.mark.parametrize("point", ["mean", "level"])
 def test_the_better_point_is_chosen(point: str) -> None:
-    """60 % on level 10, 40 % on level 90: the median is 10.33, the mean 42."""
+    """60 % on level 10, 40 % on level 90: half of the mass is reached at 10, the mean is 42."""
     output = np.zeros((80, 101))
     output[:, 10], output[:, 90] = 0.6, 0.4
     labels = np.full(80, 42.0 if point == "mean" else 10.0)
@@ -158,9 +158,52 @@ def test_the_better_point_is_chosen(point: str) -> None:
     assert found.point == point
     errors = {
         choice: np.abs(ordinal_point(output, LEVELS, OrdinalCalibration(point=choice)) - labels).mean()
-        for choice in ("mean", "median")
+        for choice in ("mean", "level", "median")
     }
     assert errors[point] == min(errors.values())
+
+
+def test_a_whole_level_errs_less_than_a_point_between_two() -> None:
+    """Labels drawn from the model's own word, so that nothing but the point differs."""
+    random = np.random.default_rng(6)
+    output = normal_outputs(random.uniform(10, 90, 4000), np.full(4000, 4.0))
+    labels = (output.cumsum(axis=1) < random.random(4000)[:, None]).sum(axis=1).astype(float)
+    found = calibrate_ordinal(output, labels, labels, LEVELS)
+    assert (found.point, found.point_quantile) == ("level", 0.5)
+    answers = {
+        point: ordinal_point(output, LEVELS, OrdinalCalibration(point=point)) for point in ("level", "median", "mean")
+    }
+    assert (answers["level"] == answers["level"].round()).all()
+    errors = {point: np.abs(values - labels).mean() for point, values in answers.items()}
+    assert min(errors, key=errors.__getitem__) == "level"
+
+
+@pytest.mark.parametrize(("bias", "side"), [(-2.0, 1), (2.0, -1)])
+def test_answers_that_are_too_low_are_raised_and_the_other_way_round(bias: float, side: int) -> None:
+    random = np.random.default_rng(7)
+    labels = np.rint(random.uniform(10, 90, 3000))
+    output = normal_outputs(np.clip(labels + bias + 5 * random.normal(size=3000), 0, 100), np.full(3000, 8.0))
+    fit, new = slice(0, 1500), slice(1500, None)
+    found = calibrate_ordinal(output[fit], labels[fit], labels[fit], LEVELS)
+    assert np.sign(found.point_quantile - 0.5) == side
+    answers = [ordinal_point(output[new], LEVELS, each) for each in (found, replace(found, point_quantile=0.5))]
+    errors = [np.abs(each - labels[new]).mean() for each in answers]
+    assert errors[0] < errors[1] - 0.05
+
+
+def test_a_difference_within_its_standard_error_moves_no_quantile() -> None:
+    """A face in the middle between two levels, and labels as often above as below."""
+    output = np.zeros((60, 101))
+    output[:, 30], output[:, 31] = 0.49, 0.51
+    labels = np.repeat([30.0, 31.0], [31, 29])
+    assert calibrate_ordinal(output, labels, labels, LEVELS).point_quantile == 0.5
+
+
+def test_labels_that_are_intervals_alone_move_no_quantile() -> None:
+    random = np.random.default_rng(8)
+    labels = np.rint(random.uniform(10, 80, 500))
+    output = normal_outputs(labels + 6, np.full(500, 4.0))
+    assert calibrate_ordinal(output, labels // 10 * 10, labels // 10 * 10 + 9, LEVELS).point_quantile == 0.5
 
 
 def test_too_few_faces_fit_nothing() -> None:

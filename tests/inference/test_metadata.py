@@ -102,3 +102,31 @@ def test_metadata_that_are_nested_without_end_are_refused() -> None:
     for _ in range(MOST_NESTED - 10):
         origin = {"started_from": origin}
     assert read_metadata(text_of(training=origin)).training == origin
+
+
+def calibrated(**changes: object) -> str:
+    """The tiny bundle's metadata with another calibration of the age."""
+    calibration = json.loads(tiny_metadata().to_text())["calibration"]
+    return text_of(calibration={**calibration, "age": {**calibration["age"], **changes}})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"point": "mode"},
+        {"point": ["level"]},
+        {"point": "level", "point_quantile": 0},
+        {"point": "level", "point_quantile": 1.0},
+        {"point": "level", "point_quantile": -0.5},
+        {"low_quantile": 0.95},
+    ],
+)
+def test_a_point_or_quantile_that_is_none_is_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(BundleError, match="'age' needs a point, a coverage and ordered quantiles"):
+        read_metadata(calibrated(**changes))
+
+
+def test_bundles_from_before_there_was_a_quantile_of_the_point_answer_at_the_half() -> None:
+    value = json.loads(calibrated(point="level"))
+    del value["calibration"]["age"]["point_quantile"]
+    assert read_metadata(json.dumps(value)).calibration["age"].point_quantile == 0.5  # type: ignore[union-attr]
