@@ -19,6 +19,8 @@ METADATA_KEY = "mien"
 FORMAT_VERSION = 1
 #: Name of the graph's only input: uint8, N x 3 x size x size, RGB.
 INPUT_NAME = "crops"
+#: Ends the name of weights that a graph keeps in 16 bits; without it they have the network's own.
+HALVED = "_float16"
 #: A lower one would divide by next to nothing.
 _LEAST_TEMPERATURE = 0.001
 #: How pixels reach the graph; a bundle that says otherwise is refused.

@@ -23,6 +23,7 @@ from mien.errors import MienError, UsageError
 from mien.evaluation.predictions import choose_rows
 from mien.files import is_file, is_folder
 from mien.inference.bundle import Bundle, find_bundle, load_bundle
+from mien.inference.metadata import HALVED
 from mien.models.batch_norm import fold_batch_norm, unfold_batch_norm
 from mien.models.network import FaceAttributeNetwork, ProbabilityNetwork
 from mien.training.model_recipe import ModelRecipe
@@ -121,7 +122,7 @@ def _data(bundle: Bundle) -> dict[str, Any]:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The weights that a bundle's graph names after the network's own, float32; 8-bit ones multiplied out.
+    """The weights that a bundle's graph names after the network's own, as float32; 8-bit ones multiplied out.
 
     Raises:
         MienError: a weight's numbers are not those that its shape promises.
@@ -139,8 +140,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             if scale is None or zero is None:
                 continue
             parts = [value, scale, zero]
-        elif value.data_type == onnx.TensorProto.FLOAT:
-            parts = [value]
+        elif value.data_type == onnx.TensorProto.FLOAT or name.endswith(HALVED):
+            plain, parts = name.removesuffix(HALVED), [value]
         else:
             continue
         try:
