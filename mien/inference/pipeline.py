@@ -90,7 +90,7 @@ def predict_image(
         BundleError: the model fails.
 
     >>> predict_image("photo.jpg", load_bundle()).faces[0].answers["age"].value  # doctest: +SKIP
-    41.3
+    41.0
     """
     wanted = _choose_tasks(bundle, tasks)
     prepared = prepare_image(
