@@ -56,6 +56,14 @@ def test_the_first_of_many_weights_stay_in_float32() -> None:
     assert trunk_nodes(model) == [f"c{index}" for index in range(2, 32)]
 
 
+def test_the_cut_is_where_the_map_has_few_channels() -> None:
+    """Of 64 convolutions four may stay in float32; the third leaves 16 channels, the fourth 96."""
+    model = graph_of(*[("Conv", [f"c{index - 1}" if index else "x", f"w{index}"], f"c{index}") for index in range(64)])
+    for index, channels in enumerate((32, 32, 16, 96)):
+        model.graph.initializer.append(helper.make_tensor(f"w{index}", TensorProto.FLOAT, [channels, 0], []))
+    assert trunk_nodes(model) == [f"c{index}" for index in range(3, 63)]
+
+
 def test_without_weights_there_is_no_trunk() -> None:
     assert trunk_nodes(graph_of(("Cast", ["x"], "float"), ("Softmax", ["float"], "out"))) == []
     assert trunk_nodes(graph_of(("MatMul", ["x", "w"], "logits"), ("Softmax", ["logits"], "out"))) == []
