@@ -44,7 +44,8 @@ def predict(
         typer.Option(
             "--model",
             "-m",
-            help="Model bundle: a file (.onnx), or default, default-int8, large, open, small.  [dim]default: mien's own[/dim]",
+            help="Model bundle: a file (.onnx), or default, default-int8, large, open, small.  "
+            "[dim]default: mien's own[/dim]",
         ),
     ] = None,
     tasks: Annotated[
