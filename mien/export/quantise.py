@@ -47,9 +47,9 @@ CALIBRATION_CROPS, CALIBRATION_SEED, CALIBRATION_BATCH = 512, 0, 32
 ALLOWED_MAE, ALLOWED_ACCURACY = 0.1, 0.003
 #: Operators that hold weights; what lies between two of them is the trunk.
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-#: At most one weighted operator in so many stays in float32 at the graph's start. The first three of EfficientNet-Lite0's
-#: 49 (large maps, few channels) gain no time in 8 bits, and cost the most: with them in float32 98.7 instead of 97.9 %
-#: of the answers about ethnicity stay the same, and the mean age moves by 0.22 instead of 0.39 years.
+#: At most one weighted operator in so many stays in float32 at the graph's start. The first three of 49 in
+#: EfficientNet-Lite0 (large maps, few channels) gain no time in 8 bits, and cost the most: with them in float32 98.7
+#: instead of 97.9 % of the answers about ethnicity stay the same, and the mean age moves by 0.22 instead of 0.39 years.
 FLOAT_AT_START = 16
 
 #: A task and its probabilities on the validation split in, its calibration out.
