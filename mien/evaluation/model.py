@@ -85,8 +85,10 @@ def _from_bundle(path: Path) -> EvaluatedModel:
 
 
 def _from_run(folder: Path) -> EvaluatedModel:
+    from mien.training.memory import keep_freed_memory
     from mien.training.run_folder import WEIGHTS, load_run
 
+    keep_freed_memory()
     run = load_run(folder)
     weights = folder / WEIGHTS
     return EvaluatedModel(

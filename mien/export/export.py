@@ -32,6 +32,7 @@ from mien.inference.metadata import BundleMetadata, Calibration
 from mien.labels import Task
 from mien.models.network import ProbabilityNetwork
 from mien.progress import console
+from mien.training.memory import keep_freed_memory
 from mien.training.provenance import command_text, without_folders
 from mien.training.run_folder import Run, load_run
 from mien.training.start import trained_licences
@@ -91,6 +92,7 @@ def export_run(
     run = replace(load_run(run_folder), input_size=size)
     dataset = open_dataset(data, fold=run.info.get("fold"), sources=run.recipe.sources)
     _check_same_data(run, dataset)
+    keep_freed_memory()
     network = ProbabilityNetwork(run.network, mirror=mirror).eval()
     calibration = _calibrate(network, run, dataset, class_offsets)
     metadata = BundleMetadata(

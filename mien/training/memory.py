@@ -1,7 +1,8 @@
 """Keep freed memory for the next step, instead of giving it back to the system and asking for it again.
 
-A training step frees its activations and takes as much again a moment later. glibc hands blocks of this size back to
-the system at once, so every step maps, zeroes and faults in hundreds of megabytes anew.
+A training step frees its activations and takes as much again a moment later, and so does a batch that is only answered.
+glibc hands blocks of this size back to the system at once, so every step maps, zeroes and faults in hundreds of
+megabytes anew.
 """
 
 from __future__ import annotations
