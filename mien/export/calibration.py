@@ -29,8 +29,8 @@ FEWEST_FACES = 50
 COVERAGE = 0.9
 #: Bands of true levels with fewer faces share an offset with their neighbour.
 FEWEST_IN_BAND = 60
-#: Shares of the mass at which an answered level may be reached.
-LEVEL_QUANTILES = (0.4, 0.42, 0.44, 0.46, 0.48, 0.5, 0.52, 0.54, 0.56, 0.58, 0.6)
+#: Shares of the mass, beside the half, at which an answered level may be reached.
+LEVEL_QUANTILES = (0.4, 0.42, 0.44, 0.46, 0.48, 0.52, 0.54, 0.56, 0.58, 0.6)
 #: Answers as unsure as those that were right less often than this are withheld, of at most this share of the faces.
 WORTH_ANSWERING, MOST_WITHHELD = 0.55, 0.2
 

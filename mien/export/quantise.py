@@ -1,57 +1,34 @@
 """A float32 bundle and its prepared data in, the same bundle in int8 out, with proof that it answers as well.
 
-Static quantisation by ONNX Runtime: the trunk computes in 8 bits (weights per channel, activations in ranges measured
-on training crops); the normalisation, the heads and the probabilities compute in float32, where rounding costs most and
-saves least (the heads' weights are kept in 16 bits). The gate is no longer equal probabilities but an equal headline on
-the validation split.
+The gate is no longer equal probabilities, as for float32, but an equal headline on the validation split.
 """
 
 from __future__ import annotations
 
-import logging
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from mien.data.dataset import PreparedDataset
 from mien.evaluation.metrics import distance_to_interval
 from mien.evaluation.model import open_model
 from mien.evaluation.predictions import choose_rows, predict_rows
 from mien.export.graph import ParityError, set_metadata
+from mien.export.int8_graph import quantise_graph
 from mien.inference.answers import Probabilities, apply_temperature, ordinal_point
 from mien.inference.bundle import load_bundle
-from mien.inference.metadata import (
-    HALVED,
-    INPUT_NAME,
-    BundleMetadata,
-    Calibration,
-    NominalCalibration,
-    OrdinalCalibration,
-)
+from mien.inference.metadata import BundleMetadata, Calibration, NominalCalibration, OrdinalCalibration
 from mien.labels import Task
 from mien.vision.resize import resize_crops
 
-#: Training crops that measure the range of every activation, the seed that draws them, and crops in one run.
-CALIBRATION_CROPS, CALIBRATION_SEED, CALIBRATION_BATCH = 512, 0, 32
+#: Training crops that measure the range of every activation, and the seed that draws them.
+CALIBRATION_CROPS, CALIBRATION_SEED = 512, 0
 #: How much worse int8 may be on validation: mean absolute error in levels, and accuracy as a share.
 ALLOWED_MAE, ALLOWED_ACCURACY = 0.1, 0.003
-#: Operators that hold weights; what lies between two of them is the trunk.
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-#: At most one weighted operator in so many stays in float32 at the graph's start. The first three of 49 in
-#: EfficientNet-Lite0 (large maps, few channels) gain no time in 8 bits, and cost the most: with them in float32 98.7
-#: instead of 97.9 % of the answers about ethnicity stay the same, and the mean age moves by 0.22 instead of 0.39 years.
-FLOAT_AT_START = 16
-
 #: A task and its probabilities on the validation split in, its calibration out.
 Fit = Callable[[Task, Probabilities], Calibration]
 
@@ -126,141 +103,6 @@ def quantise_bundle(path: Path, dataset: PreparedDataset, fit: Fit) -> Quantised
     check_changes(changes, difference)
     metadata = _with_changes(path, calibration, changes, difference, len(chosen))
     return Quantised(metadata=metadata, changes=changes, difference=difference)
-
-
-def quantise_graph(path: Path, crops: NDArray[np.uint8]) -> None:
-    """Replace a bundle's graph by its int8 form; the metadata stay as they are.
-
-    Args:
-        path: the bundle's file.
-        crops: uint8, N x 3 x S x S, RGB, as the graph takes them: they measure the activations' ranges.
-    """
-    properties = list(onnx.load(path, load_external_data=False).metadata_props)
-    with tempfile.TemporaryDirectory(prefix="mien-int8-") as folder, _without_warnings():
-        prepared, quantised = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
-        # Folds batch normalisation and constants, and notes the shapes that quantisation needs.
-        quant_pre_process(path, prepared, skip_symbolic_shape=True)
-        graph = onnx.load(prepared)
-        _name_nodes(graph)
-        onnx.save(graph, prepared)
-        quantize_static(
-            prepared,
-            quantised,
-            _Crops(crops),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            # On x86 unsigned activations with signed weights have the fast kernels.
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            nodes_to_quantize=trunk_nodes(graph),
-            # The mean of the batches' extremes: a single odd crop does not widen a range for all others.
-            extra_options={"CalibMovingAverage": True},
-        )
-        model = onnx.load(quantised)
-    _halve_heads(model)
-    _tidy(model)
-    del model.metadata_props[:]
-    model.metadata_props.extend(properties)
-    onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(model.SerializeToString())
-
-
-@contextmanager
-def _without_warnings() -> Iterator[None]:
-    """ONNX Runtime tells the root logger of weights that it quantises as a whole; that is no news for a user."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-
-
-class _Crops(CalibrationDataReader):  # type: ignore[misc]
-    """Crops in batches, in the form in which ONNX Runtime's calibrator asks for them."""
-
-    def __init__(self, crops: NDArray[np.uint8]) -> None:
-        starts = range(0, len(crops), CALIBRATION_BATCH)
-        self._batches: Iterator[dict[str, Any]] = ({INPUT_NAME: crops[i : i + CALIBRATION_BATCH]} for i in starts)
-
-    def get_next(self) -> dict[str, Any] | None:
-        """The next batch, None after the last."""
-        return next(self._batches, None)
-
-
-def trunk_nodes(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes to quantise: from the first weighted operator on (after those that `FLOAT_AT_START` leaves
-    out), as long as another one follows.
-
-    So the normalisation before the first convolution is left out, and so are the last linear layer of each head and
-    what makes probabilities of it. The graph's nodes must be in topological order, as ONNX requires.
-    """
-    nodes = model.graph.node
-    producer = {output: index for index, node in enumerate(nodes) for output in node.output if output}
-    sources = [[producer[name] for name in node.input if name in producer] for node in nodes]
-    weighted = [node.op_type in WEIGHTED for node in nodes]
-    places = [index for index, holds in enumerate(weighted) if holds]
-    begins = set(places[_left_in_float(model, places) :])
-    after = [False] * len(nodes)
-    for index, before in enumerate(sources):
-        after[index] = index in begins or any(after[source] for source in before)
-    followed = [False] * len(nodes)
-    for index in reversed(range(len(nodes))):
-        for source in sources[index]:
-            followed[source] |= followed[index] or weighted[index]
-    return [node.name for node, begun, goes_on in zip(nodes, after, followed, strict=True) if begun and goes_on]
-
-
-def _left_in_float(model: onnx.ModelProto, places: list[int]) -> int:
-    """How many of the weighted operators (at ``places`` among the nodes) stay in float32 at the start: at most one in
-    `FLOAT_AT_START`, and none after the one that leaves the fewest channels.
-
-    Between float32 and 8 bits a map is brought into another layout, which takes longer the more channels it has: cut
-    after the fourth convolution (96 channels) instead of the third (16), EfficientNet-Lite2 took 1.2 times as long.
-    """
-    rows = {value.name: value.dims[0] for value in model.graph.initializer if value.dims}
-    first = [model.graph.node[place] for place in places[: len(places) // FLOAT_AT_START]]
-    channels = [rows.get(node.input[1], 0) if len(node.input) > 1 else 0 for node in first]
-    return max((number + 1 for number, each in enumerate(channels) if each == min(channels)), default=0)
-
-
-def _name_nodes(model: onnx.ModelProto) -> None:
-    """Give each node a name of its own: quantisation chooses nodes by name."""
-    seen: set[str] = set()
-    for index, node in enumerate(model.graph.node):
-        if not node.name or node.name in seen:
-            node.name = f"{node.op_type}_{index}"
-        seen.add(node.name)
-
-
-def _halve_heads(model: onnx.ModelProto) -> None:
-    """Keep the float32 weights of linear layers in 16 bits, made float32 again by a `Cast` that ONNX Runtime computes
-    once, as it loads: of an age head's 1,280 x 116 numbers the file holds half the bytes."""
-    linear = {node.input[1] for node in model.graph.node if node.op_type in ("Gemm", "MatMul") and len(node.input) > 1}
-    casts = []
-    for value in model.graph.initializer:
-        if value.name in linear and value.data_type == onnx.TensorProto.FLOAT:
-            half = numpy_helper.to_array(value).astype(np.float16)
-            if not np.isfinite(half).all():
-                continue
-            casts.append(helper.make_node("Cast", [value.name + HALVED], [value.name], to=onnx.TensorProto.FLOAT))
-            value.CopyFrom(numpy_helper.from_array(half, value.name + HALVED))
-    kept = list(model.graph.node)
-    del model.graph.node[:]
-    model.graph.node.extend([*casts, *kept])
-
-
-def _tidy(model: onnx.ModelProto) -> None:
-    """Leave out the operator sets that ONNX Runtime notes but the graph does not use, and the tools' own marks."""
-    used = {node.domain for node in model.graph.node} | {""}
-    kept = [opset for opset in model.opset_import if opset.domain in used]
-    del model.opset_import[:]
-    model.opset_import.extend(kept)
-    model.producer_name, model.producer_version, model.doc_string = "mien", "", ""
-    model.graph.doc_string = ""
-    for node in model.graph.node:
-        del node.metadata_props[:]
-        node.doc_string = ""
 
 
 def _task_change(

@@ -156,8 +156,8 @@ def bundled_names() -> list[str]:
 def default_bundle() -> Path:
     """The file that answers where no model is named: of the default model's two forms, which answer alike to within
     what export allows, the faster one on this processor. It need not be there."""
-    small = ASSETS / f"{DEFAULT_INT8}.onnx"
-    return small if multiplies_int8() and small.is_file() else ASSETS / f"{DEFAULT}.onnx"
+    int8 = ASSETS / f"{DEFAULT_INT8}.onnx"
+    return int8 if multiplies_int8() and int8.is_file() else ASSETS / f"{DEFAULT}.onnx"
 
 
 def find_bundle(path: Path | str | None) -> Path:

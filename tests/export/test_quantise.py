@@ -15,7 +15,8 @@ from mien.export import export as export_room
 from mien.export import quantise as room
 from mien.export.export import Exported, export_run
 from mien.export.graph import ParityError
-from mien.export.quantise import TaskChange, check_changes, nominal_change, ordinal_change, trunk_nodes
+from mien.export.int8_graph import trunk_nodes
+from mien.export.quantise import TaskChange, check_changes, nominal_change, ordinal_change
 from mien.inference.bundle import load_bundle
 from mien.labels import AGE, GENDER
 from mien.vision.resize import resize_crops
