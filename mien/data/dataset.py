@@ -21,6 +21,7 @@ from mien.data.splits import SplitPlan, assign_splits, strata_of
 from mien.errors import MienError, UsageError
 from mien.files import is_file
 from mien.labels import Task, task_from_json
+from mien.progress import console
 
 FORMAT_VERSION = 1
 MANIFEST_NAME, CROPS_NAME, INFO_NAME = "manifest.parquet", "crops.npy", "dataset.json"
@@ -132,6 +133,20 @@ def _of_sources(data: PreparedDataset, sources: Sequence[str]) -> PreparedDatase
     told = [source for source in data.info.get("sources", []) if source.get("name") in sources]
     split_of = np.where(np.isin(names, list(sources)), data.split_of, OTHER_SOURCE)
     return replace(data, info={**data.info, "sources": told}, split_of=split_of)
+
+
+def note_enlarged_crops(data: PreparedDataset, size: int) -> None:
+    """Tell people where a network takes crops of ``size`` pixels a side and these data have smaller ones: enlarged,
+    they show less than the crops that `mien predict` makes for it."""
+    stored = int(data.crops.shape[1])
+    if stored < size:
+        console.print(
+            f"The crops in {data.folder} have {stored} pixels a side and are enlarged to {size}; mien prepare "
+            f"--crop-size {size} keeps what the images show.",
+            style="yellow",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def _read_info(folder: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from mien.data.dataset import PreparedDataset, open_dataset
+from mien.data.dataset import PreparedDataset, note_enlarged_crops, open_dataset
 from mien.errors import UsageError
 from mien.evaluation.model import EvaluatedModel, open_model
 from mien.evaluation.predictions import trained_on
@@ -42,6 +42,7 @@ def open_data_for(model: EvaluatedModel, data: Path, fold: int | None) -> tuple[
         UsageError: the model was trained on another fold than ``fold``, so that it knows the test faces.
     """
     dataset, trained = open_dataset(data, fold=fold), model.training.get("fold")
+    note_enlarged_crops(dataset, model.size)
     if trained is None or trained == fold or not trained_on(model, dataset):
         return dataset, fold
     if fold is not None:

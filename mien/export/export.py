@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mien.data.dataset import PreparedDataset, open_dataset
+from mien.data.dataset import PreparedDataset, note_enlarged_crops, open_dataset
 from mien.errors import MienError, UsageError
 from mien.evaluation.bootstrap import Sampling
 from mien.evaluation.card import model_card
@@ -92,6 +92,7 @@ def export_run(
     run = replace(load_run(run_folder), input_size=size)
     dataset = open_dataset(data, fold=run.info.get("fold"), sources=run.recipe.sources)
     _check_same_data(run, dataset)
+    note_enlarged_crops(dataset, run.size)
     keep_freed_memory()
     network = ProbabilityNetwork(run.network, mirror=mirror).eval()
     calibration = _calibrate(network, run, dataset, class_offsets)

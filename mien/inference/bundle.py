@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from mien.errors import MienError
 from mien.files import is_file, is_folder
 from mien.inference.metadata import INPUT_NAME, METADATA_KEY, BundleError, BundleMetadata, read_metadata
+from mien.inference.time_limit import CALL_TIMES, make_within
 from mien.labels import Task
 from mien.onnx_wire import WireError, check_self_contained, keep_outputs, read_properties
 from mien.vision.decode import read_regular_file
@@ -34,6 +35,9 @@ DEFAULT, DEFAULT_INT8 = "default", "default-int8"
 _KEPT_SESSIONS = 4
 #: A distribution's sum may be off by this much (8-bit quantised models round).
 _SUM_TOLERANCE = 0.05
+#: Opening a graph may take so many seconds; a call so many, and so many more a crop, a thousand times what the default
+#: model takes.
+_OPEN_SECONDS, _CALL_SECONDS, _CROP_SECONDS = 60.0, 30.0, 1.0
 
 
 class Bundle:
@@ -63,21 +67,22 @@ class Bundle:
             tasks: those to answer, from ``self.tasks``; the heads of the others are not run. None means all.
 
         Raises:
-            BundleError: the graph fails, or gives anything but finite probabilities.
+            BundleError: the graph fails, takes more than half a minute and a second a crop, or gives anything but
+                finite probabilities.
         """
         tasks, size = self.tasks if tasks is None else tasks, self.metadata.size
         if crops.dtype != np.uint8 or crops.shape[1:] != (3, size, size):
             raise ValueError(f"Crops must be uint8, N x 3 x {size} x {size}, got {crops.dtype} {crops.shape}.")
         if len(crops) == 0:
             return {task.name: np.zeros((0, task.n_outputs), np.float32) for task in tasks}
-        names = [task.name for task in tasks]
-        try:
-            outputs = self._session(tasks).run(names, {INPUT_NAME: crops})
-        # ONNX Runtime's exceptions share no base class but Exception.
-        except Exception as error:
-            raise BundleError(
-                f"The model {self.identifier} failed on {len(crops)} crops: {_first_line(error)}"
-            ) from error
+        names, seconds = [task.name for task in tasks], _CALL_SECONDS + _CROP_SECONDS * len(crops)
+        with CALL_TIMES.limited(seconds) as options:
+            try:
+                outputs = self._session(tasks).run(names, {INPUT_NAME: crops}, options)
+            # ONNX Runtime's exceptions share no base class but Exception.
+            except Exception as error:
+                reason = f"no answer within {seconds:.0f} seconds." if options.terminate else _first_line(error)
+                raise BundleError(f"The model {self.identifier} failed on {len(crops)} crops: {reason}") from error
         return {task.name: self._checked(task, value, len(crops)) for task, value in zip(tasks, outputs, strict=True)}
 
     def _session(self, tasks: tuple[Task, ...]) -> InferenceSession:
@@ -199,7 +204,11 @@ def _open_session(model: bytes, threads: int) -> InferenceSession:
         # Else int8 products may overflow 16 bits, and answers would differ from those checked; this is slower.
         options.add_session_config_entry("session.x64quantprecision", "1")
     try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return make_within(
+            _OPEN_SECONDS, lambda: onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        )
+    except TimeoutError as error:
+        raise BundleError(f"ONNX Runtime did not open its graph within {_OPEN_SECONDS:.0f} seconds.") from error
     # ONNX Runtime's exceptions share no base class but Exception.
     except Exception as error:
         raise BundleError(f"ONNX Runtime refuses its graph: {_first_line(error)}") from error

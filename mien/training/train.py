@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Callback
 from numpy.typing import NDArray
 
 from mien import __version__
-from mien.data.dataset import PreparedDataset, open_dataset
+from mien.data.dataset import PreparedDataset, note_enlarged_crops, open_dataset
 from mien.errors import MienError, UsageError
 from mien.files import check_out_folder, is_file, is_folder, locked_folder
 from mien.labels import Task, bin_task, select_tasks
@@ -67,6 +67,7 @@ def train(
     """
     checkpoint = _prepare_folder(recipe, out, resume)
     dataset = open_dataset(data, fold=fold, sources=recipe.sources)
+    note_enlarged_crops(dataset, max(stage.size for stage in recipe.stages))
     if relabel is not None:
         dataset = relabel(dataset)
     _check_same_data(out, dataset, fold)

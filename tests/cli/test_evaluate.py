@@ -180,3 +180,13 @@ def test_one_data_set_of_several(folder: Path, tmp_path: Path) -> None:
                 catch_exceptions=False,
                 standalone_mode=False,
             )
+
+
+@pytest.mark.parametrize(("size", "told"), [(40, False), (48, True)])
+def test_crops_smaller_than_the_models_are_told(size: int, told: bool, tmp_path: Path) -> None:
+    data = write_prepared(tmp_path / "data", size=40)
+    model = write_tiny_bundle(tmp_path / "model.onnx", size=size)
+    arguments = ["evaluate", str(model), "--data", str(data), "--out", str(tmp_path / "report"), "--resamples", "0"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert ("have 40 pixels a side and are enlarged to 48" in result.output) is told

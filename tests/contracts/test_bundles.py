@@ -432,3 +432,50 @@ def test_numbers_and_texts_that_would_fail_later_are_refused(
 
     change_metadata(path, change)
     assert words in refusal(path)
+
+
+def long_graph(side: int, *, of_the_crops: bool) -> Callable[[onnx.ModelProto], None]:
+    """Let the heads wait for products of matrices: of the crops, or of constants, made when the graph is opened."""
+
+    def change(model: onnx.ModelProto) -> None:
+        nodes = [helper.make_node("ConstantOfShape", ["sides"], ["wide"])]
+        if of_the_crops:
+            nodes += [
+                helper.make_node("ReduceMax", ["scaled"], ["largest"], keepdims=0),
+                helper.make_node("Add", ["wide", "largest"], ["product_0"]),
+            ]
+        else:
+            nodes.append(helper.make_node("Identity", ["wide"], ["product_0"]))
+        nodes += [
+            helper.make_node("MatMul", [f"product_{step}", f"product_{step}"], [f"product_{step + 1}"])
+            for step in range(300)
+        ]
+        nodes += [
+            helper.make_node("ReduceMin", ["product_300"], ["least"], keepdims=0),
+            helper.make_node("Min", ["least", "zero"], ["little"]),
+            helper.make_node("Add", ["mean_alone", "little"], ["mean"]),
+        ]
+        model.graph.initializer.append(helper.make_tensor("sides", TensorProto.INT64, [2], [side, side]))
+        model.graph.initializer.append(helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0]))
+        model.graph.node[2].output[0] = "mean_alone"
+        rest = list(model.graph.node[3:])
+        del model.graph.node[3:]
+        model.graph.node.extend([*nodes, *rest])
+
+    return change
+
+
+def test_a_bundle_that_never_answers_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mien.inference.bundle._CALL_SECONDS", 1.0)
+    monkeypatch.setattr("mien.inference.bundle._CROP_SECONDS", 0.0)
+    bundle = load_bundle(write_tiny_bundle(tmp_path / "b.onnx", change=long_graph(3000, of_the_crops=True)))
+    with pytest.raises(BundleError, match="failed on 5 crops: no answer within 1 seconds"):
+        bundle.run(CROPS)
+    honest = load_bundle(write_tiny_bundle(tmp_path / "honest.onnx"))
+    assert honest.run(CROPS)["age"].shape == (5, AGE.n_outputs)
+
+
+def test_a_bundle_that_takes_too_long_to_open_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mien.inference.bundle._OPEN_SECONDS", 0.5)
+    path = write_tiny_bundle(tmp_path / "b.onnx", change=long_graph(900, of_the_crops=False))
+    assert "did not open its graph within" in refusal(path)
