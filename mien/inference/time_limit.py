@@ -1,8 +1,8 @@
 """Work on a model file of strangers and the time that it may take in, an end to it out: its graph can have any length.
 
 A call of ONNX Runtime can be ended between two of the graph's nodes: one thread sees to that for all calls, since a
-timer for each would take a tenth of the time of a small model's answer. Opening a graph computes what is constant in it
-and cannot be ended: it is left alone, in a thread that does not keep the process.
+timer for each would take a tenth of the time of a small model's answer. It ends when nothing runs. Opening a graph
+computes what is constant in it and cannot be ended: it is left alone, in a thread that does not keep the process.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from onnxruntime import RunOptions
 
 Made = TypeVar("Made")
-#: The thread looks at the running calls so often, in seconds.
+#: The thread looks at the running calls after so many seconds each.
 _PERIOD = 0.5
 
 
@@ -25,7 +25,7 @@ class CallTimes:
     """The calls that run now and when each must have ended. Safe to use from several threads at once."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._running: dict[int, tuple[float, RunOptions]] = {}
         self._watcher: threading.Thread | None = None
 
@@ -37,28 +37,30 @@ class CallTimes:
 
         options = RunOptions()
         options.log_severity_level = 4
-        with self._changed:
+        with self._lock:
             self._running[id(options)] = time.monotonic() + seconds, options
+            # A fork has this object without its thread.
             if self._watcher is None or not self._watcher.is_alive():
                 self._watcher = threading.Thread(target=self._watch, name="mien-call-times", daemon=True)
                 self._watcher.start()
-            self._changed.notify()
         try:
             yield options
         finally:
-            with self._changed:
+            with self._lock:
                 del self._running[id(options)]
 
     def _watch(self) -> None:
+        """End what is over its time, until nothing runs."""
         while True:
-            with self._changed:
-                while not self._running:
-                    self._changed.wait()
+            time.sleep(_PERIOD)
+            with self._lock:
+                if not self._running:
+                    self._watcher = None
+                    return
                 now = time.monotonic()
                 for end, options in self._running.values():
                     if now >= end:
                         options.terminate = True
-            time.sleep(_PERIOD)
 
 
 #: Of all bundles of this process.
