@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mien.evaluation.lineage import earlier_trainings
 from mien.evaluation.photo_changes import CORRUPTIONS
 from mien.evaluation.wording import format_interval, format_number
 
@@ -188,6 +189,11 @@ def runs_table(found: Sequence[Mapping[str, Any]]) -> str:
 def training_commands(training: Mapping[str, Any], *, teachers: bool = True) -> list[str]:
     """The trainings that led to a model, its teachers' too (or without them), the first one first, as far back as its
     last one tells."""
-    earlier = [training.get("started_from"), *((training.get("teachers") or []) if teachers else ())]
-    found = [command for run in earlier if run for command in training_commands(run, teachers=teachers)]
-    return list(dict.fromkeys([*found, str(training["command"])]))
+    earlier = earlier_trainings(training if teachers else _untaught(training))
+    return list(dict.fromkeys([*(str(run["command"]) for run in earlier), str(training["command"])]))
+
+
+def _untaught(training: Mapping[str, Any]) -> dict[str, Any]:
+    """A record of a training without the teachers, its own and those of the runs that it goes on from."""
+    start = training.get("started_from")
+    return {**training, "teachers": [], "started_from": _untaught(start) if start else None}

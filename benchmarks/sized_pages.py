@@ -81,7 +81,7 @@ MODELS = (
     ),
     SizedModel(
         name="large",
-        what="For those who have the time (`mien predict --model large`): the default model's EfficientNet-Lite2 at 160 "
+        what="For those who have the time (`mien predict --model large`): the default model's network at 160 "
         "instead of 128 pixels, in 8 bits, each face answered by the mean over the crop and its mirror image; for "
         "research, as UTKFace is. Its first two runs, at 128 pixels, gave the teacher of the default and the small "
         "model. To evaluate it, prepare data with `--crop-size 192`, as was done here: `data/prepared-192` is "

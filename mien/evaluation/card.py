@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mien.evaluation import wording
+from mien.evaluation.lineage import earlier_trainings, runs_before
 from mien.vision.align import CROP_RECIPE
 
 #: What each source's own terms say; shown where the caller names no other.
@@ -159,8 +160,11 @@ def _groups(metrics: Mapping[str, Any]) -> str:
 
 def _made(metrics: Mapping[str, Any], fields: Mapping[str, Any]) -> str:
     lines = ["## How it was made", ""]
-    for key, value in {**dict(metrics.get("training") or {}), **dict(fields.get("training") or {})}.items():
-        lines.append(f"- {_text(key).replace('_', ' ')}: {_text(value)}")
+    training = {**dict(metrics.get("training") or {}), **dict(fields.get("training") or {})}
+    for key, value in training.items():
+        told = _runs(training, key) if key in ("started_from", "teachers") else _text(value)
+        if told:
+            lines.append(f"- {_text(key).replace('_', ' ')}: {told}")
     for key, title in (
         ("command", "evaluated by"),
         ("commit", "evaluated at commit"),
@@ -168,7 +172,27 @@ def _made(metrics: Mapping[str, Any], fields: Mapping[str, Any]) -> str:
     ):
         if metrics.get(key):
             lines.append(f"- {title}: `{_text(metrics[key])}`")
-    return "\n".join(lines) if len(lines) > 2 else ""
+    return "\n".join((*lines, *_earlier(training))) if len(lines) > 2 else ""
+
+
+def _runs(training: Mapping[str, Any], key: str) -> str:
+    """The runs that a training began with (``started_from``) or was taught by (``teachers``), by name and weights."""
+    runs = runs_before({key: training.get(key)})
+    return ", ".join(f"{_text(run.get('run'))} `{_text(run.get('weights_sha256'))[:8]}`" for run in runs)
+
+
+def _earlier(training: Mapping[str, Any]) -> list[str]:
+    """A list of the trainings before the last one; nothing where there are none."""
+    lines = []
+    for run in earlier_trainings(training):
+        about = [f"{name} {_text(run[name])}" for name in ("epochs", "seed", "commit") if run.get(name) is not None]
+        begun, taught = (_runs(run, key) for key in ("started_from", "teachers"))
+        about += [f"from {begun}"] * bool(begun) + [f"taught by {taught}"] * bool(taught)
+        lines.append(
+            f"- {_runs({'started_from': run}, 'started_from')} ({', '.join(about)}): `{_text(run['command'])}`"
+        )
+    head = ["", "### Trainings before it", "", "By name and the first digits of the weights' SHA-256.", ""]
+    return [*head, *lines] if lines else []
 
 
 def _limits(metrics: Mapping[str, Any]) -> str:
