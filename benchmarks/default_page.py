@@ -25,6 +25,7 @@ from benchmarks.result_tables import (
     read,
     table,
     training_commands,
+    with_interval,
 )
 from mien.files import write_text
 
@@ -97,6 +98,30 @@ def cross_table() -> str:
     return table(("model", "trained on", "validation faces", "gender", "ethnicity", "age"), rows)
 
 
+def group_errors_table() -> str:
+    """Who the wrong answers about gender and UTKFace's ethnicity are about."""
+    rows = []
+    for source, task, by in (
+        ("utkface", "gender", "age band"),
+        ("fairface", "gender", "age band"),
+        ("utkface", "ethnicity", "ethnicity"),
+    ):
+        groups = read(FOLDER / source / "metrics.json")["groups"]
+        found = [group for group in groups if (group["task"], group["by"]) == (task, by)]
+        wrong = sum(round(group["error"]["value"] * group["error"]["n"]) for group in found)
+        rows += [
+            (
+                f"{SETS[source]}: {task}",
+                group["group"],
+                with_interval("error_rate", group["error"]),
+                f"{group['error']['n']:,}",
+                f"{round(group['error']['value'] * group['error']['n']):,} of {wrong:,}",
+            )
+            for group in sorted(found, key=lambda group: -float(group["error"]["value"]))
+        ]
+    return table(("test split", "faces labelled", "wrong", "n", "of all wrong answers"), rows)
+
+
 def precision_table() -> str:
     """The same test faces answered in float32 and in 8 bits."""
     rows = []
@@ -136,6 +161,10 @@ def results_page() -> str:
         "training. Commands:",
         "```text\n" + "\n".join(_commands(utkface)) + "\n```",
         "[What was tried](tried.md), with its validation figures.",
+        "## Who the wrong answers are about",
+        "Gender and UTKFace's ethnicity miss their goals. Of gender, children's is wrong most often; of ethnicity, "
+        "that of faces labelled other, a class of whoever is in none of the four.",
+        group_errors_table(),
         "## Across data sets",
         "Validation faces. The first model never saw FairFace, the open one never UTKFace: what they lose there is "
         "what a model of one collection loses on another. The default model was trained on both.",
