@@ -107,19 +107,19 @@ def group_errors_table() -> str:
         ("utkface", "ethnicity", "ethnicity"),
     ):
         groups = read(FOLDER / source / "metrics.json")["groups"]
-        found = [group for group in groups if (group["task"], group["by"]) == (task, by)]
-        wrong = sum(round(group["error"]["value"] * group["error"]["n"]) for group in found)
+        errors = {group["group"]: group["error"] for group in groups if (group["task"], group["by"]) == (task, by)}
+        wrong = {name: round(error["value"] * error["n"]) for name, error in errors.items()}
         rows += [
             (
                 f"{SETS[source]}: {task}",
-                group["group"],
-                with_interval("error_rate", group["error"]),
-                f"{group['error']['n']:,}",
-                f"{round(group['error']['value'] * group['error']['n']):,} of {wrong:,}",
+                name,
+                with_interval("error_rate", error),
+                f"{error['n']:,}",
+                f"{wrong[name]:,} of {sum(wrong.values()):,}",
             )
-            for group in sorted(found, key=lambda group: -float(group["error"]["value"]))
+            for name, error in sorted(errors.items(), key=lambda group: -float(group[1]["value"]))
         ]
-    return table(("test split", "faces labelled", "wrong", "n", "of all wrong answers"), rows)
+    return table(("test split", "faces labelled", "wrong", "n", "of the wrong answers"), rows)
 
 
 def precision_table() -> str:
@@ -162,8 +162,8 @@ def results_page() -> str:
         "```text\n" + "\n".join(_commands(utkface)) + "\n```",
         "[What was tried](tried.md), with its validation figures.",
         "## Who the wrong answers are about",
-        "Gender and UTKFace's ethnicity miss their goals. Of gender, children's is wrong most often; of ethnicity, "
-        "that of faces labelled other, a class of whoever is in none of the four.",
+        "Gender by age band, and UTKFace's ethnicity by class, whose last one, other, is for whoever is in none of the "
+        "four before it; of each the group that is wrong most often first.",
         group_errors_table(),
         "## Across data sets",
         "Validation faces. The first model never saw FairFace, the open one never UTKFace: what they lose there is "

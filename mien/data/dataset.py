@@ -142,7 +142,7 @@ def note_enlarged_crops(data: PreparedDataset, size: int) -> None:
     if stored < size:
         console.print(
             f"The crops in {data.folder} have {stored} pixels a side and are enlarged to {size}; mien prepare "
-            f"--crop-size {size} keeps what the images show.",
+            f"--crop-size {size} or more keeps what the images show.",
             style="yellow",
             markup=False,
             soft_wrap=True,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mien.evaluation import wording
-from mien.evaluation.lineage import earlier_trainings, runs_before
+from mien.training.lineage import earlier_trainings
 from mien.vision.align import CROP_RECIPE
 
 #: What each source's own terms say; shown where the caller names no other.
@@ -162,7 +162,7 @@ def _made(metrics: Mapping[str, Any], fields: Mapping[str, Any]) -> str:
     lines = ["## How it was made", ""]
     training = {**dict(metrics.get("training") or {}), **dict(fields.get("training") or {})}
     for key, value in training.items():
-        told = _runs(training, key) if key in ("started_from", "teachers") else _text(value)
+        told = _names([value]) if key == "started_from" else _names(value or []) if key == "teachers" else _text(value)
         if told:
             lines.append(f"- {_text(key).replace('_', ' ')}: {told}")
     for key, title in (
@@ -175,10 +175,9 @@ def _made(metrics: Mapping[str, Any], fields: Mapping[str, Any]) -> str:
     return "\n".join((*lines, *_earlier(training))) if len(lines) > 2 else ""
 
 
-def _runs(training: Mapping[str, Any], key: str) -> str:
-    """The runs that a training began with (``started_from``) or was taught by (``teachers``), by name and weights."""
-    runs = runs_before({key: training.get(key)})
-    return ", ".join(f"{_text(run.get('run'))} `{_text(run.get('weights_sha256'))[:8]}`" for run in runs)
+def _names(runs: Iterable[Mapping[str, Any] | None]) -> str:
+    """Names of runs, as records of trainings have them, with the first digits of their weights' hashes."""
+    return ", ".join(f"{_text(run.get('run'))} `{_text(run.get('weights_sha256'))[:8]}`" for run in runs if run)
 
 
 def _earlier(training: Mapping[str, Any]) -> list[str]:
@@ -186,11 +185,9 @@ def _earlier(training: Mapping[str, Any]) -> list[str]:
     lines = []
     for run in earlier_trainings(training):
         about = [f"{name} {_text(run[name])}" for name in ("epochs", "seed", "commit") if run.get(name) is not None]
-        begun, taught = (_runs(run, key) for key in ("started_from", "teachers"))
+        begun, taught = _names([run.get("started_from")]), _names(run.get("teachers") or [])
         about += [f"from {begun}"] * bool(begun) + [f"taught by {taught}"] * bool(taught)
-        lines.append(
-            f"- {_runs({'started_from': run}, 'started_from')} ({', '.join(about)}): `{_text(run['command'])}`"
-        )
+        lines.append(f"- {_names([run])} ({', '.join(about)}): `{_text(run['command'])}`")
     head = ["", "### Trainings before it", "", "By name and the first digits of the weights' SHA-256.", ""]
     return [*head, *lines] if lines else []
 

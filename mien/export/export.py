@@ -18,7 +18,6 @@ from mien.data.dataset import PreparedDataset, note_enlarged_crops, open_dataset
 from mien.errors import MienError, UsageError
 from mien.evaluation.bootstrap import Sampling
 from mien.evaluation.card import model_card
-from mien.evaluation.lineage import told_once
 from mien.evaluation.model import EvaluatedModel, default_calibration, open_model
 from mien.evaluation.predictions import build_predictions
 from mien.evaluation.summary import evaluate_table
@@ -234,7 +233,6 @@ def _training(run: Run, mirror: bool) -> dict[str, Any]:
     if "command" in told:
         told["command"] = without_folders(str(told["command"]))
     data = run.info.get("data") or {}
-    told = told_once(told)
     return {
         "recipe": run.recipe.name,
         "description": run.recipe.description,

@@ -28,6 +28,7 @@ from mien.training.augmented_page import write_augmented_page
 from mien.training.batches import BatchOrder, FaceBatches, batch_loader
 from mien.training.distillation import Teachers, teachers_of
 from mien.training.history import History
+from mien.training.lineage import told_once
 from mien.training.memory import keep_freed_memory
 from mien.training.module import AttributeTraining, build_network
 from mien.training.precision import speed_up_convolutions
@@ -106,7 +107,7 @@ def train(
         history = History(out)
         trainer = make_trainer(recipe, out, [history, *callbacks])
         started = time.time()
-        info = {**_describe(recipe, dataset, module, fold), "started_from": origin, "teachers": lessons}
+        info = told_once({**_describe(recipe, dataset, module, fold), "started_from": origin, "teachers": lessons})
         run_folder.write_info(out, {**info, "finished": False})
         console.print(_opening_sentence(recipe, info, trainer.precision, checkpoint))
         trainer.fit(

@@ -170,6 +170,14 @@ def test_there_is_a_weight_for_each_teacher(finished: Path, run_tiny: Train) -> 
         run_tiny("distillation={weight: 0.5, teachers: [1, 2]}", teachers=[finished])
 
 
+def test_a_teacher_that_the_run_began_with_is_told_once(finished: Path, run_tiny: Train) -> None:
+    info = run_tiny(TAUGHT, "stages=[{size: 16, epochs: 1}]", start_from=finished, teachers=[finished])
+    start, (teacher,) = info["started_from"], info["teachers"]
+    assert start["weights_sha256"] == teacher["weights_sha256"]
+    assert "command" in start
+    assert "command" not in teacher
+
+
 def test_a_taught_run_says_by_whom(finished: Path, run_tiny: Train, tmp_path: Path) -> None:
     info = run_tiny(TAUGHT, "stages=[{size: 16, epochs: 1}]", teachers=[finished])
     assert [teacher["run"] for teacher in info["teachers"]] == ["tiny"]

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from mien.evaluation.card import model_card
-from mien.evaluation.lineage import earlier_trainings, told_once
+from mien.training.lineage import earlier_trainings, told_once
 
 
 def record(run: str, **earlier: object) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""What a model records of the trainings before its own in, each of them once out.
+"""What a run records of the trainings before its own in, each of them once out.
 
-A run records the run that it began with and those that taught it, and each of these records its own. Without this a
+It records the run that it began with and those that taught it, and each of these records its own. Without this a
 training would be told once for every way that leads to it, about twice as often with each generation.
 """
 
@@ -43,11 +43,6 @@ def _record(run: Mapping[str, Any], told: set[str]) -> dict[str, Any]:
     return whole
 
 
-def runs_before(training: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The run that a training began with, if any, and its teachers, as it records them."""
-    return [run for run in (training.get("started_from"), *(training.get("teachers") or [])) if run]
-
-
 def earlier_trainings(training: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The records of all earlier runs, each once, none before those that it learned from."""
     found: dict[str, Mapping[str, Any]] = {}
@@ -58,6 +53,7 @@ def earlier_trainings(training: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _walk(training: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    for run in runs_before(training):
-        yield from _walk(run)
-        yield run
+    for run in (training.get("started_from"), *(training.get("teachers") or [])):
+        if run:
+            yield from _walk(run)
+            yield run
