@@ -15,7 +15,7 @@ from PIL import Image
 
 from benchmarks.facts import REPOSITORY
 from mien.errors import UsageError
-from mien.labels import AGE, GENDER
+from mien.tasks import AGE, GENDER
 from mien.vision.decode import decode_image
 from mien.vision.detect import FaceDetector
 
@@ -26,7 +26,7 @@ UTKFACE_NAME = re.compile(r"(\d{1,3})_([01])_[0-4]_\d+\s*\.?jpg", re.IGNORECASE)
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledFace:
-    """One face image: ``age`` in years, ``gender`` as in `mien.labels.GENDER`."""
+    """One face image: ``age`` in years, ``gender`` as in `mien.tasks.GENDER`."""
 
     path: Path
     age: int

@@ -10,8 +10,8 @@ from typing import Any
 
 from benchmarks.facts import REPOSITORY, run_benchmark
 from benchmarks.result_tables import history_table, peer_table, read, table, training_commands
-from mien.evaluation.wording import format_interval, format_number
 from mien.files import write_text
+from mien.reports.formatting import format_interval, format_number
 
 FOLDER = REPOSITORY / "docs" / "results" / "first-model"
 #: Task and figure of each line of the table, with its name, the goal set for it and how to print the goal.

@@ -15,8 +15,8 @@ from typing import Any
 
 from benchmarks.facts import REPOSITORY, run_benchmark
 from benchmarks.result_tables import history_table, read, runs_table, table, training_commands, with_interval
-from mien.evaluation.wording import format_interval, format_number
 from mien.files import write_text
+from mien.reports.formatting import format_interval, format_number
 
 FOLDER = REPOSITORY / "docs" / "results" / "grayscale48"
 MODEL_A, MODEL_B, SOFT = "multitask", "two-stage-age", "soft-age"

@@ -16,14 +16,14 @@ import numpy as np
 
 from benchmarks.facts import REPOSITORY, run_benchmark
 from benchmarks.result_tables import cell, history_table, read, runs_table, table, with_interval
-from mien.evaluation import metrics as measures
-from mien.evaluation.bootstrap import Figure, Measures, Sampling, estimate
-from mien.evaluation.study_measures import ADIENCE_BANDS, measured
-from mien.evaluation.study_page import table_rows
-from mien.evaluation.table import Predictions, nominal_columns, ordinal_columns, read_predictions
-from mien.evaluation.wording import figure_title, format_number
+from mien.experiments.study_measures import ADIENCE_BANDS, measured
+from mien.experiments.study_page import table_rows
 from mien.files import write_text
-from mien.labels import AGE_BANDS
+from mien.metrics import functional
+from mien.metrics.bootstrap import Figure, Measures, Sampling, estimate
+from mien.metrics.predictions_table import Predictions, nominal_columns, ordinal_columns, read_predictions
+from mien.reports.formatting import figure_title, format_number
+from mien.tasks import AGE_BANDS
 
 RESULTS = REPOSITORY / "docs" / "results"
 FOLDER = RESULTS / "ordinal-uncertainty"
@@ -86,8 +86,8 @@ def baseline_figures(predictions: Predictions) -> dict[str, Figure]:
     return _estimated(
         predictions,
         {
-            "gender_mae": lambda weights: measures.mean(off, weights[:, gender.rows]),
-            "loss": lambda weights: measures.mean(loss, weights[:, rows]),
+            "gender_mae": lambda weights: functional.mean(off, weights[:, gender.rows]),
+            "loss": lambda weights: functional.mean(loss, weights[:, rows]),
         },
     )
 

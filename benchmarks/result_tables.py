@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mien.evaluation.photo_changes import CORRUPTIONS
-from mien.evaluation.wording import format_interval, format_number
-from mien.training.lineage import earlier_trainings
+from mien.audit.perturbations import CORRUPTIONS
+from mien.reports.formatting import format_interval, format_number
+from mien.runs.lineage import earlier_trainings
 
 #: The data sets' names as people write them.
 SETS = {"utkface": "UTKFace", "fairface": "FairFace"}

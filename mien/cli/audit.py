@@ -43,11 +43,11 @@ def audit(
 
         mien audit runs/joint --data data --source fairface --limit 500 --out audit
     """
+    from mien.audit.audit import AuditOptions, audit_model
+    from mien.audit.report import write_audit
     from mien.data.dataset import CROPS_NAME
-    from mien.evaluation.audit import AuditOptions, audit_model
-    from mien.evaluation.audit_report import write_audit
-    from mien.evaluation.bootstrap import Sampling
-    from mien.training.provenance import command_text
+    from mien.metrics.bootstrap import Sampling
+    from mien.runs.provenance import command_text
 
     check_out_folder(out)
     sampling = Sampling(resamples=resamples, seed=seed)
@@ -65,7 +65,7 @@ def audit(
 
 def summary_table(numbers: Mapping[str, Any]) -> Table:
     """The audit in short, a column a task."""
-    from mien.evaluation.audit_report import summaries
+    from mien.audit.report import summaries
 
     found = summaries(numbers)
     people, n = numbers["worst_groups"], numbers["robustness"]["n"]

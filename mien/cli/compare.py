@@ -41,10 +41,10 @@ def compare(
 
         mien compare my-study.yaml --data data --out runs/my-study --split test
     """
-    from mien.evaluation.bootstrap import Sampling
-    from mien.training.compare import PLOT, TABLE
-    from mien.training.compare import compare as run_study
-    from mien.training.study import load_study
+    from mien.experiments.compare import PLOT, TABLE
+    from mien.experiments.compare import compare as run_study
+    from mien.experiments.study import load_study
+    from mien.metrics.bootstrap import Sampling
 
     sampling = Sampling(resamples=resamples, seed=seed)
     loaded = load_study(study)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from mien.evaluation.table import Predictions
+    from mien.metrics.predictions_table import Predictions
 
 
 def evaluate(
@@ -64,12 +64,12 @@ def evaluate(
 
         mien evaluate runs/all --data data --single age=runs/age-only --out report
     """
-    from mien.evaluation.bootstrap import Sampling
-    from mien.evaluation.gallery import galleries
-    from mien.evaluation.report import write_report
     from mien.evaluation.summary import evaluate_table
-    from mien.evaluation.table import of_source, read_predictions
-    from mien.training.provenance import command_text
+    from mien.metrics.bootstrap import Sampling
+    from mien.metrics.predictions_table import of_source, read_predictions
+    from mien.reports.gallery import galleries
+    from mien.reports.report import write_report
+    from mien.runs.provenance import command_text
 
     sampling = Sampling(resamples=resamples, seed=seed)
     check_out_folder(out)
@@ -92,7 +92,7 @@ def evaluate(
         predictions, crops = _predict(model, faces, offsets)
     metrics = evaluate_table(predictions, sampling, command_text())
     if is_folder(model) and crops is not None:
-        from mien.evaluation.run_diagnosis import check_single, diagnose_run
+        from mien.diagnosis.run import check_single, diagnose_run
 
         alone = {}
         for task, origin in singles.items():
@@ -166,7 +166,7 @@ def _read_metrics(source: Path) -> dict[str, Any] | None:
 
 def summary_table(metrics: dict[str, Any]) -> Table:
     """The headline figures as a table for the terminal."""
-    from mien.evaluation import wording
+    from mien.reports import formatting as wording
 
     model = escape(str(metrics["model"] or "predictions"))
     table = Table(title=f"{model} on {metrics['n']:,} faces ({metrics['split']})")

@@ -48,10 +48,10 @@ def explain(
 
         mien explain runs/first --data data/prepared --out explained --misclassified indian,other --photo me.jpg
     """
-    from mien.evaluation.explain_report import PAGE, write_explanation
-    from mien.evaluation.explain_types import ExplainOptions
-    from mien.evaluation.explanation import explain_run
-    from mien.training.provenance import command_text
+    from mien.explain.explanation import explain_run
+    from mien.explain.report import PAGE, write_explanation
+    from mien.explain.types import ExplainOptions
+    from mien.runs.provenance import command_text
 
     check_out_folder(out)
     options = ExplainOptions(

@@ -19,10 +19,10 @@ from mien.inference.memory_limit import limited_memory
 from mien.progress import console, track
 
 if TYPE_CHECKING:
-    from mien.inference.annotate import Annotator
     from mien.inference.bundle import Bundle
-    from mien.inference.writers import Write
-    from mien.labels import Task
+    from mien.output.annotate import Annotator
+    from mien.output.writers import Write
+    from mien.tasks import Task
     from mien.types import ImagePrediction
 
 FORMATS = ("table", "jsonl", "csv", "parquet")
@@ -91,7 +91,7 @@ def predict(
     from mien.inference.bundle import load_bundle
     from mien.inference.inputs import expand_inputs
     from mien.inference.pipeline import BATCH_SIZE, predict_images
-    from mien.labels import select_tasks
+    from mien.tasks import select_tasks
     from mien.vision.decode import MAX_PIXELS
 
     kind = choose_format(format_name, out)
@@ -140,7 +140,7 @@ def choose_format(name: str | None, out: Path | None) -> str:
 
 
 def _annotator(inputs: list[str], folder: Path) -> Annotator:
-    from mien.inference.annotate import Annotator
+    from mien.output.annotate import Annotator
 
     check_separate(inputs, folder)
     return Annotator(folder)
@@ -171,7 +171,7 @@ def _annotated(
     results: Iterable[ImagePrediction], sources: _Remembered, annotator: Annotator, max_pixels: int
 ) -> Iterator[ImagePrediction]:
     """Pass the results on; write the picture of each that could be read."""
-    from mien.inference.annotate import UnwritablePictureError
+    from mien.output.annotate import UnwritablePictureError
     from mien.vision.decode import UnreadableImageError, decode_image
 
     for result in results:
@@ -192,11 +192,11 @@ def _annotated(
 @contextlib.contextmanager
 def _writer(kind: str, out: Path | None, tasks: tuple[Task, ...]) -> Iterator[Write]:
     if kind == "table":
-        from mien.cli.prediction_table import TableWriter
+        from mien.output.table import TableWriter
 
         yield TableWriter(tasks).write
         return
-    from mien.inference.writers import open_writer
+    from mien.output.writers import open_writer
 
     with open_writer(kind, out, tasks) as write:
         yield write

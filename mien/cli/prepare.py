@@ -10,8 +10,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from mien.labels import parse_task
 from mien.progress import console
+from mien.tasks import parse_task
 from mien.vision.align import CROP_RECIPE, WHOLE_RECIPE
 
 if TYPE_CHECKING:

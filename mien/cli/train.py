@@ -27,7 +27,7 @@ def train(
 
     Example: mien train first-model --data data/prepared --out runs/first --set optimiser.learning_rate=1e-3
     """
-    from mien.training.recipe import load_recipe
+    from mien.recipes.recipe import load_recipe
     from mien.training.train import train as run_training
 
     result = run_training(

@@ -34,11 +34,11 @@ def tune(
 
     Example: mien tune first-model --space first-model --trials 40 --data data/prepared --out studies/first
     """
-    from mien.training.recipe import load_recipe
-    from mien.training.search_space import load_space
-    from mien.training.tune import Tuning
-    from mien.training.tune import tune as run_study
-    from mien.training.tune_report import BEST, best_table
+    from mien.experiments.search_space import load_space
+    from mien.experiments.tune import Tuning
+    from mien.experiments.tune import tune as run_study
+    from mien.experiments.tune_report import BEST, best_table
+    from mien.recipes.recipe import load_recipe
 
     tuning = Tuning(
         recipe=load_recipe(recipe, settings or ()),

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mien.data.rows import typed_array
-from mien.labels import Task
+from mien.tasks import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ Answer = tuple[object, ...] | None
 def resolve(task: Task, labels: Sequence[Answer]) -> tuple[Answer, bool]:
     """The label that a group of copies supports, and whether the copies conflict. None among them: not labelled.
 
-    >>> from mien.labels import AGE, GENDER
+    >>> from mien.tasks import AGE, GENDER
     >>> resolve(AGE, [(20, 20), (25, 25), None]), resolve(GENDER, [("male",), ("female",)])
     (((20, 25), True), (None, True))
     """

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from mien.data.splits import SplitPlan, assign_splits, strata_of
 from mien.errors import MienError, UsageError
 from mien.files import is_file
-from mien.labels import Task, task_from_json
 from mien.progress import console
+from mien.tasks import Task, task_from_json
 
 FORMAT_VERSION = 1
 MANIFEST_NAME, CROPS_NAME, INFO_NAME = "manifest.parquet", "crops.npy", "dataset.json"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mien.data.dataset import PreparedDataset
 from mien.data.duplicates import Pairs
 from mien.files import atomic_path
-from mien.labels import AGE, Task
+from mien.tasks import AGE, Task
 
 _INK, _PALE, _SECOND = "#2f4b7c", "#a8b8d8", "#d45087"
 _PAIRS, _PAIR_COLUMNS = 24, 6

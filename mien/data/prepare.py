@@ -49,7 +49,7 @@ from mien.data.splits import (
 )
 from mien.errors import MienError, UsageError
 from mien.files import check_out_folder, is_folder
-from mien.labels import KNOWN_TASKS, Task
+from mien.tasks import KNOWN_TASKS, Task
 
 #: How the folder of unfinished crops is called inside the output folder.
 _SCRATCH = ".crops-"

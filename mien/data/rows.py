@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mien.labels import KNOWN_TASKS, Task
+from mien.tasks import KNOWN_TASKS, Task
 from mien.vision.decode import as_path_text
 
 #: One label as a source hands it over: an interval of levels, a class, or None.

@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mien.errors import MienError, UsageError
-from mien.labels import AGE, AGE_BANDS, Task
+from mien.tasks import AGE, AGE_BANDS, Task
 
 _NAMES = {2: ("train", "test"), 3: ("train", "val", "test")}
 #: Of a group that stands in several official or known splits, the rows in the split named first here are kept.

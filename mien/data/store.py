@@ -19,7 +19,7 @@ from mien import __version__
 from mien.data.dataset import CROPS_NAME, FORMAT_VERSION, INFO_NAME, MANIFEST_NAME
 from mien.data.rows import Rejection, text_array
 from mien.files import atomic_path, write_text
-from mien.labels import KNOWN_TASKS, Task
+from mien.tasks import KNOWN_TASKS, Task
 from mien.vision.align import CROP_RECIPE, WHOLE_RECIPE
 from mien.vision.decode import as_path_text
 

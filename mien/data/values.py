@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from mien.labels import Task, plain_class
+from mien.tasks import Task, plain_class
 
 #: Cells that mean "not labelled" (compared in lower case, after a class of that name had its chance).
 MISSING = frozenset({"", "none", "nan", "null", "na", "n/a", "<na>"})
@@ -37,7 +37,7 @@ def parse_level(text: str, task: Task) -> tuple[int, int] | None:
     Raises:
         RowError: ``bad_TASK`` for anything else, and for levels outside the task's range.
 
-    >>> from mien.labels import AGE
+    >>> from mien.tasks import AGE
     >>> parse_level("(25, 32)", AGE), parse_level("70+", AGE), parse_level("None", AGE)
     ((25, 32), (70, 116), None)
     """
@@ -69,7 +69,7 @@ def parse_class(text: str, task: Task) -> str | None:
     Raises:
         RowError: ``bad_TASK`` for any other text.
 
-    >>> from mien.labels import RACE7
+    >>> from mien.tasks import RACE7
     >>> parse_class("Latino_Hispanic", RACE7), parse_class("Middle Eastern", RACE7), parse_class(" ", RACE7)
     ('latino_hispanic', 'middle_eastern', None)
     """
@@ -85,7 +85,7 @@ def parse_class(text: str, task: Task) -> str | None:
 def parse_code(text: str, task: Task) -> str:
     """The class of a number code, as UTKFace writes it: its place in the task's order.
 
-    >>> from mien.labels import GENDER
+    >>> from mien.tasks import GENDER
     >>> parse_code("1", GENDER)
     'female'
     """

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mien.errors import UsageError
 from mien.files import is_file, is_folder
 from mien.inference.metadata import Calibration, NominalCalibration, OrdinalCalibration
-from mien.labels import Task
+from mien.tasks import Task
 
 #: uint8 N x 3 x size x size crops in; per task float32 N x levels or N x classes, rows sum to 1.
 Predict = Callable[[NDArray[np.uint8]], Mapping[str, NDArray[np.float32]]]
@@ -85,8 +85,8 @@ def _from_bundle(path: Path) -> EvaluatedModel:
 
 
 def _from_run(folder: Path) -> EvaluatedModel:
+    from mien.runs.run_folder import WEIGHTS, load_run
     from mien.training.memory import keep_freed_memory
-    from mien.training.run_folder import WEIGHTS, load_run
 
     keep_freed_memory()
     run = load_run(folder)

@@ -53,8 +53,8 @@ def open_data_for(model: EvaluatedModel, data: Path, fold: int | None) -> tuple[
 def _calibrated(
     path: Path, model: EvaluatedModel, data: Path, fold: int | None, class_offsets: Collection[str]
 ) -> EvaluatedModel:
-    from mien.export.calibration import fit_calibration
-    from mien.training.run_folder import read_recipe
+    from mien.calibration.fit import fit_calibration
+    from mien.runs.run_folder import read_recipe
 
     dataset = open_dataset(data, fold=fold, sources=read_recipe(path).sources)
     if "val" not in dataset.split_of:

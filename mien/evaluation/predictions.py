@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from mien.data.dataset import OTHER_SOURCE
 from mien.errors import MienError, UsageError
 from mien.evaluation.model import EvaluatedModel
-from mien.evaluation.table import Predictions, true_bin_column
 from mien.inference.answers import Probabilities, apply_temperature, ordinal_interval, ordinal_point
 from mien.inference.metadata import Calibration, NominalCalibration, OrdinalCalibration
-from mien.labels import Task
+from mien.metrics.predictions_table import Predictions, true_bin_column
 from mien.progress import track
+from mien.tasks import Task
 from mien.vision.resize import resize_crops
 
 if TYPE_CHECKING:

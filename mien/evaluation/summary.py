@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import mien
-from mien.evaluation.bootstrap import Sampling
-from mien.evaluation.groups import (
+from mien.evaluation.two_stage import two_stage_json
+from mien.files import write_text
+from mien.inference.metadata import NominalCalibration
+from mien.metrics.bootstrap import Sampling
+from mien.metrics.groups import (
     CROSSED,
     SMALL_GROUP,
     GapResult,
@@ -22,13 +25,10 @@ from mien.evaluation.groups import (
     intersection_of,
     results_by,
 )
-from mien.evaluation.measures import NominalResult, OrdinalResult, nominal_result, ordinal_result
-from mien.evaluation.table import Predictions, nominal_columns, ordinal_columns
-from mien.evaluation.two_stage import two_stage_json
-from mien.files import write_text
-from mien.inference.metadata import NominalCalibration
-from mien.labels import Task
-from mien.training.provenance import source_commit
+from mien.metrics.measures import NominalResult, OrdinalResult, nominal_result, ordinal_result
+from mien.metrics.predictions_table import Predictions, nominal_columns, ordinal_columns
+from mien.runs.provenance import source_commit
+from mien.tasks import Task
 
 FORMAT_VERSION = 1
 

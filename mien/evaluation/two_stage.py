@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from mien.evaluation import metrics
-from mien.evaluation.bootstrap import Figure, Floats, Sampling, estimate
-from mien.evaluation.table import Predictions, nominal_truth, ordinal_columns, true_bin_column
-from mien.labels import Task
+from mien.metrics import functional
+from mien.metrics.bootstrap import Figure, Floats, Sampling, estimate
+from mien.metrics.predictions_table import Predictions, nominal_truth, ordinal_columns, true_bin_column
+from mien.tasks import Task
 
 
 def two_stage_json(predictions: Predictions, task: Task, sampling: Sampling) -> dict[str, Any] | None:
@@ -51,6 +51,6 @@ def _means(errors: dict[str, Floats], chosen: Any, sampling: Sampling) -> dict[s
     picked = {name: error[chosen] for name, error in errors.items()}
 
     def measures(weights: Floats) -> dict[str, Floats]:
-        return {name: metrics.mean(error, weights) for name, error in picked.items()}
+        return {name: functional.mean(error, weights) for name, error in picked.items()}
 
     return estimate(measures, int(np.count_nonzero(chosen)), sampling)

@@ -14,28 +14,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mien.calibration.fit import calibrate_task, fit_calibration
 from mien.data.dataset import PreparedDataset, note_enlarged_crops, open_dataset
 from mien.errors import MienError, UsageError
-from mien.evaluation.bootstrap import Sampling
-from mien.evaluation.card import model_card
 from mien.evaluation.model import EvaluatedModel, default_calibration, open_model
 from mien.evaluation.predictions import build_predictions
 from mien.evaluation.summary import evaluate_table
-from mien.evaluation.table import of_source
-from mien.export.calibration import calibrate_task, fit_calibration
 from mien.export.graph import check_parity, set_metadata, write_graph
 from mien.export.quantise import Quantised, quantise_bundle
 from mien.files import atomic_path, is_folder
 from mien.inference.answers import Probabilities
 from mien.inference.bundle import load_bundle
 from mien.inference.metadata import BundleMetadata, Calibration
-from mien.labels import Task
+from mien.metrics.bootstrap import Sampling
+from mien.metrics.predictions_table import of_source
 from mien.models.network import ProbabilityNetwork
 from mien.progress import console
+from mien.reports.card import model_card
+from mien.runs.provenance import command_text, without_folders
+from mien.runs.run_folder import Run, load_run
+from mien.tasks import Task
 from mien.training.memory import keep_freed_memory
-from mien.training.provenance import command_text, without_folders
-from mien.training.run_folder import Run, load_run
-from mien.training.start import trained_licences
+from mien.training.warm_start import trained_licences
 from mien.vision.align import CROP_RECIPE
 from mien.vision.resize import resize_crops
 

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.dataset import PreparedDataset
-from mien.evaluation.metrics import distance_to_interval
 from mien.evaluation.model import open_model
 from mien.evaluation.predictions import choose_rows, predict_rows
 from mien.export.graph import ParityError, set_metadata
@@ -22,7 +21,8 @@ from mien.export.int8_graph import quantise_graph
 from mien.inference.answers import Probabilities, apply_temperature, ordinal_point
 from mien.inference.bundle import load_bundle
 from mien.inference.metadata import BundleMetadata, Calibration, NominalCalibration, OrdinalCalibration
-from mien.labels import Task
+from mien.metrics.functional import distance_to_interval
+from mien.tasks import Task
 from mien.vision.resize import resize_crops
 
 #: Training crops that measure the range of every activation, and the seed that draws them.

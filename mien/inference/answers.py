@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.inference.metadata import Calibration, NominalCalibration, OrdinalCalibration
-from mien.labels import Task
+from mien.tasks import Task
 from mien.types import Answer, NominalAnswer, OrdinalAnswer
 
 Probabilities = NDArray[np.floating]

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from mien.errors import MienError, UsageError
 from mien.inference.bundle import Bundle, find_bundle, load_bundle
-from mien.labels import MOST_LEVEL
-from mien.onnx_wire import read_fields
+from mien.onnx.wire import read_fields
 from mien.progress import track
+from mien.tasks import MOST_LEVEL
 from mien.vision.decode import read_regular_file
 
 BATCHES, THREADS, SECONDS = (1, 8, 32), (1, 2), 3.0

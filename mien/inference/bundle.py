@@ -21,8 +21,8 @@ from mien.errors import MienError
 from mien.files import is_file, is_folder
 from mien.inference.metadata import INPUT_NAME, METADATA_KEY, BundleError, BundleMetadata, read_metadata
 from mien.inference.time_limit import CALL_TIMES, make_within
-from mien.labels import Task
-from mien.onnx_wire import WireError, check_self_contained, keep_outputs, read_properties
+from mien.onnx.wire import WireError, check_self_contained, keep_outputs, read_properties
+from mien.tasks import Task
 from mien.vision.decode import read_regular_file
 
 if TYPE_CHECKING:

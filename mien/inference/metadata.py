@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from mien.errors import MienError
-from mien.labels import MOST_LEVEL, Task, task_from_json
+from mien.tasks import MOST_LEVEL, Task, task_from_json
 from mien.vision.align import CROP_RECIPE
 
 METADATA_KEY = "mien"
@@ -181,7 +181,7 @@ def _training(value: object) -> dict[str, Any]:
 
 
 def _origin(value: object, place: str) -> dict[str, Any]:
-    """A run that the weights learned from, with those that it learned from itself; see `mien.training.start`."""
+    """A run that the weights learned from, with those that it learned from itself; see `mien.training.warm_start`."""
     origin = _object(value, place)
     _check(origin, "licences", dict, place)
     if not all(isinstance(terms, str) for terms in (origin.get("licences") or {}).values()):

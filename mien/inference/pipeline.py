@@ -17,7 +17,7 @@ from mien.inference.answers import answer_faces
 from mien.inference.bundle import Bundle
 from mien.inference.prepare import FaceCrop, ImageSource, prepare_image
 from mien.inference.stream import PredictionStream
-from mien.labels import Task, select_tasks
+from mien.tasks import Task, select_tasks
 from mien.types import Answer, FacePrediction, ImagePrediction
 from mien.vision.decode import MAX_PIXELS
 from mien.vision.resize import resize_crops

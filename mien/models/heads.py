@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mien.labels import Task
 from mien.losses.nominal import UNLABELLED, nominal_loss
 from mien.models.head import Head
 from mien.models.ordinal_heads import (
@@ -25,6 +24,7 @@ from mien.models.ordinal_heads import (
     ThresholdHead,
 )
 from mien.models.two_stage import TwoStageHead
+from mien.tasks import Task
 
 __all__ = ["HEADS", "Head", "NominalHead", "OrdinalHead", "TwoStageHead"]
 

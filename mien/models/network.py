@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mien.labels import Task
 from mien.models.backbones import StemShape, create_backbone, kaiming_initialise
 from mien.models.heads import HEADS, Head
 from mien.models.sharing import BranchedBackbone, CrossStitchBackbone, stages_of
+from mien.tasks import Task
 
 #: Luma weights of ITU-R BT.601: how a grey network sees colours.
 LUMA = (0.299, 0.587, 0.114)
@@ -23,7 +23,7 @@ LUMA = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkShape:
-    """What a network is made of, but for its tasks; see `mien.training.recipe.ModelRecipe`."""
+    """What a network is made of, but for its tasks; see `mien.recipes.recipe.ModelRecipe`."""
 
     backbone: str
     pretrained: bool = False

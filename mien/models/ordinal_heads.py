@@ -9,10 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mien.labels import Task
 from mien.losses.distribution import interval_entropy, label_distribution_loss, mean_variance_loss
 from mien.losses.ordinal import corn_loss, interval_loss, ordinal_loss, soft_ordinal_loss
 from mien.models.head import Head
+from mien.tasks import Task
 
 
 def _from_exceedance(exceeded: Tensor) -> Tensor:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mien.labels import Task
 from mien.losses.ordinal import interval_loss
 from mien.models.head import Head
+from mien.tasks import Task
 
 
 class TwoStageHead(Head):

@@ -17,11 +17,11 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from mien.errors import UsageError
-from mien.labels import Task
 from mien.losses.nominal import UNLABELLED
 from mien.models.network import LUMA
+from mien.recipes.recipe import AugmentationRecipe, Recipe
+from mien.tasks import Task
 from mien.training.batches import Batch
-from mien.training.recipe import AugmentationRecipe, Recipe
 
 #: A task and the numbers of its classes that are augmented further.
 Minority = tuple[Task, list[int]]

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mien.data.dataset import PreparedDataset
-from mien.labels import Task
+from mien.tasks import Task
 
 Batch = dict[str, Tensor]
 #: The batch's entry that says which data set each face is from; a reserved name, so no task has it.

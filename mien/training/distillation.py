@@ -17,13 +17,13 @@ from torch import Tensor
 
 from mien.data.dataset import PreparedDataset
 from mien.errors import UsageError
-from mien.labels import Task
 from mien.models.batch_norm import fold_batch_norm
+from mien.recipes.recipe import Recipe
+from mien.runs.from_bundle import load_trained
+from mien.runs.run_folder import Run
+from mien.tasks import Task
 from mien.training.augmentation import resize
-from mien.training.bundle_run import load_trained
-from mien.training.recipe import Recipe
-from mien.training.run_folder import Run
-from mien.training.start import check_faces, origin_of
+from mien.training.warm_start import check_faces, origin_of
 
 
 @dataclass(frozen=True)

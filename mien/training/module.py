@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from mien.errors import MienError, UsageError
-from mien.labels import Task
 from mien.losses.weighting import WEIGHTINGS
 from mien.models.backbones import StemShape
 from mien.models.network import FaceAttributeNetwork, HeadChoice, NetworkShape
+from mien.recipes.recipe import Recipe
+from mien.tasks import Task
 from mien.training.augmentation import Minority, augment_batch, mix_faces, resize
 from mien.training.batches import Batch
-from mien.training.recipe import Recipe
 from mien.training.schedule import rate_factor
 from mien.training.validation import validation_figures
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from mien.data.dataset import PreparedDataset
 from mien.errors import UsageError
-from mien.labels import AGE_BANDS, Task, select_tasks
-from mien.training.recipe import Recipe, SamplerRecipe
+from mien.recipes.recipe import Recipe, SamplerRecipe
+from mien.tasks import AGE_BANDS, Task, select_tasks
 
 
 def drawing_chances(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from mien.training.recipe import Recipe
+from mien.recipes.recipe import Recipe
 
 
 def rate_factor(recipe: Recipe, steps_per_epoch: int) -> Callable[[int], float]:

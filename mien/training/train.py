@@ -19,24 +19,24 @@ from mien import __version__
 from mien.data.dataset import PreparedDataset, note_enlarged_crops, open_dataset
 from mien.errors import MienError, UsageError
 from mien.files import check_out_folder, is_file, is_folder, locked_folder
-from mien.labels import Task, bin_task, select_tasks
 from mien.models.heads import TwoStageHead
 from mien.progress import console
-from mien.training import run_folder
+from mien.recipes.recipe import Recipe
+from mien.runs import run_folder
+from mien.runs.lineage import told_once
+from mien.runs.provenance import command_text, source_commit
+from mien.tasks import Task, bin_task, select_tasks
 from mien.training.augmentation import minority_classes
-from mien.training.augmented_page import write_augmented_page
+from mien.training.augmentation_preview import write_augmented_page
 from mien.training.batches import BatchOrder, FaceBatches, batch_loader
 from mien.training.distillation import Teachers, teachers_of
 from mien.training.history import History
-from mien.training.lineage import told_once
 from mien.training.memory import keep_freed_memory
 from mien.training.module import AttributeTraining, build_network
 from mien.training.precision import speed_up_convolutions
-from mien.training.provenance import command_text, source_commit
-from mien.training.recipe import Recipe
 from mien.training.sampling import drawing_chances, draws_an_epoch
-from mien.training.start import start_from_run
 from mien.training.trainer import make_trainer, quieten_lightning
+from mien.training.warm_start import start_from_run
 
 #: Faces in a validation batch.
 VALIDATION_BATCH = 256

@@ -13,9 +13,9 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
 
 from mien.progress import console
+from mien.recipes.recipe import Recipe
 from mien.training.averaging import MovingAverage
 from mien.training.precision import choose_precision
-from mien.training.recipe import Recipe
 
 
 class ResumableStop(EarlyStopping):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, f1_score
 
 from mien.inference.answers import distribution_quantile
-from mien.labels import Task
+from mien.tasks import Task
 from mien.training.batches import SOURCE
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import MienError
-from mien.onnx_wire import free_sizes
+from mien.onnx.wire import free_sizes
 from mien.vision.decode import RGBImage, read_regular_file
 
 if TYPE_CHECKING:

@@ -12,16 +12,16 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from mien.audit import report as audit_report
+from mien.audit.audit import AuditOptions, audit_model, worst_groups
 from mien.cli.main import app
 from mien.data.dataset import open_dataset
 from mien.errors import MienError
-from mien.evaluation import audit_report
-from mien.evaluation.audit import AuditOptions, audit_model, worst_groups
-from mien.evaluation.bootstrap import Sampling
 from mien.evaluation.model import open_model
 from mien.evaluation.predictions import build_predictions
-from mien.evaluation.table import Predictions
 from mien.inference.memory_limit import limited_for
+from mien.metrics.bootstrap import Sampling
+from mien.metrics.predictions_table import Predictions
 from tests.bundles import write_tiny_bundle
 from tests.cli.greedy_bundle import ask_for_memory
 from tests.prepared import write_prepared

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from mien.cli.main import app
 from mien.errors import MienError
-from mien.labels import AGE, GENDER
+from mien.tasks import AGE, GENDER
 from mien.training.train import train
 from tests.bundles import write_tiny_bundle
 from tests.evaluation.untrained_run import write_untrained

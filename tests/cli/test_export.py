@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from mien.cli.main import app
 from mien.errors import MienError
 from mien.inference.bundle import load_bundle
-from mien.training.run_folder import load_run
+from mien.runs.run_folder import load_run
 from mien.training.train import train
 from tests.training.tiny import tiny_recipe, write_easy
 

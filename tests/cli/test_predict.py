@@ -281,7 +281,7 @@ def test_ctrl_c_exits_130_and_leaves_no_partial_file(folder: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "module", ["mien.inference.pipeline, mien.inference.writers", "mien, mien.cli.main, mien.cli.predict"]
+    "module", ["mien.inference.pipeline, mien.output.writers", "mien, mien.cli.main, mien.cli.predict"]
 )
 def test_the_light_modules_import_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 
 from mien.inference.bundle import bundled_names, load_bundle
 from mien.inference.metadata import METADATA_KEY, BundleError
-from mien.labels import AGE, ETHNICITY, GENDER, RACE7, Task, parse_task
+from mien.tasks import AGE, ETHNICITY, GENDER, RACE7, Task, parse_task
 from tests.bundles import head_weights, write_tiny_bundle
 
 CROPS = np.random.default_rng(1).integers(0, 256, (5, 3, 32, 32), dtype=np.uint8)

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from mien.labels import AGE, ETHNICITY, GENDER, Task, bin_task, parse_task
 from mien.models.heads import HEADS, Head, OrdinalHead, TwoStageHead
 from mien.models.network import FaceAttributeNetwork, HeadChoice, NetworkShape, ProbabilityNetwork
+from mien.tasks import AGE, ETHNICITY, GENDER, Task, bin_task, parse_task
 
 TASKS = [
     AGE,

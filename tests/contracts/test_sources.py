@@ -11,7 +11,7 @@ import pytest
 from mien.data.rows import SourceRows, all_tasks
 from mien.data.sources import SOURCES, parse_sources, read_source
 from mien.errors import MienError, UsageError
-from mien.labels import Task
+from mien.tasks import Task
 
 GLASSES = Task(name="glasses", kind="nominal", classes=("no", "yes"))
 SMILE = Task(name="smile", kind="ordinal", lowest=0, highest=4)

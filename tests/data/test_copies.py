@@ -5,7 +5,7 @@ import pytest
 
 from mien.data.copies import merge_copies, resolve
 from mien.data.rows import all_tasks, rows_frame
-from mien.labels import AGE, GENDER, Task
+from mien.tasks import AGE, GENDER, Task
 
 M, F = ("male",), ("female",)
 

@@ -20,7 +20,7 @@ from mien.data.rows import all_tasks, rows_frame
 from mien.data.sources.table import MAX_LINE
 from mien.data.sources.utkface import image_files
 from mien.errors import MienError, UsageError
-from mien.labels import AGE, ETHNICITY, GENDER, parse_task
+from mien.tasks import AGE, ETHNICITY, GENDER, parse_task
 
 
 def image(seed: int, side: int = 60) -> np.ndarray:

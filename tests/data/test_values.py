@@ -3,7 +3,7 @@
 import pytest
 
 from mien.data.values import RowError, parse_class, parse_code, parse_level
-from mien.labels import AGE, ETHNICITY, GENDER, RACE7, Task
+from mien.tasks import AGE, ETHNICITY, GENDER, RACE7, Task
 
 SMILE = Task(name="smile", kind="ordinal", lowest=-5, highest=5)
 HAT = Task(name="hat", kind="nominal", classes=("none", "cap"))

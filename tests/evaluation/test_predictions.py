@@ -15,7 +15,7 @@ from mien.evaluation.predictions import build_predictions, choose_rows
 from mien.inference.answers import answer_faces
 from mien.inference.bundle import load_bundle
 from mien.inference.metadata import NominalCalibration, OrdinalCalibration
-from mien.labels import AGE, ETHNICITY, GENDER, Task
+from mien.tasks import AGE, ETHNICITY, GENDER, Task
 from mien.types import NominalAnswer, OrdinalAnswer
 from mien.vision.resize import resize_crops
 from tests.bundles import write_tiny_bundle

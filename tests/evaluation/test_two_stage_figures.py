@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mien.evaluation.bootstrap import Sampling
-from mien.evaluation.table import Predictions
 from mien.evaluation.two_stage import two_stage_json
-from mien.labels import AGE, bin_task
+from mien.metrics.bootstrap import Sampling
+from mien.metrics.predictions_table import Predictions
+from mien.tasks import AGE, bin_task
 
 HALVES = bin_task("half", AGE, [50])
 

@@ -16,7 +16,7 @@ from mien.export.graph import ParityError, check_parity
 from mien.inference.bundle import load_bundle
 from mien.inference.metadata import NominalCalibration, OrdinalCalibration
 from mien.models.network import ProbabilityNetwork
-from mien.training.run_folder import load_run
+from mien.runs.run_folder import load_run
 from tests.export.conftest import Trained
 from tests.training.tiny import write_easy
 
@@ -63,7 +63,7 @@ def test_calibrated_intervals_cover_the_validation_faces(trained: Trained, expor
     """On the very faces of the fit the share is at least the coverage, and not much more."""
     from mien.data.dataset import open_dataset
     from mien.inference.answers import ordinal_interval
-    from mien.labels import AGE
+    from mien.tasks import AGE
     from mien.vision.resize import resize_crops
 
     dataset = open_dataset(trained.data)

@@ -18,7 +18,7 @@ from mien.export.graph import ParityError
 from mien.export.int8_graph import trunk_nodes
 from mien.export.quantise import TaskChange, check_changes, nominal_change, ordinal_change
 from mien.inference.bundle import load_bundle
-from mien.labels import AGE, GENDER
+from mien.tasks import AGE, GENDER
 from mien.vision.resize import resize_crops
 from tests.export.conftest import Trained
 
@@ -200,7 +200,7 @@ def test_the_metadata_say_what_was_done(exported: Exported, quantised: Exported)
 
 
 def test_the_calibration_is_that_of_the_int8_answers(trained: Trained, quantised: Exported) -> None:
-    from mien.export.calibration import calibrate_nominal
+    from mien.calibration.fit import calibrate_nominal
 
     dataset = open_dataset(trained.data)
     rows = dataset.rows("val")

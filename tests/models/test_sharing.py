@@ -8,9 +8,9 @@ import timm
 import torch
 
 from mien.errors import UsageError
-from mien.labels import AGE, ETHNICITY, GENDER
 from mien.models.network import FaceAttributeNetwork, NetworkShape
 from mien.models.sharing import BranchedBackbone, CrossStitchBackbone, stages_of
+from mien.tasks import AGE, ETHNICITY, GENDER
 
 FAMILIES = ["test_efficientnet", "test_resnet"]
 

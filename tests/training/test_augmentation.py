@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from mien.errors import UsageError
-from mien.labels import AGE, ETHNICITY, GENDER
+from mien.recipes.recipe import AugmentationRecipe, load_recipe, parse_recipe
+from mien.tasks import AGE, ETHNICITY, GENDER
 from mien.training.augmentation import augment, augment_batch, minority_classes, resize
-from mien.training.recipe import AugmentationRecipe, load_recipe, parse_recipe
 from mien.vision.resize import resize_crops
 from tests.training.tiny import tiny_recipe
 

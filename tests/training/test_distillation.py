@@ -11,15 +11,15 @@ import torch
 
 from mien.data.dataset import open_dataset
 from mien.errors import UsageError
-from mien.labels import AGE, ETHNICITY, GENDER, bin_task
 from mien.losses.ordinal import ordinal_loss, soft_ordinal_loss
 from mien.models.heads import HEADS
 from mien.models.two_stage import TwoStageHead
+from mien.runs.run_folder import load_run
+from mien.tasks import AGE, ETHNICITY, GENDER, bin_task
 from mien.training.augmentation import mix_faces
 from mien.training.distillation import bin_probabilities, load_teachers
 from mien.training.module import AttributeTraining
-from mien.training.run_folder import load_run
-from mien.training.start import trained_licences
+from mien.training.warm_start import trained_licences
 from tests.training.tiny import StopAfter, Stopped, tiny_recipe
 
 Train = Callable[..., dict[str, Any]]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mien.labels import AGE, ETHNICITY, GENDER
+from mien.tasks import AGE, ETHNICITY, GENDER
 from mien.training.averaging import WarmedUpAverage
 from mien.training.module import AttributeTraining, step_seed
 from mien.training.precision import choose_precision, speed_up_convolutions

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from mien.errors import MienError
-from mien.training.run_folder import load_run
+from mien.runs.run_folder import load_run
 from mien.training.train import train
 from tests.training.tiny import TINY, StopAfter, Stopped, tiny_recipe
 

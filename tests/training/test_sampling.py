@@ -10,12 +10,12 @@ import pytest
 from mien.data.dataset import PreparedDataset, open_dataset
 from mien.errors import UsageError
 from mien.evaluation.model_on_data import open_on_data
-from mien.labels import AGE_BANDS
+from mien.recipes.recipe import SamplerRecipe
+from mien.tasks import AGE_BANDS
 from mien.training.batches import BatchOrder
-from mien.training.recipe import SamplerRecipe
 from mien.training.sampling import drawing_chances, draws_an_epoch, share_sources
-from mien.training.start import trained_licences
 from mien.training.train import train
+from mien.training.warm_start import trained_licences
 from tests.training.tiny import tiny_recipe, write_easy
 
 
@@ -124,7 +124,7 @@ def test_a_run_is_calibrated_on_its_own_sources(
     two_sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    fit = "mien.export.calibration.fit_calibration"
+    fit = "mien.calibration.fit.fit_calibration"
     monkeypatch.setattr(fit, lambda model, data, class_offsets: asked.append(data) or {})
     train(tiny_recipe("stages=[{size: 16, epochs: 1}]", "sources=[small]"), two_sources, tmp_path / "run")
     model, dataset = open_on_data(tmp_path / "run", two_sources, None)

@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 
 from mien.errors import MienError, UsageError
 from mien.files import locked_folder
-from mien.labels import parse_task
+from mien.runs.run_folder import load_run
+from mien.tasks import parse_task
 from mien.training.module import AttributeTraining
-from mien.training.run_folder import load_run
 from tests.prepared import write_prepared
 from tests.training.tiny import declare, tiny_recipe, write_easy
 

@@ -17,9 +17,9 @@ from mien.errors import UsageError
 from mien.evaluation.model import open_model
 from mien.evaluation.predictions import build_predictions
 from mien.inference.metadata import OrdinalCalibration
-from mien.labels import AGE, bin_task, task_from_json
-from mien.training.recipe import parse_recipe
-from mien.training.run_folder import load_run, read_checkpoint
+from mien.recipes.recipe import parse_recipe
+from mien.runs.run_folder import load_run, read_checkpoint
+from mien.tasks import AGE, bin_task, task_from_json
 from mien.training.train import equal_count_edges, train
 from tests.training.tiny import TINY
 
@@ -138,7 +138,7 @@ def test_the_table_says_what_the_true_bins_regressor_says(two_stage: Path, data:
 def test_evaluate_reports_both_stages(
     two_stage: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mien.export.calibration.FEWEST_FACES", 5)
+    monkeypatch.setattr("mien.calibration.fit.FEWEST_FACES", 5)
     metrics = evaluate_run(two_stage, data, tmp_path / "report")
     assert set(metrics["tasks"]["age"]["two_stage"]["per_bin"]) == {"0-29", "30-59", "60+"}
     page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from mien.labels import GENDER, Task
+from mien.tasks import GENDER, Task
 from mien.training.validation import interval_distance, validation_figures
 
 LEVELS = Task(name="level", kind="ordinal", lowest=10, highest=14)

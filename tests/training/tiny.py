@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from lightning.pytorch.callbacks import Callback
 
-from mien.labels import AGE, ETHNICITY, GENDER, Task
-from mien.training.recipe import Recipe, parse_recipe
+from mien.recipes.recipe import Recipe, parse_recipe
+from mien.tasks import AGE, ETHNICITY, GENDER, Task
 from tests.prepared import write_prepared
 
 TINY = """

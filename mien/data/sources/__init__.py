@@ -16,7 +16,7 @@ from mien.data.rows import SourceRows
 from mien.data.sources import adience, fairface, manifest, pixels, utkface
 from mien.errors import MienError, UsageError
 from mien.files import is_file, is_folder
-from mien.labels import Task
+from mien.tasks import Task
 
 ReadSource = Callable[[Path, Sequence[Task]], SourceRows]
 

@@ -16,7 +16,7 @@ from mien.data.sources.table import Row, read_rows
 from mien.data.values import RowError, parse_class, parse_level
 from mien.errors import MienError
 from mien.files import is_file
-from mien.labels import AGE, GENDER, Task
+from mien.tasks import AGE, GENDER, Task
 
 #: Folders and file prefixes under which the faces are published.
 PLACES = (

@@ -2,7 +2,7 @@
 
 ``fairface_label_train.csv`` and ``fairface_label_val.csv`` (columns file, age, gender, race, service_test) stand in the
 folder; ``file`` is relative to it. Karkkainen, Joo (2021). Nine age groups become intervals; the seven races are kept
-and mapped to the five classes by the declared taxonomy (`mien.labels.ETHNICITY_OF_RACE7`).
+and mapped to the five classes by the declared taxonomy (`mien.tasks.ETHNICITY_OF_RACE7`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from mien.data.rows import Label, SourceBuilder, SourceRows
 from mien.data.sources.table import read_rows
 from mien.data.values import RowError, parse_class, parse_level
 from mien.errors import MienError
-from mien.labels import AGE, ETHNICITY, ETHNICITY_OF_RACE7, GENDER, RACE7, Task
+from mien.tasks import AGE, ETHNICITY, ETHNICITY_OF_RACE7, GENDER, RACE7, Task
 
 #: Official split -> its label file.
 LABEL_FILES = {"train": "fairface_label_train.csv", "val": "fairface_label_val.csv"}

@@ -14,7 +14,7 @@ from mien.data.rows import Label, SourceBuilder, SourceRows
 from mien.data.sources.table import Row, read_rows
 from mien.data.values import MISSING, RowError, parse_class, parse_level
 from mien.errors import MienError, UsageError
-from mien.labels import Task
+from mien.tasks import Task
 
 #: A Parquet cell that Python has no value for.
 _UNREADABLE = object()

@@ -15,7 +15,7 @@ import numpy as np
 from mien.data.rows import Label, SourceBuilder, SourceRows
 from mien.data.sources.table import read_rows
 from mien.data.values import RowError, parse_code, parse_level
-from mien.labels import AGE, ETHNICITY, GENDER, Task
+from mien.tasks import AGE, ETHNICITY, GENDER, Task
 
 SIDE = 48
 _LEVEL_OF_TEXT = {str(level): level for level in range(256)}

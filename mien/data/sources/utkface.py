@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mien.data.rows import Label, SourceBuilder, SourceRows, image_name
 from mien.data.values import RowError, parse_code, parse_level
-from mien.labels import AGE, ETHNICITY, GENDER, Task
+from mien.tasks import AGE, ETHNICITY, GENDER, Task
 
 #: File endings that count as images (lower case); other files are no rows.
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})

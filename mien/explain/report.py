@@ -1,0 +1,241 @@
+"""An explanation in, its folder out: error_clusters.csv, figures, explain.html and explain.json.
+
+The page is one file like that of `mien evaluate`: pictures are data URIs, no script, no request.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mien import __version__
+from mien.explain import plots
+from mien.explain.architecture import count_parameters
+from mien.explain.sanity import COMPARISONS
+from mien.explain.types import Explanation, Mistakes, TaskMaps
+from mien.files import atomic_path, write_text
+from mien.reports import formatting as wording
+from mien.reports.report import Picture, page_environment, picture
+from mien.runs.provenance import source_commit
+
+PAGE, NUMBERS, TABLE = "explain.html", "explain.json", "error_clusters.csv"
+#: Pictures of the run folder that the page repeats: file, width on the page, what they show.
+RUN_PICTURES = (
+    ("curves.png", 860, "Curves of the training: losses and validation figures by epoch."),
+    ("augmented.png", 860, "Training faces as prepared (left) and as augmented (the rest of each row)."),
+)
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def write_explanation(folder: Path, explanation: Explanation) -> dict[str, Any]:
+    """Write the folder, explain.json last; returns what explain.json says."""
+    numbers = to_json(explanation)
+    pictures = draw(explanation)
+    for found in (each for part in pictures.values() for each in part if part is not pictures["run"]):
+        with atomic_path(folder / "figures" / f"{found.name}.png") as temporary:
+            temporary.write_bytes(found.png)
+    table = explanation.mistakes.table.to_csv(index=False) if explanation.mistakes else _EMPTY_TABLE
+    write_text(folder / TABLE, table)
+    write_text(folder / PAGE, render(explanation, numbers, pictures))
+    write_text(folder / NUMBERS, json.dumps(numbers, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    return numbers
+
+
+_EMPTY_TABLE = "name,true,predicted,probability,cluster\n"
+
+
+def draw(explanation: Explanation) -> dict[str, list[Picture]]:
+    """The pictures by part of the page: ``task NAME``, misclassified, clusters, photos, sanity, run."""
+    pictures = {f"task {part.task.name}": [_task_picture(part)] for part in explanation.tasks}
+    pictures |= {"misclassified": [], "clusters": [], "photos": []}
+    mistakes = explanation.mistakes
+    if mistakes is not None:
+        blocks = [
+            (f"{each.label}: {each.errors} of {each.n} faces misclassified", each.shown) for each in mistakes.classes
+        ]
+        if any(faces for _, faces in blocks):
+            said = "; ".join(title for title, _ in blocks)
+            alt = (
+                f"Grad-CAM of misclassified faces for the predicted and the true class of {mistakes.task.name}. {said}."
+            )
+            pictures["misclassified"] = [picture("gradcam_misclassified", alt, plots.maps_plot(blocks))]
+        if mistakes.clustering.clusters:
+            pictures["clusters"] = _cluster_pictures(mistakes)
+    if any(photo.faces for photo in explanation.photos):
+        alt = "Faces of the photos with one Grad-CAM map a task."
+        pictures["photos"] = [picture("photos", alt, plots.photos_plot(explanation.photos))]
+    pictures["sanity"] = _sanity_pictures(explanation)
+    pictures["run"] = _run_pictures(explanation.subject.run.folder)
+    return pictures
+
+
+def _task_picture(part: TaskMaps) -> Picture:
+    name = part.task.name
+    how = "farthest from the label" if part.task.kind == "ordinal" else "most confidently wrong"
+    figure = plots.maps_plot([("Drawn at random", part.random), (f"The worst: {how}", part.worst)])
+    alt = f"Grad-CAM of {name} for {len(part.random)} faces drawn at random and the {len(part.worst)} worst mistakes."
+    return picture(f"gradcam_{name}", alt, figure)
+
+
+def _cluster_pictures(mistakes: Mistakes) -> list[Picture]:
+    sizes = ", ".join(f"cluster {cluster.number}: {cluster.size}" for cluster in mistakes.clustering.clusters)
+    return [
+        picture(
+            "clusters",
+            f"Misclassified faces nearest to each cluster's centre ({sizes}).",
+            plots.clusters_plot(mistakes),
+        ),
+        picture(
+            "cluster_map",
+            f"Misclassified faces on the first two principal components of their embeddings ({sizes}).",
+            plots.cluster_map_plot(mistakes.clustering),
+        ),
+    ]
+
+
+def _sanity_pictures(explanation: Explanation) -> list[Picture]:
+    crops = explanation.subject.crops(explanation.checked[: plots.SANITY_ROWS])
+    figures = "; ".join(check.sentence for check in explanation.checks)
+    return [
+        picture(
+            "sanity_correlations",
+            f"Rank correlations with the trained maps. {figures}",
+            plots.correlations_plot(explanation.checks),
+        ),
+        picture(
+            "sanity",
+            "Maps of the same faces: trained, mirrored, head drawn anew, all weights drawn anew.",
+            plots.sanity_plot(explanation.checks, crops),
+        ),
+    ]
+
+
+def _run_pictures(folder: Path) -> list[Picture]:
+    found = []
+    for name, width, alt in RUN_PICTURES:
+        content = (folder / name).read_bytes() if (folder / name).is_file() else b""
+        if content.startswith(_PNG):
+            found.append(Picture(name=Path(name).stem, alt=alt, png=content, width=width))
+    return found
+
+
+def to_json(explanation: Explanation) -> dict[str, Any]:
+    """Every number of the report as plain JSON."""
+    subject, options = explanation.subject, explanation.options
+    about = subject.predictions.about
+    return {
+        "format": "mien-explanation",
+        "version": 1,
+        "run": subject.run.name,
+        "model_sha256": about.get("model_sha256"),
+        "split": options.split,
+        "n": len(subject.rows),
+        "limit": options.limit,
+        "seed": options.seed,
+        "resamples": explanation.sampling.resamples,
+        "command": explanation.command,
+        "commit": source_commit(),
+        "data": about.get("data", {}),
+        "size": subject.run.size,
+        "parameters": count_parameters(subject.run.network),
+        "architecture": [{**asdict(layer), "shape": layer.shape and list(layer.shape)} for layer in explanation.layers],
+        "layer": asdict(subject.layer),
+        "tasks": {part.task.name: _task_json(part) for part in explanation.tasks},
+        "misclassified": None if explanation.mistakes is None else _mistakes_json(explanation.mistakes, explanation),
+        "photos": [
+            {
+                "name": photo.name,
+                "status": photo.status,
+                "reason": photo.reason,
+                "faces": [list(f.of) for f in photo.faces],
+            }
+            for photo in explanation.photos
+        ],
+        "sanity": {
+            check.task: {
+                "depends_on_the_model": check.depends,
+                "sentence": check.sentence,
+                **{name: check.correlations[name].to_json() for name in COMPARISONS},
+            }
+            for check in explanation.checks
+        },
+    }
+
+
+def _task_json(part: TaskMaps) -> dict[str, Any]:
+    return {
+        key: [{"name": face.name, "title": face.title, "empty_map": face.empty} for face in faces]
+        for key, faces in (("random", part.random), ("worst", part.worst))
+    }
+
+
+def _mistakes_json(mistakes: Mistakes, explanation: Explanation) -> dict[str, Any]:
+    clustering = mistakes.clustering
+    both = (("all_faces", mistakes.all_light), ("misclassified", mistakes.light))
+    light = {
+        name: {key: figure.to_json() for key, figure in each.means(explanation.sampling).items()} for name, each in both
+    }
+    return {
+        "task": mistakes.task.name,
+        "errors": len(mistakes.table),
+        "n": mistakes.n,
+        "classes": {
+            each.label: {"n": each.n, "errors": each.errors, "shown": [face.name for face in each.shown]}
+            for each in mistakes.classes
+        },
+        "light": light,
+        "reason": clustering.reason,
+        "map": "PCA",
+        "variance_on_the_map": _rounded(clustering.explained),
+        "silhouette": _rounded(clustering.silhouette),
+        "clusters": [
+            {
+                "number": cluster.number,
+                "size": cluster.size,
+                "true": dict(cluster.true),
+                "predicted": dict(cluster.predicted),
+                "brightness": cluster.brightness.to_json(),
+                "contrast": cluster.contrast.to_json(),
+                "nearest": [str(mistakes.table["name"].iloc[row]) for row in cluster.nearest[: plots.SAMPLES]],
+            }
+            for cluster in clustering.clusters
+        ],
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else round(value, 6)
+
+
+def render(explanation: Explanation, numbers: dict[str, Any], pictures: dict[str, list[Picture]]) -> str:
+    """The HTML page. Text from data is escaped: names and labels may hold anything."""
+    environment = page_environment()
+    environment.globals.update(
+        number=lambda value: wording.format_number("", value),
+        interval=lambda figure: wording.format_interval("", figure),
+        version=__version__,
+    )
+    template = environment.get_template("explain.html.j2")
+    return template.render(
+        it=numbers,
+        pictures=pictures,
+        source=page_uri,
+        comparisons=plots.COMPARISON_NAMES,
+        recipe=explanation.subject.run.recipe.to_text(),
+    )
+
+
+def page_uri(found: Picture) -> str:
+    """A picture as a data URI: JPEG where that is smaller by half, as it is for faces, else its PNG."""
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(found.png)).convert("RGB").save(buffer, "JPEG", quality=88, subsampling=0)
+    if 2 * buffer.tell() > len(found.png):
+        return found.uri
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

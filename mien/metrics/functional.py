@@ -1,0 +1,170 @@
+"""Per-face values and weights in, figures out: the arithmetic of every figure that mien reports.
+
+The one idea: a figure is a function of how often each face counts. Every function takes ``weights``, R x n: one row of
+ones gives the figure itself, R rows of resampling counts give its R bootstrap replicates (`mien.metrics.bootstrap`),
+so that value and interval come from the same lines. Results have length R (or R x classes) and are NaN where the
+figure is not defined (no face, no second class); the caller turns NaN into null with a reason.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Booleans = NDArray[np.bool_]
+
+#: Equal-width bins of the calibration error and of the reliability curve.
+CALIBRATION_BINS = 15
+#: Smallest probability in the log-loss: float32 outputs do reach 0.
+SMALLEST_PROBABILITY = 1e-7
+
+
+def ratio(above: Floats, below: Floats) -> Floats:
+    """``above / below``, NaN where ``below`` is 0."""
+    above, below = np.broadcast_arrays(above, below)
+    return np.asarray(np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0))
+
+
+def mean(values: Floats | Booleans, weights: Floats) -> Floats:
+    """Weighted mean of n values; R x n weights give R means. Of absolute errors it is the MAE, of signed ones the bias.
+
+    >>> mean(np.array([1.0, 3.0]), np.array([[1.0, 1.0], [2.0, 0.0], [0.0, 0.0]]))
+    array([ 2.,  1., nan])
+    """
+    return ratio(weights @ values.astype(np.float64), weights.sum(axis=-1))
+
+
+def root_mean_square(errors: Floats, weights: Floats) -> Floats:
+    """RMSE of n errors.
+
+    >>> root_mean_square(np.array([3.0, 4.0]), np.ones((1, 2))).round(4)
+    array([3.5355])
+    """
+    return np.asarray(np.sqrt(mean(errors.astype(np.float64) ** 2, weights)))
+
+
+def within(errors: Floats, tolerance: float, weights: Floats) -> Floats:
+    """Cumulative score: the share of faces whose absolute error is at most ``tolerance``, the edge included.
+
+    >>> within(np.array([5.0, -5.01]), 5, np.ones((1, 2)))
+    array([0.5])
+    """
+    return mean(np.abs(errors) <= tolerance, weights)
+
+
+def distance_to_interval(predicted: Floats, low: Floats, high: Floats) -> Floats:
+    """Signed distance from a prediction to the true interval, 0 inside it; the plain error where low equals high.
+
+    >>> distance_to_interval(np.array([18.0, 25.0, 31.0]), np.array([20.0, 20, 30]), np.array([29.0, 29, 30]))
+    array([-2.,  0.,  1.])
+    """
+    return np.asarray(predicted - np.clip(predicted, low, high), dtype=np.float64)
+
+
+def confusion(true: Integers, predicted: Integers, n_classes: int, weights: Floats) -> Floats:
+    """Weighted confusion matrices, R x classes (true) x classes (predicted).
+
+    >>> confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), 2, np.ones((1, 3)))[0]
+    array([[1., 1.],
+           [0., 1.]])
+    """
+    cells = np.eye(n_classes * n_classes)[true * n_classes + predicted]
+    return np.asarray((weights @ cells).reshape(len(weights), n_classes, n_classes))
+
+
+def accuracy(matrices: Floats) -> Floats:
+    """Share of right answers of each confusion matrix."""
+    return ratio(matrices.trace(axis1=1, axis2=2), matrices.sum(axis=(1, 2)))
+
+
+def recall(matrices: Floats) -> Floats:
+    """R x classes: of the faces of a class, the share answered so."""
+    return ratio(np.diagonal(matrices, axis1=1, axis2=2), matrices.sum(axis=2))
+
+
+def precision(matrices: Floats) -> Floats:
+    """R x classes: of the faces answered so, the share that is of the class."""
+    return ratio(np.diagonal(matrices, axis1=1, axis2=2), matrices.sum(axis=1))
+
+
+def f1(matrices: Floats) -> Floats:
+    """R x classes: harmonic mean of precision and recall; NaN for a class neither true nor answered."""
+    right = np.diagonal(matrices, axis1=1, axis2=2)
+    return ratio(2 * right, matrices.sum(axis=1) + matrices.sum(axis=2))
+
+
+def balanced_accuracy(matrices: Floats) -> Floats:
+    """Mean recall over the classes that occur; NaN with fewer than two of them.
+
+    >>> balanced_accuracy(np.array([[[8.0, 2.0], [1.0, 1.0]]]))
+    array([0.65])
+    """
+    return _over_classes(recall(matrices), matrices)
+
+
+def macro_f1(matrices: Floats) -> Floats:
+    """Mean F1 over the classes that occur or are answered; NaN with fewer than two true classes."""
+    return _over_classes(f1(matrices), matrices)
+
+
+def _over_classes(values: Floats, matrices: Floats) -> Floats:
+    defined = np.isfinite(values)
+    means = ratio(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1).astype(np.float64))
+    several = (matrices.sum(axis=2) > 0).sum(axis=1) >= 2
+    return np.asarray(np.where(several, means, np.nan))
+
+
+def roc_auc(positive: Booleans, scores: Floats, weights: Floats) -> Floats:
+    """Area under the ROC curve: the chance that a positive face scores above a negative one, ties counting half.
+
+    >>> roc_auc(np.array([True, False, False]), np.array([0.5, 0.5, 0.1]), np.ones((1, 3)))
+    array([0.75])
+    """
+    if not len(scores):
+        return np.full(len(weights), np.nan)
+    order = np.argsort(scores, kind="stable")
+    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))
+    ordered = weights[:, order]
+    above = np.add.reduceat(ordered * positive[order], starts, axis=1)
+    below = np.add.reduceat(ordered * ~positive[order], starts, axis=1)
+    wins = (above * (np.cumsum(below, axis=1) - below / 2)).sum(axis=1)
+    return ratio(wins, above.sum(axis=1) * below.sum(axis=1))
+
+
+def macro_roc_auc(true: Integers, probabilities: Floats, weights: Floats) -> Floats:
+    """ROC-AUC of the second class of two, else the mean over classes of one against the rest (classes that occur)."""
+    n_classes = probabilities.shape[1]
+    wanted = [1] if n_classes == 2 else range(n_classes)
+    areas = np.stack([roc_auc(true == index, probabilities[:, index], weights) for index in wanted], axis=1)
+    defined = np.isfinite(areas)
+    return ratio(np.where(defined, areas, 0.0).sum(axis=1), defined.sum(axis=1).astype(np.float64))
+
+
+def log_loss(true: Integers, probabilities: Floats, weights: Floats) -> Floats:
+    """Mean of -ln of the true class's probability, in nats; probabilities below 1e-7 count as 1e-7.
+
+    >>> log_loss(np.array([0, 1]), np.array([[0.5, 0.5], [0.75, 0.25]]), np.ones((1, 2))).round(4)
+    array([1.0397])
+    """
+    chosen = probabilities[np.arange(len(true)), true].astype(np.float64)
+    return mean(-np.log(np.clip(chosen, SMALLEST_PROBABILITY, None)), weights)
+
+
+def calibration_bins(confidence: Floats, bins: int = CALIBRATION_BINS) -> Integers:
+    """The bin of each probability: bin b holds (b / bins, (b + 1) / bins], and 0 falls in the first."""
+    return np.clip(np.ceil(confidence.astype(np.float64) * bins - 1e-9).astype(np.int64) - 1, 0, bins - 1)
+
+
+def expected_calibration_error(
+    right: Booleans, confidence: Floats, weights: Floats, bins: int = CALIBRATION_BINS
+) -> Floats:
+    """ECE (Guo et al. 2017): mean over bins, by their share of faces, of |accuracy - mean confidence|.
+
+    >>> expected_calibration_error(np.array([True, False]), np.array([0.9, 0.9]), np.ones((1, 2))).round(3)
+    array([0.4])
+    """
+    member = np.eye(bins)[calibration_bins(confidence, bins)]
+    surplus = weights @ (member * (right - confidence.astype(np.float64))[:, None])
+    return ratio(np.abs(surplus).sum(axis=1), weights.sum(axis=1))

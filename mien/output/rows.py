@@ -1,0 +1,66 @@
+"""Results in, flat rows out: the columns of the CSV and Parquet formats, one row a face.
+
+An image without faces keeps one row, with the face's columns empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from mien.errors import UsageError
+from mien.tasks import Task
+from mien.types import Answer, ImagePrediction, OrdinalAnswer
+
+Cell = str | int | float | None
+ColumnType = Literal["text", "integer", "number"]
+
+_BEFORE: dict[str, ColumnType] = {
+    "path": "text", "status": "text", "width": "integer", "height": "integer", "face": "integer",
+    "box_x": "integer", "box_y": "integer", "box_w": "integer", "box_h": "integer", "score": "number",
+}  # fmt: skip
+_AFTER: dict[str, ColumnType] = {"model": "text", "reason": "text"}
+
+
+def columns_of(tasks: tuple[Task, ...]) -> dict[str, ColumnType]:
+    """Column names and types, in order.
+
+    Raises:
+        UsageError: a declared task's column has the name of another column.
+
+    >>> list(columns_of((Task(name="smile", kind="ordinal", highest=4),)))[10:]
+    ['smile', 'smile_low', 'smile_high', 'model', 'reason']
+    """
+    groups = [_BEFORE, *map(_task_columns, tasks), _AFTER]
+    names = [name for group in groups for name in group]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(f"Two columns would be called {twice[0]!r}; write jsonl, or leave a task out with --tasks.")
+    return {name: kind for group in groups for name, kind in group.items()}
+
+
+def _task_columns(task: Task) -> dict[str, ColumnType]:
+    if task.kind == "ordinal":
+        return {task.name: "number", f"{task.name}_low": "number", f"{task.name}_high": "number"}
+    return {
+        task.name: "text",
+        f"{task.name}_probability": "number",
+        **{f"{task.name}_p_{label}": "number" for label in task.classes},
+    }
+
+
+def rows_of(result: ImagePrediction, tasks: tuple[Task, ...]) -> Iterator[list[Cell]]:
+    """The image's rows, cells in the order of `columns_of`; faces are counted from 1."""
+    head: list[Cell] = [result.path, result.status, result.width, result.height]
+    tail: list[Cell] = [result.model, result.reason]
+    if not result.faces:
+        yield [*head, *[None] * (len(columns_of(tasks)) - len(head) - len(tail)), *tail]
+    for number, face in enumerate(result.faces, start=1):
+        answers = [cell for task in tasks for cell in _answer_cells(face.answers[task.name])]
+        yield [*head, number, *face.box, face.score, *answers, *tail]
+
+
+def _answer_cells(answer: Answer) -> list[Cell]:
+    if isinstance(answer, OrdinalAnswer):
+        return [answer.value, answer.low, answer.high]
+    return [answer.label, answer.probability, *answer.probabilities.values()]

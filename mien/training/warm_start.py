@@ -1,0 +1,113 @@
+"""A finished run or a bundle in, its weights in a new network: a training goes on from what another one learned."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mien.data.dataset import PreparedDataset
+from mien.errors import UsageError
+from mien.evaluation.model import file_sha256
+from mien.models.network import FaceAttributeNetwork
+from mien.progress import console
+from mien.runs.from_bundle import load_trained
+from mien.runs.run_folder import Run
+
+
+def start_from_run(
+    network: FaceAttributeNetwork, folder: Path, dataset: PreparedDataset, fold: int | None
+) -> dict[str, Any]:
+    """Copy a run's best weights into ``network``, in place: the backbone, and each head of the same kind and task.
+    ``folder``: a run's, or a bundle (see `load_trained`).
+
+    A run on other data, or on another fold, has perhaps learned from faces that test this one; it is refused where
+    that is certain (another fold) and said where it cannot be told (other data).
+
+    Returns:
+        What to record: the run's name, commit and seed, a hash of its weights, and which heads start anew.
+
+    Raises:
+        MienError: the folder holds no trained run.
+        UsageError: its backbone differs from the network's, or it learned from this fold's test faces.
+    """
+    run = load_trained(folder, dataset, to_train=True)
+    same_data = check_faces(run, dataset, fold)
+    own, theirs = network.state_dict(), run.network.state_dict()
+    fits = {name: value for name, value in theirs.items() if name in own and own[name].shape == value.shape}
+    missing = [name for name in own if name not in fits and not name.startswith("heads.")]
+    if missing:
+        raise UsageError(
+            f"{folder} has backbone {run.recipe.model.backbone}, which has other weights than the recipe's backbone "
+            f"(the first that differ: {missing[0]})."
+        )
+    known = _meanings(run.network)
+    whole = {
+        task
+        for task, meaning in _meanings(network).items()
+        if known.get(task) == meaning and all(name in fits for name in own if name.startswith(f"heads.{task}."))
+    }
+    learned = {name: fits[name] for name in fits if not name.startswith("heads.") or name.split(".")[1] in whole}
+    network.load_state_dict({**own, **learned})
+    network.weights_from = run.info.get("backbone_weights") or "random"
+    return {**origin_of(run, same_data), "new_heads": sorted(set(network.heads) - whole)}
+
+
+def origin_of(run: Run, same_data: bool) -> dict[str, Any]:
+    """What to record of a run that another one learns from; ``same_data``: of `check_faces`."""
+    return {
+        "run": run.name,
+        "seed": run.recipe.seed,
+        "commit": run.info.get("commit"),
+        "command": run.info.get("command"),
+        "started_from": run.info.get("started_from"),
+        "teachers": run.info.get("teachers") or [],
+        "epochs": run.info.get("epochs"),
+        "weights_sha256": weights_hash(run),
+        "same_data": same_data,
+        "licences": trained_licences(run.info),
+    }
+
+
+def trained_licences(info: Mapping[str, Any]) -> dict[str, str]:
+    """The licence of every data set that a run's weights have learned from, by its name: those of its own data and of
+    the runs that it goes on from or was taught by. ``info``: what its ``run.json`` says."""
+    sources = (info.get("data") or {}).get("sources") or []
+    runs = [info.get("started_from") or {}, *(info.get("teachers") or [])]
+    earlier = {name: licence for run in runs for name, licence in (run.get("licences") or {}).items()}
+    return {**earlier, **{str(source.get("name")): str(source.get("licence")) for source in sources}}
+
+
+def check_faces(run: Run, dataset: PreparedDataset, fold: int | None) -> bool:
+    """Whether the run was trained on the same data; raises for another fold of them, warns of other data."""
+    same = (run.info.get("data") or {}).get("manifest_sha256") == dataset.info.get("manifest_sha256")
+    if same and run.info.get("fold") != fold:
+        raise UsageError(
+            f"{run.folder} was trained with fold {run.info.get('fold')}, so it learned from test faces of fold {fold}."
+        )
+    if not same:
+        console.print(
+            f"{run.folder} was trained on other data: make sure that none of its training faces is in this test split.",
+            style="yellow",
+            markup=False,
+        )
+    return same
+
+
+def weights_hash(run: Run) -> str:
+    """The SHA-256 that tells a run's weights from another's: of a bundle's file, or of the network's numbers."""
+    if run.folder.is_file():
+        return file_sha256(run.folder)
+    digest = hashlib.sha256()
+    for name, value in sorted(run.network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _meanings(network: FaceAttributeNetwork) -> dict[str, tuple[object, ...]]:
+    """By task, what the numbers of its head say: its kind, its task, and that of the bins that it needs."""
+    tasks = {task.name: task for task in network.tasks}
+    heads = {name: network.head(name) for name in tasks}
+    return {name: (type(head), tasks[name], tasks.get(head.companion or "")) for name, head in heads.items()}

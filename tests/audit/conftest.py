@@ -1,0 +1,5 @@
+"""Made-up predictions and prepared data."""
+
+from tests.made_up import made_up, prepared
+
+__all__ = ["made_up", "prepared"]
