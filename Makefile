@@ -1,6 +1,6 @@
 # make demo    a prediction on a real photo; base install only, no torch
 # make test    everything installed, then all tests
-# make lint    ruff and mypy
+# make lint    ruff, import-linter and mypy
 # make bench   start-up and prediction speed (FACES=a folder of face images adds the real ones and the peer)
 # make clean   removes what the above made
 #
@@ -53,6 +53,7 @@ $(VENV)/.installed: pyproject.toml
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports
 	$(VENV)/bin/mypy
 
 bench: $(VENV)/.installed

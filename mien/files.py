@@ -6,6 +6,7 @@ In: a path and a function or content. Out: the file, put in place by one rename.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -92,3 +93,12 @@ def locked_folder(folder: Path) -> Iterator[None]:
         except sqlite3.Error as error:
             raise UsageError(f"Cannot lock {folder}: {folder / LOCK} is no lock of mien's ({error}).") from error
         yield
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -15,9 +15,10 @@ import numpy as np
 
 from mien.audit.perturbations import Crops
 from mien.audit.robustness import TaskRobustness, measure_robustness
+from mien.data.dataset import choose_rows
 from mien.errors import UsageError
 from mien.evaluation.model_on_data import open_on_data
-from mien.evaluation.predictions import build_predictions, choose_rows
+from mien.evaluation.predictions import build_predictions
 from mien.evaluation.summary import evaluate_table
 from mien.metrics import functional
 from mien.metrics.bootstrap import Figure, Sampling, estimate

@@ -7,7 +7,7 @@ check.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,6 @@ from scipy.optimize import minimize, minimize_scalar
 from sklearn.isotonic import IsotonicRegression
 
 from mien.data.dataset import PreparedDataset
-from mien.errors import UsageError
-from mien.evaluation.model import EvaluatedModel
-from mien.evaluation.predictions import predict_rows
 from mien.inference.answers import Probabilities, apply_temperature, distribution_quantile, ordinal_point
 from mien.inference.metadata import Calibration, NominalCalibration, OrdinalCalibration
 from mien.metrics.measures import bands_of
@@ -232,30 +229,6 @@ def conformal_quantile(scores: NDArray[np.floating], coverage: float) -> float:
     """
     rank = min(math.ceil((len(scores) + 1) * coverage), len(scores))
     return float(np.sort(scores)[rank - 1])
-
-
-def fit_calibration(
-    model: EvaluatedModel, dataset: PreparedDataset, class_offsets: Collection[str] = ()
-) -> dict[str, Calibration]:
-    """The calibration of every task of a model, on the validation split of the data that it was trained on.
-
-    Args:
-        class_offsets: nominal tasks of which an offset of each class is fitted too.
-
-    Raises:
-        UsageError: ``class_offsets`` names something else than nominal tasks of the model.
-    """
-    nominal = [task.name for task in model.tasks if task.kind == "nominal"]
-    strangers = sorted(set(class_offsets) - set(nominal))
-    if strangers:
-        known = ", ".join(nominal) or "none"
-        raise UsageError(f"--class-offsets names {', '.join(strangers)}; the nominal tasks of the model: {known}.")
-    rows = dataset.rows("val")
-    outputs = predict_rows(model, dataset, rows)
-    return {
-        task.name: calibrate_task(task, outputs[task.name], dataset, rows, class_offsets=task.name in class_offsets)
-        for task in model.tasks
-    }
 
 
 def calibrate_task(

@@ -122,9 +122,9 @@ class Faces:
 
 def _predict(model: Path, faces: Faces, class_offsets: tuple[str, ...] = ()) -> tuple[Predictions, NDArray[np.uint8]]:
     """The predictions table of a model, and the crops of its rows."""
-    from mien.data.dataset import CROPS_NAME
+    from mien.data.dataset import CROPS_NAME, choose_rows
     from mien.evaluation.model_on_data import open_on_data
-    from mien.evaluation.predictions import build_predictions, choose_rows
+    from mien.evaluation.predictions import build_predictions
 
     if faces.data is None:
         raise UsageError("To evaluate a model, say on which prepared data: --data FOLDER.")

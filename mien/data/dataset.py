@@ -193,3 +193,21 @@ def _effective_splits(manifest: pd.DataFrame, tasks: tuple[Task, ...], seed: int
         strata = strata_of(manifest.iloc[rows], tasks)
         splits[rows] = assign_splits(strata, groups, plan, seed)
     return splits
+
+
+def choose_rows(
+    dataset: PreparedDataset, split: str, limit: int | None, seed: int, source: str | None = None
+) -> NDArray[np.int64]:
+    """The rows of the split (and of one data set), or a seeded random ``limit`` of them, in manifest order."""
+    rows = np.asarray(dataset.rows(split), dtype=np.int64)
+    if source is not None:
+        sources = dataset.manifest["source"].iloc[rows].astype(str).to_numpy()
+        if source not in sources:
+            known = ", ".join(sorted(set(sources.tolist())))
+            raise UsageError(f"The split {split!r} has no faces of {source!r}; it has those of {known}.")
+        rows = rows[sources == source]
+    if limit is not None and limit < 1:
+        raise UsageError(f"The limit must be 1 or more faces, got {limit}.")
+    if limit is None or limit >= len(rows):
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, limit, replace=False))

@@ -5,7 +5,6 @@ Evaluation knows models only in this shape, so that a torch run and its ONNX bun
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import UsageError
-from mien.files import is_file, is_folder
+from mien.files import file_sha256, is_file, is_folder
 from mien.inference.metadata import Calibration, NominalCalibration, OrdinalCalibration
 from mien.tasks import Task
 
@@ -105,12 +104,3 @@ def _from_run(folder: Path) -> EvaluatedModel:
             if head.kind == "two_stage"
         },
     )
-
-
-def file_sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -53,7 +53,7 @@ def open_data_for(model: EvaluatedModel, data: Path, fold: int | None) -> tuple[
 def _calibrated(
     path: Path, model: EvaluatedModel, data: Path, fold: int | None, class_offsets: Collection[str]
 ) -> EvaluatedModel:
-    from mien.calibration.fit import fit_calibration
+    from mien.evaluation.fit_calibration import fit_calibration
     from mien.runs.run_folder import read_recipe
 
     dataset = open_dataset(data, fold=fold, sources=read_recipe(path).sources)

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mien.data.dataset import OTHER_SOURCE
-from mien.errors import MienError, UsageError
+from mien.errors import MienError
 from mien.evaluation.model import EvaluatedModel
 from mien.inference.answers import Probabilities, apply_temperature, ordinal_interval, ordinal_point
 from mien.inference.metadata import Calibration, NominalCalibration, OrdinalCalibration
@@ -27,24 +27,6 @@ if TYPE_CHECKING:
     from mien.data.dataset import PreparedDataset
 
 BATCH = 256
-
-
-def choose_rows(
-    dataset: PreparedDataset, split: str, limit: int | None, seed: int, source: str | None = None
-) -> NDArray[np.int64]:
-    """The rows of the split (and of one data set), or a seeded random ``limit`` of them, in manifest order."""
-    rows = np.asarray(dataset.rows(split), dtype=np.int64)
-    if source is not None:
-        sources = dataset.manifest["source"].iloc[rows].astype(str).to_numpy()
-        if source not in sources:
-            known = ", ".join(sorted(set(sources.tolist())))
-            raise UsageError(f"The split {split!r} has no faces of {source!r}; it has those of {known}.")
-        rows = rows[sources == source]
-    if limit is not None and limit < 1:
-        raise UsageError(f"The limit must be 1 or more faces, got {limit}.")
-    if limit is None or limit >= len(rows):
-        return rows
-    return np.sort(np.random.default_rng(seed).choice(rows, limit, replace=False))
 
 
 def predict_rows(model: EvaluatedModel, dataset: PreparedDataset, rows: NDArray[np.int64]) -> dict[str, Probabilities]:

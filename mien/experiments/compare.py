@@ -18,9 +18,9 @@ from typing import Any
 import yaml
 
 from mien import __version__
-from mien.calibration.fit import fit_calibration
 from mien.data.dataset import PreparedDataset, open_dataset
 from mien.errors import MienError, UsageError
+from mien.evaluation.fit_calibration import fit_calibration
 from mien.evaluation.model import open_model
 from mien.evaluation.predictions import build_predictions
 from mien.evaluation.summary import evaluate_table

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mien.data.dataset import PreparedDataset
+from mien.data.dataset import PreparedDataset, choose_rows
 from mien.errors import UsageError
 from mien.evaluation.model import default_calibration, open_model
 from mien.evaluation.model_on_data import open_data_for
-from mien.evaluation.predictions import answers, build_predictions, choose_rows
+from mien.evaluation.predictions import answers, build_predictions
 from mien.explain.architecture import architecture
 from mien.explain.errors import find_mistakes
 from mien.explain.faces import TaskAnswers, face_maps, read_answers

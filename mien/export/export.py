@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mien.calibration.fit import calibrate_task, fit_calibration
+from mien.calibration.fit import calibrate_task
 from mien.data.dataset import PreparedDataset, note_enlarged_crops, open_dataset
 from mien.errors import MienError, UsageError
+from mien.evaluation.fit_calibration import fit_calibration
 from mien.evaluation.model import EvaluatedModel, default_calibration, open_model
 from mien.evaluation.predictions import build_predictions
 from mien.evaluation.summary import evaluate_table

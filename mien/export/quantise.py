@@ -13,9 +13,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.data.dataset import PreparedDataset
+from mien.data.dataset import PreparedDataset, choose_rows
 from mien.evaluation.model import open_model
-from mien.evaluation.predictions import choose_rows, predict_rows
+from mien.evaluation.predictions import predict_rows
 from mien.export.graph import ParityError, set_metadata
 from mien.export.int8_graph import quantise_graph
 from mien.inference.answers import Probabilities, apply_temperature, ordinal_point

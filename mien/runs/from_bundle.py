@@ -18,18 +18,17 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor
 
-from mien.data.dataset import PreparedDataset
+from mien.data.dataset import PreparedDataset, choose_rows
 from mien.errors import MienError, UsageError
-from mien.evaluation.predictions import choose_rows
 from mien.files import is_file, is_folder
 from mien.inference.bundle import Bundle, find_bundle, load_bundle
 from mien.inference.metadata import HALVED
 from mien.models.batch_norm import fold_batch_norm, unfold_batch_norm
+from mien.models.build import build_network
 from mien.models.network import FaceAttributeNetwork, ProbabilityNetwork
 from mien.recipes.model_recipe import ModelRecipe
 from mien.recipes.recipe import Recipe, Stage
 from mien.runs.run_folder import Run, load_run
-from mien.training.module import build_network
 from mien.vision.resize import resize_crops
 
 #: Training crops that give the batch statistics, and the seed that draws them.

@@ -20,11 +20,11 @@ from safetensors.torch import load_file, save_file
 
 from mien.errors import MienError
 from mien.files import atomic_path, write_text
+from mien.models.build import build_network
 from mien.models.heads import TwoStageHead
 from mien.models.network import FaceAttributeNetwork
 from mien.recipes.recipe import Recipe, parse_recipe
 from mien.tasks import Task, task_from_json
-from mien.training.module import build_network
 
 RECIPE, TASKS, RUN, WEIGHTS = "recipe.yaml", "tasks.json", "run.json", "model.safetensors"
 LAST_CHECKPOINT, BEST_CHECKPOINT = "checkpoints/last.ckpt", "checkpoints/best.ckpt"

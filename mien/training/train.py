@@ -19,6 +19,7 @@ from mien import __version__
 from mien.data.dataset import PreparedDataset, note_enlarged_crops, open_dataset
 from mien.errors import MienError, UsageError
 from mien.files import check_out_folder, is_file, is_folder, locked_folder
+from mien.models.build import build_network
 from mien.models.heads import TwoStageHead
 from mien.progress import console
 from mien.recipes.recipe import Recipe
@@ -32,7 +33,7 @@ from mien.training.batches import BatchOrder, FaceBatches, batch_loader
 from mien.training.distillation import Teachers, teachers_of
 from mien.training.history import History
 from mien.training.memory import keep_freed_memory
-from mien.training.module import AttributeTraining, build_network
+from mien.training.module import AttributeTraining
 from mien.training.precision import speed_up_convolutions
 from mien.training.sampling import drawing_chances, draws_an_epoch
 from mien.training.trainer import make_trainer, quieten_lightning

@@ -9,7 +9,7 @@ from typing import Any
 
 from mien.data.dataset import PreparedDataset
 from mien.errors import UsageError
-from mien.evaluation.model import file_sha256
+from mien.files import file_sha256
 from mien.models.network import FaceAttributeNetwork
 from mien.progress import console
 from mien.runs.from_bundle import load_trained

@@ -17,10 +17,10 @@ from mien.errors import MienError, UsageError
 from mien.evaluation.summary import evaluate_table
 from mien.metrics.bootstrap import Sampling
 from mien.metrics.predictions_table import Predictions
+from mien.models.build import build_network
 from mien.reports.report import write_report
 from mien.runs.run_folder import Run
 from mien.tasks import AGE, GENDER, Task
-from mien.training.module import build_network
 from tests.evaluation.untrained_run import write_untrained
 from tests.training.tiny import tiny_recipe
 

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mien.data.dataset import open_dataset
+from mien.data.dataset import choose_rows, open_dataset
 from mien.errors import MienError, UsageError
 from mien.evaluation.model import EvaluatedModel, default_calibration, open_model
-from mien.evaluation.predictions import build_predictions, choose_rows
+from mien.evaluation.predictions import build_predictions
 from mien.inference.answers import answer_faces
 from mien.inference.bundle import load_bundle
 from mien.inference.metadata import NominalCalibration, OrdinalCalibration

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
+from mien.models.build import build_network
 from mien.runs.run_folder import WEIGHTS, write_info, write_start
 from mien.tasks import Task
-from mien.training.module import build_network
 from tests.training.tiny import tiny_recipe
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from mien.errors import UsageError
 from mien.explain.saliency import choose_layer, map_layers, saliency_maps
+from mien.models.build import build_network
 from mien.tasks import AGE, GENDER
-from mien.training.module import build_network
 from tests.explain.small_networks import COLOUR, LEVEL, ColourNetwork, StridedNetwork
 from tests.training.tiny import tiny_recipe
 

@@ -9,8 +9,8 @@ import torch
 from mien.explain.saliency import choose_layer
 from mien.explain.sanity import COMPARISONS, check_maps, mean_correlation, randomised, rank_correlations, verdict
 from mien.metrics.bootstrap import Figure, Sampling
+from mien.models.build import build_network
 from mien.tasks import AGE, GENDER
-from mien.training.module import build_network
 from tests.explain.small_networks import COLOUR, ColourNetwork
 from tests.training.tiny import tiny_recipe
 

@@ -14,10 +14,10 @@ from safetensors.torch import load_file, save_file
 from mien.data.dataset import open_dataset
 from mien.errors import UsageError
 from mien.experiments.study import limit_training
+from mien.models.build import build_network
 from mien.models.network import FaceAttributeNetwork
 from mien.runs.run_folder import load_run
 from mien.tasks import AGE, ETHNICITY, GENDER
-from mien.training.module import build_network
 from mien.training.train import bin_tasks, train
 from mien.training.warm_start import start_from_run
 from tests.training.tiny import tiny_recipe
