@@ -47,7 +47,7 @@ test: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml
 	$(call make_venv,$(VENV))
-	$(VENV)/bin/python -m pip install $(WHEELS) $(PURE_SOURCE) --editable '.[train,serve,scale,dev]'
+	$(VENV)/bin/python -m pip install $(WHEELS) $(PURE_SOURCE) --editable '.[train,dev]'
 	@touch $@
 
 lint: $(VENV)/.installed

@@ -1,6 +1,6 @@
-"""The errors that mien raises on purpose: one sentence each, saying what was expected and what was got.
+"""The errors that mien raises on purpose. Each is one sentence that says what was expected and what was got.
 
-The command line prints the sentence and exits with the class's code; anything else is a defect of ours.
+The command line prints the sentence and exits with the class's `exit_code`. Any other exception is a bug.
 """
 
 

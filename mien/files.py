@@ -1,6 +1,6 @@
-"""Atomic writes: a file is there whole or not at all. And folders that one process at a time works in.
+"""Atomic writes, and locks on folders.
 
-In: a path and a function or content. Out: the file, put in place by one rename.
+A file is written under a temporary name beside its place and renamed when it is complete.
 """
 
 from __future__ import annotations

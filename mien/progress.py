@@ -1,6 +1,6 @@
-"""What a person sees while work goes on: one bar with rate and time left, on standard error, only on a terminal.
+"""Progress bars with rate and time left, and notes: on standard error, bars only on a terminal.
 
-In: an iterable. Out: the same items. `set_quiet` (the command line's --quiet) silences bars and notes.
+`set_quiet` (the command line's --quiet) turns both off.
 """
 
 from __future__ import annotations

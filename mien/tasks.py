@@ -1,7 +1,6 @@
-"""Tasks, class names and their order, and the maps between the label systems of the data sets.
+"""Tasks, their classes and levels in order, and the maps between the label systems of the data sets.
 
-In: names and codes as each data set writes them. Out: `Task` objects and canonical labels.
-This is the one place where "0 = male" is written.
+This is the only place where "0 = male" is written.
 
 UTKFace codes: Zhang, Song, Qi, "Age Progression/Regression by Conditional Adversarial Autoencoder" (2017).
 FairFace's seven races and nine age groups: Karkkainen, Joo, "FairFace" (2021).
@@ -29,7 +28,7 @@ MOST_LEVEL = 1_000_000
 
 
 def plain_class(text: str) -> str:
-    """A class name as names are compared: any case; spaces, hyphens and underscores alike.
+    """Return a class name in the form in which names are compared: case, spaces, hyphens and underscores do not count.
 
     >>> plain_class(" Latino_Hispanic"), plain_class("latino hispanic")
     ('latino hispanic', 'latino hispanic')
@@ -65,7 +64,7 @@ class Task:
             if len(self.classes) < 2 or len(set(map(plain_class, self.classes))) != len(self.classes):
                 raise UsageError(
                     f"Nominal task {self.name!r} needs two or more distinct class names (case, spaces, hyphens and "
-                    f"underscores do not tell names apart), got {self.classes}."
+                    f"underscores do not count), got {self.classes}."
                 )
             if not all(name and name.isprintable() for name in self.classes):
                 raise UsageError(f"The class names of {self.name!r} must be printable text, got {self.classes}.")
@@ -103,7 +102,7 @@ class Task:
         return (f"{self.name}_low", f"{self.name}_high") if self.kind == "ordinal" else (self.name,)
 
     def to_json(self) -> dict[str, object]:
-        """A JSON object that `task_from_json` reads back."""
+        """Return a JSON object that `task_from_json` reads back."""
         if self.kind == "nominal":
             bins = {"bins_of": self.bins_of, "starts": list(self.starts)} if self.bins_of else {}
             return {"name": self.name, "kind": self.kind, "classes": list(self.classes), **bins}
@@ -141,7 +140,7 @@ def _is_level(value: object) -> bool:
 
 
 def bin_task(name: str, source: Task, edges: Iterable[int]) -> Task:
-    """A nominal task whose classes are bins of an ordinal task's levels.
+    """Return a nominal task whose classes are bins of an ordinal task's levels.
 
     Args:
         name: the new task's name.
@@ -228,12 +227,16 @@ AGE_BANDS: tuple[tuple[int, int], ...] = (
 
 
 def age_band_name(band: tuple[int, int]) -> str:
-    """The printed name of an age band: ``20-29``, or ``70+`` for the open one."""
+    """Return the printed name of an age band: ``20-29``, or ``70+`` for the open one."""
     return f"{band[0]}+" if band[1] >= AGE.highest else f"{band[0]}-{band[1]}"
 
 
 def select_tasks(tasks: Iterable[Task], names: Iterable[str]) -> tuple[Task, ...]:
-    """The tasks of these names, in the order of `tasks`; an unknown name is an error that lists the known ones."""
+    """Return the tasks of these names, in the order of `tasks`.
+
+    Raises:
+        UsageError: an unknown name, or none at all; the sentence lists the known names.
+    """
     known = {task.name: task for task in tasks}
     wanted = list(names)
     unknown = [name for name in wanted if name not in known]

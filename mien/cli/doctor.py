@@ -27,8 +27,6 @@ BASE_PACKAGES = ("numpy", "opencv-python-headless", "onnxruntime", "pillow", "ty
 #: Modules that tell whether an extra is installed.
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "train": ("torch", "torchvision", "timm", "lightning", "pyarrow", "pandas", "faiss", "sklearn", "onnx"),
-    "serve": ("fastapi", "uvicorn"),
-    "scale": ("ray", "pyarrow"),
 }
 #: The figures of a bundle's metrics that stand for its error.
 MAIN_FIGURES = ("mae", "accuracy")

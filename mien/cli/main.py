@@ -58,11 +58,6 @@ EXTRA_OF_MODULE: dict[str, tuple[str, str]] = {
     "torch": ("torch", "train"),
     "torchvision": ("torchvision", "train"),
     "yaml": ("pyyaml", "train"),
-    "fastapi": ("fastapi", "serve"),
-    "multipart": ("python-multipart", "serve"),
-    "python_multipart": ("python-multipart", "serve"),
-    "uvicorn": ("uvicorn", "serve"),
-    "ray": ("ray", "scale"),
 }
 
 app = typer.Typer(
