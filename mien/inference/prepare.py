@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass
-from pathlib import PurePath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +28,6 @@ from mien.vision.detect import FaceDetector
 
 #: What a person or a program may name as one image: a path, an encoded file's bytes, or decoded pixels.
 ImageSource = str | os.PathLike[str] | bytes | NDArray[np.uint8]
-
-VIDEO_SUFFIXES = frozenset({
-    ".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ts",
-})  # fmt: skip
 
 _of_thread = threading.local()
 
@@ -85,7 +80,7 @@ def prepare_image(
     except ImageTooLargeError as error:
         return failed("too_large", str(error))
     except UnreadableImageError as error:
-        return failed("unreadable", f"{error}{_video_hint(path)}")
+        return failed("unreadable", str(error))
     except MienError:
         raise
     # Not known to happen; if it does for one image, neither its row nor the other images may be lost.
@@ -128,9 +123,3 @@ def _ready_made_crops(image: RGBImage, size: int) -> tuple[FaceCrop, ...]:
 
 def _rounded(score: float) -> float:
     return round(float(score), 4)
-
-
-def _video_hint(path: str) -> str:
-    if PurePath(path).suffix.lower() not in VIDEO_SUFFIXES:
-        return ""
-    return " Videos are not read; extract frames first, for example: ffmpeg -i VIDEO -r 1 frame%06d.jpg"

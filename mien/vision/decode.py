@@ -10,7 +10,6 @@ import io
 import os
 import stat
 import warnings
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -33,9 +32,12 @@ from PIL import (
 )
 
 from mien.errors import MienError
+from mien.vision.content import EXTRACT_FRAMES, HEAD_BYTES, is_heif, is_video
 
 #: Formats that are tried. Others that Pillow knows start outside programs (EPS) or are no photographs.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF")
+#: Read where the optional package pillow-heif is installed.
+HEIF = "HEIF"
 
 #: Importing a plugin registers its format; naming them here keeps the import from being taken for unused.
 PLUGINS = (
@@ -82,7 +84,7 @@ def decode_image(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MA
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            with Image.open(io.BytesIO(data), formats=_formats_for(data)) as image:
                 width, height = image.size
                 if width * height > max_pixels:
                     raise ImageTooLargeError(f"The image has {width} x {height} pixels; the limit is {max_pixels:,}.")
@@ -95,8 +97,21 @@ def decode_image(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MA
         except Exception as error:
             reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
             if isinstance(error, UnidentifiedImageError):
-                reason = "not an image in a known format"
+                video = is_video(data[:HEAD_BYTES])
+                reason = f"it is a video; {EXTRACT_FRAMES}" if video else "not an image in a known format"
             raise UnreadableImageError(f"The image cannot be decoded: {reason}.") from error
+
+
+def _formats_for(data: bytes) -> tuple[str, ...]:
+    """Return the formats to try for these bytes; `UnreadableImageError` for HEIC without the package that reads it."""
+    if not is_heif(data[:HEAD_BYTES]):
+        return FORMATS
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise UnreadableImageError("HEIC images need the package 'pillow-heif': pip install 'mien[heic]'.") from error
+    register_heif_opener()
+    return (HEIF,)
 
 
 #: What a file's suffix says of its content; other suffixes say nothing.
@@ -115,7 +130,7 @@ FORMAT_OF_SUFFIX = {
 def image_format(data: bytes) -> str | None:
     """The format that the content of an image file has (a value of `FORMATS`), or None where it is no image."""
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(data), formats=_formats_for(data)) as image:
             warnings.simplefilter("ignore")
             # MPO is JPEG with further pictures behind the first.
             return "JPEG" if image.format == "MPO" else image.format
@@ -124,15 +139,30 @@ def image_format(data: bytes) -> str | None:
         return None
 
 
+def is_image(path: str) -> bool:
+    """Tell whether the content of a file is an image in one of `FORMATS`; only its header is read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=FORMATS):
+                return True
+    # As in `decode_image`.
+    except Exception:
+        return False
+
+
 def read_regular_file(path: str | os.PathLike[str]) -> bytes:
     """The bytes of a regular file; a folder, device or pipe is refused so that nothing hangs."""
     try:
         # O_NONBLOCK: opening a pipe that nobody writes to returns at once instead of waiting.
         descriptor = os.open(os.fspath(path), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        # `open` would refuse a folder's descriptor and leave it open.
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            os.close(descriptor)
+            raise UnreadableImageError(f"Not a regular file{', but a directory' if stat.S_ISDIR(mode) else ''}.")
         with open(descriptor, "rb") as file:
-            info = os.fstat(file.fileno())
-            if not stat.S_ISREG(info.st_mode):
-                raise UnreadableImageError("Not a regular file.")
+            info = os.fstat(descriptor)
             if info.st_size > MAX_BYTES:
                 raise ImageTooLargeError(f"The file has {info.st_size:,} bytes; the limit is {MAX_BYTES:,}.")
             return file.read()
@@ -190,5 +220,5 @@ def _decode_with_opencv(image: ImageFile.ImageFile, data: bytes) -> RGBImage:
 
 
 def as_path_text(path: str | os.PathLike[str]) -> str:
-    """The path as text that always encodes to UTF-8 (undecodable bytes become backslash escapes)."""
-    return os.fsencode(Path(path)).decode("utf-8", "backslashreplace")
+    """Return the path exactly as given, as text that always encodes to UTF-8 (undecodable bytes are escaped)."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

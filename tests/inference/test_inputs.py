@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from mien.errors import UsageError
-from mien.inference.inputs import expand_inputs, paths_from_lines
+from mien.inference.inputs import Skipped, expand_inputs, paths_from_lines
 
 
 @pytest.fixture
@@ -134,3 +135,50 @@ def test_standard_input_is_read_as_it_comes() -> None:
         assert process.stdout.readline() == b"one.jpg\n"  # Before standard input ends.
         process.stdin.close()
         assert process.wait(10) == 0
+
+
+def test_the_content_decides_what_is_an_image_in_a_folder(tree: Path) -> None:
+    for name in ("a.JPG_large", "b.pjpeg", "c.mpo", "d", "e.jpg:large"):
+        Image.new("RGB", (4, 4)).save(tree / "next" / name, "JPEG")
+    (tree / "next" / "f.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40))
+    (tree / "next" / "g.dat").write_bytes(b"\0\0\0\x14ftypqt  \0\0\0\0qt  " + bytes(40))
+    (tree / "next" / "h.mp4").write_bytes(b"\0\0\0\x18ftypisom\0\0\0\0isommp42" + bytes(40))
+    Image.new("RGB", (4, 4)).save(tree / "next" / "i.nef", "TIFF")
+    (tree / "next" / "j.txt").write_text("BMW\nP1 notes")
+    os.mkfifo(tree / "next" / "k")
+    skipped = Skipped()
+    names = [Path(path).name for path in expand_inputs(["next"], skipped=skipped)]
+    assert names == ["a.JPG_large", "b.pjpeg", "c.mpo", "d", "e.jpg:large", "e.tif", "f.HEIC"]
+    assert skipped.kinds == {"video": 2, "raw": 1, "other": 2}
+    assert str(skipped).startswith("2 videos (extract frames first")
+
+
+def test_a_folder_of_videos_alone_says_what_to_do(tree: Path) -> None:
+    (tree / "films").mkdir()
+    (tree / "films" / "a.mkv").write_bytes(b"\x1a\x45\xdf\xa3" + bytes(40))
+    with pytest.raises(UsageError, match=r"1 video .*ffmpeg"):
+        expand_inputs(["films"])
+
+
+@pytest.mark.parametrize(
+    "path", ["./a.jpg", "a//b.jpg", "", "https://example.org/a.jpg?b=[1]", "data:image/png;base64,i*"]
+)
+def test_paths_come_as_given(tree: Path, path: str) -> None:
+    assert list(expand_inputs([path])) == [path]
+
+
+@pytest.mark.parametrize(
+    ("data", "end", "paths"),
+    [
+        (b"\xef\xbb\xbfa.jpg\r\nb.jpg\r\n", b"\n", ["a.jpg", "b.jpg"]),
+        (b"a\n.jpg\0b\r\0\0c", b"\0", ["a\n.jpg", "b\r", "c"]),
+        (b"", b"\n", []),
+    ],
+)
+def test_lists_of_other_systems(data: bytes, end: bytes, paths: list[str]) -> None:
+    assert list(paths_from_lines([data], end)) == paths
+
+
+def test_a_list_in_utf16_is_refused() -> None:
+    with pytest.raises(UsageError, match="UTF-16"):
+        list(paths_from_lines(["a.jpg\n".encode("utf-16")]))

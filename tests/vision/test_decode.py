@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import os
 import struct
+import sys
 import time
 import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pillow_heif
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -310,3 +312,31 @@ def test_sixteen_bit_colour_tiff_with_a_fourth_channel() -> None:
     deep[1, 1, 3] = 0
     with pytest.raises(UnreadableImageError, match="Transparent"):
         decode_image(cv2.imencode(".tiff", deep)[1].tobytes())
+
+
+def test_heic_is_read_upright_where_its_package_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pillow_heif.register_heif_opener()
+    exif = Image.Exif()
+    exif[274] = 6
+    stored = Image.fromarray(np.ascontiguousarray(STORED[6](QUADRANTS)))
+    data = encoded(stored, "HEIF", exif=exif.tobytes(), quality=-1)
+    decoded = decode_image(data)
+    assert decoded.shape == QUADRANTS.shape
+    assert np.abs(decoded.astype(int) - QUADRANTS).mean() < 10
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(UnreadableImageError, match=r"pip install 'mien\[heic\]'"):
+        decode_image(data)
+
+
+def test_a_video_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableImageError, match="it is a video; extract frames"):
+        decode_image(b"\0\0\0\x18ftypmp42" + bytes(40))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts descriptors as Linux lists them")
+def test_folders_given_as_images_leave_no_open_file(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    for _ in range(50):
+        with pytest.raises(UnreadableImageError):
+            decode_image(tmp_path)
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
