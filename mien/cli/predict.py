@@ -52,6 +52,9 @@ def predict(
         str | None,
         typer.Option(metavar="A,B", help="Answer only these tasks, as in age,gender; the other heads are not run."),
     ] = None,
+    null: Annotated[
+        bool, typer.Option("--null", "-0", help="Paths on standard input end with NUL, as find -print0 writes them.")
+    ] = False,
     crops: Annotated[bool, typer.Option("--crops", help="Each image is one face already: one answer each.")] = False,
     format_name: Annotated[
         str | None,
@@ -89,14 +92,16 @@ def predict(
     find . -name '*.jpg' | mien predict - > faces.jsonl
     """
     from mien.inference.bundle import load_bundle
-    from mien.inference.inputs import expand_inputs
+    from mien.inference.inputs import Skipped, expand_inputs
     from mien.inference.pipeline import BATCH_SIZE, predict_images
     from mien.tasks import select_tasks
     from mien.vision.decode import MAX_PIXELS
 
     kind = choose_format(format_name, out)
     annotator = None if annotate is None else _annotator(inputs, annotate)
-    inputs_found = expand_inputs(inputs) if annotator is None else expand_inputs(inputs, skip=annotator.drew)
+    skipped = Skipped()
+    skip = (lambda path: False) if annotator is None else annotator.drew
+    inputs_found = expand_inputs(inputs, skip=skip, skipped=skipped, null=null)
     # Only annotating needs the sources again; remembering them otherwise would grow with their number.
     sources = None if annotator is None else _Remembered(inputs_found)
     bundle = load_bundle(model)
@@ -122,6 +127,8 @@ def predict(
             write(result)
             counts.update([result.status, *["faces"] * len(result.faces), "images"])
     _summarise(counts, time.perf_counter() - started, bundle)
+    if str(skipped):
+        console.print(f"left out of folders: {skipped}", style="dim", markup=False, soft_wrap=True)
 
 
 def choose_format(name: str | None, out: Path | None) -> str:
