@@ -107,12 +107,14 @@ def _nominal(columns: NominalColumns, n_classes: int, figure: str) -> Measured:
     rows = columns.rows
     if figure == "log_loss":
         return lambda weights: functional.log_loss(columns.true, columns.probabilities, weights[:, rows])
-    of_matrix = {
+    of_counts = {
         "accuracy": functional.accuracy,
         "balanced_accuracy": functional.balanced_accuracy,
         "macro_f1": functional.macro_f1,
     }[figure]
-    return lambda weights: of_matrix(functional.confusion(columns.true, columns.predicted, n_classes, weights[:, rows]))
+    return lambda weights: of_counts(
+        functional.count_classes(columns.true, columns.predicted, n_classes, weights[:, rows])
+    )
 
 
 def _ordinal(columns: OrdinalColumns, figure: str) -> Measured:

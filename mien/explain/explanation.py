@@ -6,9 +6,7 @@ well it does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,8 +14,7 @@ from numpy.typing import NDArray
 
 from mien.data.dataset import PreparedDataset, choose_rows
 from mien.errors import UsageError
-from mien.evaluation.model import default_calibration, open_model
-from mien.evaluation.model_on_data import open_data_for
+from mien.evaluation.model_on_data import open_on_data
 from mien.evaluation.predictions import answers, build_predictions
 from mien.explain.architecture import architecture
 from mien.explain.errors import find_mistakes
@@ -25,6 +22,7 @@ from mien.explain.faces import TaskAnswers, face_maps, read_answers
 from mien.explain.saliency import choose_layer, saliency_maps
 from mien.explain.sanity import SanityCheck, check_maps
 from mien.explain.types import ExplainOptions, Explanation, FaceMap, PhotoMaps, Subject, TaskMaps
+from mien.inference.metadata import Calibration
 from mien.inference.prepare import prepare_image
 from mien.metrics.bootstrap import Sampling
 from mien.metrics.predictions_table import truth_columns
@@ -42,12 +40,11 @@ def explain_run(folder: Path, data: Path, options: ExplainOptions, command: str)
     sampling = Sampling(seed=options.seed)
     run = load_run(folder)
     layer = choose_layer(run.network, run.size, options.layer)
-    model = open_model(folder)
-    dataset, _ = open_data_for(model, data, options.fold)
+    model, dataset = open_on_data(folder, data, options.fold)
     rows = choose_rows(dataset, options.split, options.limit, options.seed)
     chosen = choose_task(run.tasks, dataset, rows, options)
     predictions = build_predictions(model, dataset, rows, options.split)
-    subject = Subject(run=run, dataset=dataset, rows=rows, predictions=predictions, layer=layer)
+    subject = Subject(run=run, model=model, dataset=dataset, rows=rows, predictions=predictions, layer=layer)
     order = np.random.default_rng(options.seed).permutation(len(rows))
     checked = order[: max(options.faces, SANITY_FACES)]
     found = {task.name: read_answers(predictions.frame, task) for task in run.tasks}
@@ -129,7 +126,7 @@ def _photo_maps(subject: Subject, photo: str) -> PhotoMaps:
     titles: list[list[str]] = [[] for _ in crops]
     maps: list[list[NDArray[np.float32]]] = [[] for _ in crops]
     for task in run.tasks:
-        found = read_answers(_unlabelled(task, outputs[task.name]), task)
+        found = read_answers(_unlabelled(task, subject.model.calibration[task.name], outputs[task.name]), task)
         for face, (title, made) in enumerate(
             zip(found.titles, saliency_maps(run.network, subject.layer, task, crops, found.classes), strict=True)
         ):
@@ -148,10 +145,9 @@ def _photo_maps(subject: Subject, photo: str) -> PhotoMaps:
     return PhotoMaps(name=name, status="ok", reason=None, faces=faces)
 
 
-def _unlabelled(task: Task, output: NDArray[np.float32]) -> pd.DataFrame:
-    """A predictions table of one task without labels."""
-    columns: Mapping[str, Any] = answers(task, default_calibration(task), output)
-    frame = pd.DataFrame(dict(columns))
+def _unlabelled(task: Task, calibration: Calibration, output: NDArray[np.float32]) -> pd.DataFrame:
+    """Return a predictions table of one task without labels."""
+    frame = pd.DataFrame(answers(task, calibration, output))
     for name in truth_columns(task):
         frame[name] = np.nan if task.kind == "ordinal" else None
     return frame

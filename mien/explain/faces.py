@@ -49,18 +49,20 @@ def read_answers(frame: pd.DataFrame, task: Task) -> TaskAnswers:
 def _nominal(frame: pd.DataFrame, task: Task) -> TaskAnswers:
     probabilities = frame[list(answer_columns(task)[1:])].to_numpy(np.float64)
     true = nominal_truth(frame, task)
-    said = probabilities.argmax(axis=1) if len(frame) else np.empty(0, np.int64)
+    predicted = probabilities.argmax(axis=1) if len(frame) else np.empty(0, np.int64)
     confidence = probabilities.max(axis=1, initial=0.0)
+    abstained = frame[f"{task.name}_pred"].isna()
     titles = []
-    for number, answer, sure in zip(true, said, confidence, strict=True):
+    for number, each, probability, without in zip(true, predicted, confidence, abstained, strict=True):
         label = f"{task.classes[number]} " if number >= 0 else ""
-        titles.append(f"{label}→ {task.classes[answer]} {100 * sure:.0f} %")
+        note = " (abstained)" if without else ""
+        titles.append(f"{label}→ {task.classes[each]} {100 * probability:.0f} %{note}")
     return TaskAnswers(
         task=task,
-        classes=said.astype(np.int64),
+        classes=predicted.astype(np.int64),
         true=true,
         confidence=confidence,
-        badness=np.where((true >= 0) & (true != said), confidence, 0.0),
+        badness=np.where((true >= 0) & (true != predicted), confidence, 0.0),
         titles=tuple(titles),
     )
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mien.data.dataset import PreparedDataset
 from mien.errors import UsageError
+from mien.evaluation.model import EvaluatedModel
 from mien.explain.architecture import LayerRow
 from mien.explain.error_clusters import Clustering, Light
 from mien.explain.saliency import MapLayer
@@ -44,9 +45,11 @@ class ExplainOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What is explained: a run, the rows of its split, and its predictions for them, row for row."""
+    """What is explained: a run, the same run as a calibrated model, the rows of its split, and its predictions for
+    them, row for row."""
 
     run: Run
+    model: EvaluatedModel
     dataset: PreparedDataset
     rows: NDArray[np.int64]
     predictions: Predictions

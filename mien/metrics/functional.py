@@ -8,6 +8,8 @@ figure is not defined (no face, no second class); the caller turns NaN into null
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -63,57 +65,84 @@ def distance_to_interval(predicted: Floats, low: Floats, high: Floats) -> Floats
     return np.asarray(predicted - np.clip(predicted, low, high), dtype=np.float64)
 
 
-def confusion(true: Integers, predicted: Integers, n_classes: int, weights: Floats) -> Floats:
-    """Weighted confusion matrices, R x classes (true) x classes (predicted).
+@dataclass(frozen=True, kw_only=True)
+class ClassCounts:
+    """Weighted counts of each class, R x classes each: faces predicted correctly, of the class, and predicted as it.
 
-    >>> confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), 2, np.ones((1, 3)))[0]
-    array([[1., 1.],
-           [0., 1.]])
+    Accuracy, recall, precision and F1 need no more, and R confusion matrices of many classes would not fit in memory.
     """
-    cells = np.eye(n_classes * n_classes)[true * n_classes + predicted]
-    return np.asarray((weights @ cells).reshape(len(weights), n_classes, n_classes))
+
+    correct: Floats
+    true: Floats
+    predicted: Floats
 
 
-def accuracy(matrices: Floats) -> Floats:
-    """Share of right answers of each confusion matrix."""
-    return ratio(matrices.trace(axis1=1, axis2=2), matrices.sum(axis=(1, 2)))
+def count_classes(true: Integers, predicted: Integers, n_classes: int, weights: Floats) -> ClassCounts:
+    """Count the faces of each class.
 
-
-def recall(matrices: Floats) -> Floats:
-    """R x classes: of the faces of a class, the share answered so."""
-    return ratio(np.diagonal(matrices, axis1=1, axis2=2), matrices.sum(axis=2))
-
-
-def precision(matrices: Floats) -> Floats:
-    """R x classes: of the faces answered so, the share that is of the class."""
-    return ratio(np.diagonal(matrices, axis1=1, axis2=2), matrices.sum(axis=1))
-
-
-def f1(matrices: Floats) -> Floats:
-    """R x classes: harmonic mean of precision and recall; NaN for a class neither true nor answered."""
-    right = np.diagonal(matrices, axis1=1, axis2=2)
-    return ratio(2 * right, matrices.sum(axis=1) + matrices.sum(axis=2))
-
-
-def balanced_accuracy(matrices: Floats) -> Floats:
-    """Mean recall over the classes that occur; NaN with fewer than two of them.
-
-    >>> balanced_accuracy(np.array([[[8.0, 2.0], [1.0, 1.0]]]))
-    array([0.65])
+    >>> counts = count_classes(np.array([0, 0, 1]), np.array([0, 1, 1]), 2, np.ones((1, 3)))
+    >>> counts.correct, counts.true, counts.predicted
+    (array([[1., 1.]]), array([[2., 1.]]), array([[1., 2.]]))
     """
-    return _over_classes(recall(matrices), matrices)
+    correct = np.where(true == predicted, true, -1)
+    sums = [weights @ (numbers[:, None] == np.arange(n_classes)) for numbers in (correct, true, predicted)]
+    return ClassCounts(correct=sums[0], true=sums[1], predicted=sums[2])
 
 
-def macro_f1(matrices: Floats) -> Floats:
-    """Mean F1 over the classes that occur or are answered; NaN with fewer than two true classes."""
-    return _over_classes(f1(matrices), matrices)
+def confusion(true: Integers, predicted: Integers, n_classes: int) -> Integers:
+    """Return the confusion matrix, classes (true) x classes (predicted).
+
+    >>> confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), 2)
+    array([[1, 1],
+           [0, 1]])
+    """
+    cells = np.bincount(true * n_classes + predicted, minlength=n_classes * n_classes)
+    return cells.reshape(n_classes, n_classes).astype(np.int64)
 
 
-def _over_classes(values: Floats, matrices: Floats) -> Floats:
+def accuracy(counts: ClassCounts) -> Floats:
+    """Return the fraction of correct predictions."""
+    return ratio(counts.correct.sum(axis=1), counts.true.sum(axis=1))
+
+
+def recall(counts: ClassCounts) -> Floats:
+    """Return, R x classes, the fraction of the faces of a class that are predicted as it."""
+    return ratio(counts.correct, counts.true)
+
+
+def precision(counts: ClassCounts) -> Floats:
+    """Return, R x classes, the fraction of the faces predicted as a class that are of it."""
+    return ratio(counts.correct, counts.predicted)
+
+
+def f1(counts: ClassCounts) -> Floats:
+    """Return, R x classes, the harmonic mean of precision and recall; NaN for a class neither true nor predicted."""
+    return ratio(2 * counts.correct, counts.true + counts.predicted)
+
+
+def balanced_accuracy(counts: ClassCounts) -> Floats:
+    """Return the mean recall over the classes that occur; NaN with fewer than two of them.
+
+    >>> balanced_accuracy(count_classes(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]), 2, np.ones((1, 4))))
+    array([0.75])
+    """
+    return _over_classes(recall(counts), counts)
+
+
+def macro_f1(counts: ClassCounts) -> Floats:
+    """Return the mean F1 over the classes that occur or are predicted; NaN with fewer than two true classes."""
+    return _over_classes(f1(counts), counts)
+
+
+def _over_classes(values: Floats, counts: ClassCounts) -> Floats:
     defined = np.isfinite(values)
     means = ratio(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1).astype(np.float64))
-    several = (matrices.sum(axis=2) > 0).sum(axis=1) >= 2
-    return np.asarray(np.where(several, means, np.nan))
+    return np.asarray(np.where(several_classes(counts), means, np.nan))
+
+
+def several_classes(counts: ClassCounts) -> Booleans:
+    """Return, for each of the R rows of weights, whether two classes or more occur."""
+    return np.asarray((counts.true > 0).sum(axis=1) >= 2)
 
 
 def roc_auc(positive: Booleans, scores: Floats, weights: Floats) -> Floats:

@@ -181,14 +181,13 @@ def nominal_result(
     unscaled_confidence = unscaled.max(axis=1, initial=0.0)
 
     def measures(weights: Floats) -> dict[str, Floats]:
-        matrices = functional.confusion(columns.true, columns.predicted, len(classes), weights)
-        several = (matrices.sum(axis=2) > 0).sum(axis=1) >= 2
+        counts = functional.count_classes(columns.true, columns.predicted, len(classes), weights)
         area = functional.macro_roc_auc(columns.true, columns.probabilities, weights)
         values = {
-            "accuracy": functional.accuracy(matrices),
-            "balanced_accuracy": functional.balanced_accuracy(matrices),
-            "macro_f1": functional.macro_f1(matrices),
-            "roc_auc": np.where(several, area, np.nan),
+            "accuracy": functional.accuracy(counts),
+            "balanced_accuracy": functional.balanced_accuracy(counts),
+            "macro_f1": functional.macro_f1(counts),
+            "roc_auc": np.where(functional.several_classes(counts), area, np.nan),
             "log_loss": functional.log_loss(columns.true, columns.probabilities, weights),
             "ece": functional.expected_calibration_error(right, columns.confidence, weights),
             "ece_uncalibrated": functional.expected_calibration_error(unscaled_right, unscaled_confidence, weights),
@@ -196,13 +195,11 @@ def nominal_result(
             "accuracy_answered": functional.mean(right, weights * columns.answered),
         }
         for name, figure in (("precision", functional.precision), ("recall", functional.recall), ("f1", functional.f1)):
-            values |= {f"{name} {label}": column for label, column in zip(classes, figure(matrices).T, strict=True)}
+            values |= {f"{name} {label}": column for label, column in zip(classes, figure(counts).T, strict=True)}
         return values
 
     figures = estimate(measures, len(right), sampling, _nominal_reasons(classes))
-    counts = functional.confusion(columns.true, columns.predicted, len(classes), np.ones((1, len(right))))[0].astype(
-        int
-    )
+    counts = functional.confusion(columns.true, columns.predicted, len(classes))
     figures["accuracy_answered"] = replace(figures["accuracy_answered"], n=int(columns.answered.sum()))
     return NominalResult(
         task=task,

@@ -43,16 +43,14 @@ def test_distance_to_interval(predicted: float, low: float, high: float, distanc
 
 def test_confusion_figures_match_scikit_learn(classes: tuple[np.ndarray, ...]) -> None:
     true, predicted, _ = classes
-    matrices = functional.confusion(true, predicted, 4, ONES)
-    assert (matrices[0] == reference.confusion_matrix(true, predicted)).all()
-    assert functional.accuracy(matrices)[0] == pytest.approx(reference.accuracy_score(true, predicted))
-    assert functional.balanced_accuracy(matrices)[0] == pytest.approx(
-        reference.balanced_accuracy_score(true, predicted)
-    )
-    assert functional.macro_f1(matrices)[0] == pytest.approx(reference.f1_score(true, predicted, average="macro"))
+    counts = functional.count_classes(true, predicted, 4, ONES)
+    assert (functional.confusion(true, predicted, 4) == reference.confusion_matrix(true, predicted)).all()
+    assert functional.accuracy(counts)[0] == pytest.approx(reference.accuracy_score(true, predicted))
+    assert functional.balanced_accuracy(counts)[0] == pytest.approx(reference.balanced_accuracy_score(true, predicted))
+    assert functional.macro_f1(counts)[0] == pytest.approx(reference.f1_score(true, predicted, average="macro"))
     expected = reference.precision_recall_fscore_support(true, predicted, labels=range(4))
     for function, values in zip((functional.precision, functional.recall, functional.f1), expected, strict=False):
-        assert function(matrices)[0] == pytest.approx(values)
+        assert function(counts)[0] == pytest.approx(values)
 
 
 def test_probability_figures_match_scikit_learn(classes: tuple[np.ndarray, ...]) -> None:
@@ -75,10 +73,10 @@ def test_weights_count_as_repeated_faces(classes: tuple[np.ndarray, ...]) -> Non
         for function in (functional.macro_roc_auc, functional.log_loss):
             repeated = function(true[again], chances[again], ones)
             assert function(true, chances, one) == pytest.approx(repeated)
-        assert (
-            functional.confusion(true, predicted, 4, one)
-            == functional.confusion(true[again], predicted[again], 4, ones)
-        ).all()
+        weighted = functional.count_classes(true, predicted, 4, one)
+        plain = functional.count_classes(true[again], predicted[again], 4, ones)
+        for name in ("correct", "true", "predicted"):
+            assert (getattr(weighted, name) == getattr(plain, name)).all()
         right, top = true == predicted, chances.max(axis=1)
         repeated = functional.expected_calibration_error(right[again], top[again], ones)
         assert functional.expected_calibration_error(right, top, one) == pytest.approx(repeated)
@@ -98,16 +96,16 @@ def test_calibration_bins_are_closed_above(probability: float, place: int) -> No
 
 
 def test_a_class_never_answered_has_no_precision_and_one_never_true_no_recall() -> None:
-    matrices = functional.confusion(np.array([0, 0, 1]), np.array([0, 2, 0]), 3, np.ones((1, 3)))
-    assert np.isnan(functional.precision(matrices)[0]).tolist() == [False, True, False]
-    assert np.isnan(functional.recall(matrices)[0]).tolist() == [False, False, True]
+    counts = functional.count_classes(np.array([0, 0, 1]), np.array([0, 2, 0]), 3, np.ones((1, 3)))
+    assert np.isnan(functional.precision(counts)[0]).tolist() == [False, True, False]
+    assert np.isnan(functional.recall(counts)[0]).tolist() == [False, False, True]
 
 
 def test_one_class_leaves_two_class_figures_undefined() -> None:
-    matrices = functional.confusion(np.zeros(3, int), np.array([0, 1, 0]), 2, np.ones((1, 3)))
-    assert functional.accuracy(matrices)[0] == pytest.approx(2 / 3)
-    assert np.isnan(functional.balanced_accuracy(matrices)[0])
-    assert np.isnan(functional.macro_f1(matrices)[0])
+    counts = functional.count_classes(np.zeros(3, int), np.array([0, 1, 0]), 2, np.ones((1, 3)))
+    assert functional.accuracy(counts)[0] == pytest.approx(2 / 3)
+    assert np.isnan(functional.balanced_accuracy(counts)[0])
+    assert np.isnan(functional.macro_f1(counts)[0])
     assert np.isnan(functional.roc_auc(np.ones(3, bool), np.arange(3.0), np.ones((1, 3)))[0])
 
 

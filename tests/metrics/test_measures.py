@@ -1,12 +1,15 @@
 """Figures of whole tasks on hand-worked tables: exact, interval and mixed labels, abstentions, empty groups."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import confusion_matrix
 
 from mien.metrics.bootstrap import Sampling
 from mien.metrics.measures import band_numbers, bands_of, nominal_result, ordinal_result
-from mien.metrics.predictions_table import nominal_columns, ordinal_columns
+from mien.metrics.predictions_table import NominalColumns, nominal_columns, ordinal_columns
 from mien.tasks import AGE, ETHNICITY, GENDER, Task
 
 QUICK = Sampling(resamples=200)
@@ -138,3 +141,24 @@ def test_a_rare_class_widens_its_interval() -> None:
     assert rare.value == pytest.approx(3 / 5)
     assert rare.high - rare.low > 0.3
     assert common.high - common.low == 0
+
+
+def test_many_classes_take_little_memory() -> None:
+    task = Task(name="person", kind="nominal", classes=tuple(f"c{number}" for number in range(200)))
+    generator = np.random.default_rng(0)
+    true, predicted = generator.integers(0, 200, (2, 400))
+    predicted[:200] = true[:200]
+    columns = NominalColumns(
+        rows=np.arange(400),
+        true=true,
+        predicted=predicted,
+        answered=np.ones(400, np.bool_),
+        probabilities=np.eye(200)[predicted],
+    )
+    tracemalloc.start()
+    result = nominal_result(columns, task, QUICK)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6
+    assert (np.array(result.confusion) == confusion_matrix(true, predicted, labels=range(200))).all()
+    assert result.figures["accuracy"].value == pytest.approx((true == predicted).mean())
