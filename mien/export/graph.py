@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -55,7 +56,9 @@ def write_graph(network: ProbabilityNetwork, metadata: BundleMetadata, path: Pat
     for node in model.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""
-    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info, *model.graph.initializer):
+    graph = model.graph
+    values: list[Any] = [*graph.input, *graph.output, *graph.value_info, *graph.initializer]
+    for value in values:
         del value.metadata_props[:]
     onnx.helper.set_model_props(model, {METADATA_KEY: metadata.to_text()})
     onnx.checker.check_model(model, full_check=True)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from mien.errors import MienError, UsageError
 from mien.inference.bundle import Bundle, find_bundle, load_bundle
-from mien.onnx.wire import read_fields
+from mien.onnx.schema import parse_model
 from mien.progress import track
 from mien.tasks import MOST_LEVEL
 from mien.vision.decode import read_regular_file
@@ -100,21 +100,9 @@ def _describe(file: Path, bundle: Bundle, label: str) -> BenchedModel:
 
 
 def precision_of(model: bytes) -> str:
-    """``int8`` where the graph quantises anything, else ``fp32``; from the bytes of an ONNX file."""
-    operators = {
-        bytes(name).decode("utf-8", "replace") for node in _at(memoryview(model), 7, 1) for name in _at(node, 4)
-    }
+    """Return ``int8`` where the graph quantises anything, else ``fp32``; from the bytes of an ONNX file."""
+    operators = {node.op_type.decode("utf-8", "replace") for node in parse_model(model).graph.node}
     return "int8" if operators & _INT8_OPERATORS else "fp32"
-
-
-def _at(message: memoryview, *numbers: int) -> Iterator[memoryview]:
-    """The messages or texts at a path of field numbers (onnx.proto: a model's 7 is its graph, whose 1 are nodes)."""
-    for field in read_fields(message):
-        if field.number == numbers[0] and isinstance(field.value, memoryview):
-            if numbers[1:]:
-                yield from _at(field.value, *numbers[1:])
-            else:
-                yield field.value
 
 
 def _figures(bundle: Bundle) -> dict[str, float]:

@@ -1,6 +1,6 @@
-"""A bundle file in, a checked model that turns crops into probabilities out.
+"""Load a bundle, check it, and run it on crops.
 
-One ONNX file is everything: graph, normalisation, tasks, calibration. It is taken from strangers, so it is refused
+A bundle is one ONNX file with graph, normalisation, tasks and calibration. It may come from anyone, so it is refused
 with one sentence unless graph and metadata agree and it points to no other file.
 """
 
@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-import threading
-from collections import OrderedDict
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,18 +19,15 @@ from mien.errors import MienError
 from mien.files import is_file, is_folder
 from mien.inference.metadata import INPUT_NAME, METADATA_KEY, BundleError, BundleMetadata, read_metadata
 from mien.inference.time_limit import CALL_TIMES, make_within
-from mien.onnx.wire import WireError, check_self_contained, keep_outputs, read_properties
+from mien.onnx.checks import check_self_contained, read_properties
+from mien.onnx.schema import ModelError, parse_model
+from mien.onnx.sessions import ForkedError, Session, open_session
 from mien.tasks import Task
 from mien.vision.decode import read_regular_file
 
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
-
-#: The models that the package brings, and the name of the one that answers where none is named, in float32 and int8.
+#: The folder of the bundled models, and the name of the default one, in float32 and in 8 bits.
 ASSETS = Path(__file__).parents[1] / "assets"
 DEFAULT, DEFAULT_INT8 = "default", "default-int8"
-#: So many choices of tasks keep their pruned session ready.
-_KEPT_SESSIONS = 4
 #: A distribution's sum may be off by this much (8-bit quantised models round).
 _SUM_TOLERANCE = 0.05
 #: Opening a graph may take so many seconds; a call so many, and so many more a crop, a thousand times what the default
@@ -41,18 +36,20 @@ _OPEN_SECONDS, _CALL_SECONDS, _CROP_SECONDS = 60.0, 30.0, 1.0
 
 
 class Bundle:
-    """A loaded bundle; made by `load_bundle`. Safe to use from several threads at once."""
+    """A loaded bundle; made by `load_bundle`. Threads may share it. It can be pickled, and is then loaded again."""
 
     def __init__(self, path: Path, model: bytes, metadata: BundleMetadata, threads: int) -> None:
         self.path = path
         self.metadata = metadata
         #: Names the very file: ``default@1a2b3c4d``, the metadata's name and the start of the file's SHA-256.
         self.identifier = f"{metadata.name}@{hashlib.sha256(model).hexdigest()[:8]}"
-        self._model = model
         self._threads = threads
-        self._lock = threading.Lock()
-        self._sessions: OrderedDict[tuple[str, ...], InferenceSession] = OrderedDict()
-        _check_graph(self._session(metadata.tasks), metadata)
+        self._session = _open(model, threads)
+        _check_graph(self._session, metadata)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the path: a bundle is loaded again where it is unpickled, and refused if the file has changed."""
+        return _load_again, (self.path, self._threads, self.identifier)
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -64,40 +61,30 @@ class Bundle:
 
         Args:
             crops: uint8, N x 3 x S x S, RGB, values 0-255, S = ``metadata.size``. N may be 0.
-            tasks: those to answer, from ``self.tasks``; the heads of the others are not run. None means all.
+            tasks: the tasks whose probabilities are returned, from ``self.tasks``. None means all.
 
         Raises:
-            BundleError: the graph fails, takes more than half a minute and a second a crop, or gives anything but
-                finite probabilities.
+            BundleError: the graph fails, takes more than 30 seconds plus one a crop, or gives anything but finite
+                probabilities; or the process was forked after the bundle was loaded.
         """
         tasks, size = self.tasks if tasks is None else tasks, self.metadata.size
         if crops.dtype != np.uint8 or crops.shape[1:] != (3, size, size):
             raise ValueError(f"Crops must be uint8, N x 3 x {size} x {size}, got {crops.dtype} {crops.shape}.")
         if len(crops) == 0:
             return {task.name: np.zeros((0, task.n_outputs), np.float32) for task in tasks}
+        try:
+            self._session.check_process()
+        except ForkedError as error:
+            raise BundleError(f"The model {self.identifier} must be loaded in this process: {error}.") from error
         names, seconds = [task.name for task in tasks], _CALL_SECONDS + _CROP_SECONDS * len(crops)
         with CALL_TIMES.limited(seconds) as options:
             try:
-                outputs = self._session(tasks).run(names, {INPUT_NAME: crops}, options)
+                outputs = self._session.run(names, {INPUT_NAME: crops}, options)
             # ONNX Runtime's exceptions share no base class but Exception.
             except Exception as error:
                 reason = f"no answer within {seconds:.0f} seconds." if options.terminate else _first_line(error)
                 raise BundleError(f"The model {self.identifier} failed on {len(crops)} crops: {reason}") from error
         return {task.name: self._checked(task, value, len(crops)) for task, value in zip(tasks, outputs, strict=True)}
-
-    def _session(self, tasks: tuple[Task, ...]) -> InferenceSession:
-        """The session that runs these tasks' heads and no others."""
-        names = tuple(task.name for task in self.tasks if task in tasks)
-        with self._lock:
-            if names not in self._sessions:
-                whole = len(names) == len(self.tasks)
-                self._sessions[names] = _open_session(
-                    self._model if whole else keep_outputs(self._model, names), self._threads
-                )
-                if len(self._sessions) > _KEPT_SESSIONS:
-                    self._sessions.popitem(last=False)
-            self._sessions.move_to_end(names)
-            return self._sessions[names]
 
     def _checked(self, task: Task, value: Any, rows: int) -> NDArray[np.float32]:
         probabilities = np.asarray(value)
@@ -121,7 +108,7 @@ def load_bundle(path: Path | str | None = None, *, threads: int | None = None) -
     """Load and check a bundle.
 
     Args:
-        path: the ``.onnx`` file, or the name of a model that the package brings (`bundled_names`); None is its default
+        path: the ``.onnx`` file, or the name of a bundled model (`bundled_names`); None is the default one
             (`default_bundle`).
         threads: processor cores for one call of `Bundle.run`. The default is 1, because `predict_images` runs several
             calls side by side.
@@ -137,13 +124,14 @@ def load_bundle(path: Path | str | None = None, *, threads: int | None = None) -
     path = find_bundle(path)
     try:
         model = read_regular_file(path)
-        check_self_contained(model)
-        properties = read_properties(model)
-    except MienError as error:
-        known = "" if _exists(path) else f" The package brings {', '.join(bundled_names()) or 'none'}."
-        raise BundleError(f"Cannot load the model {path}: {error}{known}") from error
-    except WireError as error:
+        parsed = parse_model(model)
+        check_self_contained(parsed)
+        properties = read_properties(parsed)
+    except ModelError as error:
         raise BundleError(f"{path} is no model bundle: {error}.") from error
+    except MienError as error:
+        known = "" if _exists(path) else f" The bundled models are {', '.join(bundled_names()) or 'none'}."
+        raise BundleError(f"Cannot load the model {path}: {error}{known}") from error
     if METADATA_KEY not in properties:
         raise BundleError(f"{path} is no mien bundle: its ONNX metadata lacks the key {METADATA_KEY!r}.")
     try:
@@ -153,24 +141,24 @@ def load_bundle(path: Path | str | None = None, *, threads: int | None = None) -
 
 
 def bundled_names() -> list[str]:
-    """Names of the models that the package brings, its default first."""
+    """Return the names of the bundled models, the default first."""
     names = sorted(path.stem for path in ASSETS.glob("*.onnx"))
     return sorted(names, key=lambda name: name != DEFAULT)
 
 
 def default_bundle() -> Path:
-    """The file that answers where no model is named: of the default model's two forms, which answer alike to within
-    what export allows, the faster one on this processor. It need not be there."""
+    """Return the file of the default model in the form, float32 or 8 bits, that is faster on this processor. Their
+    predictions differ by no more than export allows. The file need not exist."""
     int8 = ASSETS / f"{DEFAULT_INT8}.onnx"
     return int8 if multiplies_int8() and int8.is_file() else ASSETS / f"{DEFAULT}.onnx"
 
 
 def find_bundle(path: Path | str | None) -> Path:
-    """The file that ``path`` means: itself, or the bundled model of that name where no such file is there."""
+    """Return the file that ``path`` means: a name without suffix and separator is a bundled model, if there is one."""
     if path is None:
         return default_bundle()
     path = Path(path)
-    if not path.suffix and not _exists(path) and str(path) in bundled_names():
+    if str(path) in bundled_names():
         return ASSETS / f"{path}.onnx"
     return path
 
@@ -190,23 +178,12 @@ def multiplies_int8() -> bool:
     return any(re.search(rf"\b{flag}\b", flags) for flag in ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp"))
 
 
-def _open_session(model: bytes, threads: int) -> InferenceSession:
-    """The one place where a bundle's session is made: on the CPU, quiet, from bytes."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    options.add_session_config_entry("session.load_model_format", "ONNX")
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if not multiplies_int8():
-        # Else int8 products may overflow 16 bits, and answers would differ from those checked; this is slower.
-        options.add_session_config_entry("session.x64quantprecision", "1")
+def _open(model: bytes, threads: int) -> Session:
+    """Open the session of a bundle; give up after `_OPEN_SECONDS`."""
+    # Where 8-bit products may overflow 16 bits, predictions would differ from those that were checked.
+    opened = partial(open_session, model, threads=threads, exact_int8=not multiplies_int8())
     try:
-        return make_within(
-            _OPEN_SECONDS, lambda: onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        )
+        return make_within(_OPEN_SECONDS, opened)
     except TimeoutError as error:
         raise BundleError(f"ONNX Runtime did not open its graph within {_OPEN_SECONDS:.0f} seconds.") from error
     # ONNX Runtime's exceptions share no base class but Exception.
@@ -214,15 +191,23 @@ def _open_session(model: bytes, threads: int) -> InferenceSession:
         raise BundleError(f"ONNX Runtime refuses its graph: {_first_line(error)}") from error
 
 
-def _check_graph(session: InferenceSession, metadata: BundleMetadata) -> None:
+def _load_again(path: Path, threads: int, identifier: str) -> Bundle:
+    """Load a bundle that was pickled; see `Bundle.__reduce__`."""
+    bundle = load_bundle(path, threads=threads)
+    if bundle.identifier != identifier:
+        raise BundleError(f"{path} is {bundle.identifier} now; {identifier} was expected.")
+    return bundle
+
+
+def _check_graph(session: Session, metadata: BundleMetadata) -> None:
     """Raise `BundleError` unless inputs and outputs are those that the metadata promises."""
     size = metadata.size
-    inputs = [(value.name, value.type, _shape(value)) for value in session.get_inputs()]
+    inputs = [(value.name, value.type, _shape(value)) for value in session.inputs]
     if inputs != [(INPUT_NAME, "tensor(uint8)", ("N", 3, size, size))]:
         raise BundleError(
             f"its one input must be {INPUT_NAME!r}, tensor(uint8), N x 3 x {size} x {size}; got {inputs}."
         )
-    outputs = {value.name: (value.type, _shape(value)) for value in session.get_outputs()}
+    outputs = {value.name: (value.type, _shape(value)) for value in session.outputs}
     expected = {task.name: ("tensor(float)", ("N", task.n_outputs)) for task in metadata.tasks}
     if outputs != expected:
         raise BundleError(f"its outputs must be {expected}; got {outputs}.")

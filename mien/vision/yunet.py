@@ -12,18 +12,16 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import MienError
-from mien.onnx.wire import free_sizes
+from mien.onnx.edit import free_sizes
+from mien.onnx.sessions import Session, open_session
 from mien.vision.decode import RGBImage, read_regular_file
-
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
 
 INPUT_NAME = "input"
 #: The grids' steps in pixels; images are padded to a multiple of the last.
@@ -46,7 +44,7 @@ _loading = threading.Lock()
 class YuNet:
     """The loaded network; made by `load_yunet`. It keeps nothing between calls: threads may share it."""
 
-    def __init__(self, session: InferenceSession) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
 
     def find(self, image: RGBImage, score_threshold: float) -> NDArray[np.float32]:
@@ -77,7 +75,7 @@ def load_yunet(path: Path) -> YuNet:
 @lru_cache(maxsize=1)
 def _load(path: Path) -> YuNet:
     try:
-        session = _open_session(free_sizes(read_regular_file(path)))
+        session = open_session(free_sizes(read_regular_file(path)), memory_pattern=False)
         _check_outputs(session)
     except ImportError:  # Of ONNX Runtime: no fault of the file.
         raise
@@ -90,22 +88,11 @@ def _load(path: Path) -> YuNet:
     return YuNet(session)
 
 
-def _open_session(model: bytes) -> InferenceSession:
-    """A quiet session on one thread. Its pool of memory grows to what the largest image needed and stays there."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    options.enable_mem_pattern = False  # It would keep a plan for every size of image ever seen.
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
-def _check_outputs(session: InferenceSession) -> None:
+def _check_outputs(session: Session) -> None:
     """Try the network on a black image; raise `MienError` unless its outputs are those that `decode_faces` reads."""
     height, width = 64, 32
-    names = [value.name for value in session.get_outputs()]
-    outputs: list[Any] = session.run(None, {INPUT_NAME: np.zeros((1, 3, height, width), np.float32)})
+    names = [value.name for value in session.outputs]
+    outputs: list[Any] = session.run(names, {INPUT_NAME: np.zeros((1, 3, height, width), np.float32)})
     given = {name: (output.dtype.name, *output.shape) for name, output in zip(names, outputs, strict=True)}
     for name in OUTPUT_NAMES:
         kind, stride = name.split("_")

@@ -15,7 +15,7 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from mien.errors import MienError
-from mien.onnx.wire import free_sizes
+from mien.onnx.edit import free_sizes
 from mien.vision.decode import decode_image
 from mien.vision.detect import detector_weights
 from mien.vision.yunet import (

@@ -1,0 +1,68 @@
+"""Open ONNX Runtime sessions, of the face detector and of bundles alike."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mien.errors import MienError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from onnxruntime import InferenceSession, NodeArg, RunOptions
+
+
+class ForkedError(MienError):
+    """A session is used in a process that was forked after it was opened."""
+
+
+class Session:
+    """An opened model. Threads may share it; made by `open_session`."""
+
+    def __init__(self, session: InferenceSession) -> None:
+        self._session = session
+        self._process = os.getpid()
+        self.inputs: list[NodeArg] = session.get_inputs()
+        self.outputs: list[NodeArg] = session.get_outputs()
+
+    def check_process(self) -> None:
+        """Raise `ForkedError` in a process that was forked after the model was opened.
+
+        A lock may be held there by a thread that the child does not have, and a call would never return.
+        """
+        if os.getpid() != self._process:
+            raise ForkedError("a model that was opened before the process was forked cannot be run in the child")
+
+    def run(
+        self, names: Sequence[str], feeds: Mapping[str, NDArray[Any]], options: RunOptions | None = None
+    ) -> list[NDArray[Any]]:
+        """Return the outputs of these names; raises as `check_process`."""
+        self.check_process()
+        outputs: list[NDArray[Any]] = self._session.run(list(names), dict(feeds), options)
+        return outputs
+
+
+def open_session(model: bytes, *, threads: int = 1, memory_pattern: bool = True, exact_int8: bool = False) -> Session:
+    """Open a model, given as the bytes of an ONNX file, on the CPU. ONNX Runtime prints nothing.
+
+    Args:
+        model: the bytes of a file that stands alone (`mien.onnx.checks`).
+        threads: processor threads of one call.
+        memory_pattern: plan memory once per input shape; off where every call has another shape, since the plans
+            are kept.
+        exact_int8: compute 8-bit products without overflow on processors that have no 8-bit dot products; slower.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    options.enable_mem_pattern = memory_pattern
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if exact_int8:
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    # With its fallback, ONNX Runtime prints a failed start on standard output and tries again.
+    return Session(onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0))
