@@ -57,10 +57,17 @@ def thread_detector() -> FaceDetector:
     return detector
 
 
+#: Held by the thread that tries an image again for want of memory.
+_alone = threading.Lock()
+
+
 def prepare_image(
     source: ImageSource, *, size: int, model: str, ready_made: bool = False, max_pixels: int = MAX_PIXELS
 ) -> PreparedImage:
     """Decode, detect and align.
+
+    An image for which the memory is not enough is tried a second time, when no other thread does so; then it is too
+    large.
 
     Args:
         source: a path, the bytes of an image file, or pixels (uint8, H x W x 3, RGB).
@@ -74,9 +81,18 @@ def prepare_image(
     def failed(status: Status, reason: str) -> PreparedImage:
         return PreparedImage(row=ImagePrediction(path=path, status=status, model=model, reason=reason))
 
-    try:
+    def attempt() -> tuple[RGBImage, tuple[FaceCrop, ...]]:
         image = check_pixels(source) if isinstance(source, np.ndarray) else decode_image(source, max_pixels=max_pixels)
-        crops = _ready_made_crops(image, size) if ready_made else _photo_crops(image, size)
+        return image, _ready_made_crops(image, size) if ready_made else _photo_crops(image, size)
+
+    try:
+        try:
+            image, crops = attempt()
+        except Exception as error:
+            if not _lacks_memory(error):
+                raise
+            with _alone:
+                image, crops = attempt()
     except ImageTooLargeError as error:
         return failed("too_large", str(error))
     except UnreadableImageError as error:
@@ -85,6 +101,8 @@ def prepare_image(
         raise
     # Not known to happen; if it does for one image, neither its row nor the other images may be lost.
     except Exception as error:
+        if _lacks_memory(error):
+            return failed("too_large", "There is not enough memory for this image.")
         return failed("unreadable", f"The image could not be searched for faces: {type(error).__name__}: {error}"[:300])
     height, width = image.shape[:2]
     row = ImagePrediction(
@@ -96,6 +114,13 @@ def prepare_image(
         reason=None if crops else "No face was found.",
     )
     return PreparedImage(row=row, crops=crops)
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether Python, OpenCV or ONNX Runtime failed to allocate memory."""
+    return (
+        isinstance(error, MemoryError) or "alloc" in str(error).lower() or "insufficient memory" in str(error).lower()
+    )
 
 
 def check_pixels(image: NDArray[np.uint8]) -> RGBImage:

@@ -77,6 +77,7 @@ def decode_image(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MA
     Raises:
         UnreadableImageError: missing, empty, truncated, or no image at all.
         ImageTooLargeError: more than ``max_pixels`` pixels or ``MAX_BYTES`` bytes.
+        MemoryError: there is not enough memory for an image of this size.
     """
     data = source if isinstance(source, bytes) else read_regular_file(source)
     if not data:
@@ -91,7 +92,7 @@ def decode_image(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MA
                 return _to_upright_rgb(image, data)
         except Image.DecompressionBombError as error:
             raise ImageTooLargeError(f"The image is too large to decode: {error}.") from error
-        except MienError:
+        except (MienError, MemoryError):
             raise
         # Decoders raise nearly anything on hostile bytes; every such failure means "not decodable", and says so.
         except Exception as error:

@@ -305,3 +305,29 @@ def test_real_crops_all_show_a_face(bundle: Bundle, sample_data: Path) -> None:
     readable = sum(result.status != "unreadable" for result in results)
     assert readable >= 35
     assert found >= 0.95 * readable
+
+
+@pytest.mark.parametrize("failure", [MemoryError(), cv2.error("Insufficient memory (Failed to allocate 8 bytes)")])
+def test_a_photo_for_which_memory_was_short_once_is_predicted_all_the_same(
+    bundle: Bundle, photos: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    failures = [failure]
+
+    def decode(*arguments: object, **options: object) -> np.ndarray:
+        if failures:
+            raise failures.pop()
+        return decode_image(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(prepare, "decode_image", decode)
+    assert predict_image(photos / "a one.jpg", bundle).status == "ok"
+
+
+def test_a_photo_for_which_the_memory_is_not_enough_is_too_large(
+    bundle: Bundle, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decode(*arguments: object, **options: object) -> np.ndarray:
+        raise MemoryError
+
+    monkeypatch.setattr(prepare, "decode_image", decode)
+    result = predict_image(photos / "a one.jpg", bundle)
+    assert (result.status, result.reason) == ("too_large", "There is not enough memory for this image.")
