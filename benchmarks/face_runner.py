@@ -41,13 +41,14 @@ def load_mien(model: str | None) -> Callable[[list[str]], Answers]:
     """
     from mien.inference.bundle import load_bundle
     from mien.inference.pipeline import predict_images
+    from mien.inference.prepare import Search
 
     bundle = load_bundle(Path(model) if model else None)
 
     def run(paths: list[str]) -> Answers:
         answers: Answers = []
-        for image in predict_images(paths, bundle, crops=True):
-            face: dict[str, Any] = dict(image.faces[0].answers)
+        for image in predict_images(paths, bundle, search=Search(cropped=True)):
+            face: dict[str, Any] = dict(image.faces[0].predictions)
             probabilities = face["gender"].probabilities
             answers.append([face["age"].value, max(probabilities, key=probabilities.get)])
         return answers

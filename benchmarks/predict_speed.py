@@ -23,6 +23,7 @@ from benchmarks.faces import made_from_photo, sample_paths
 from benchmarks.facts import RESULTS, machine_facts, print_table, run_benchmark, save_results, usable_cores
 from mien.inference.bundle import Bundle, load_bundle
 from mien.inference.pipeline import BATCH_SIZE, predict_images
+from mien.inference.prepare import Search
 from mien.vision.align import align_face, whole_crop
 from mien.vision.decode import decode_image
 from mien.vision.detect import FaceDetector
@@ -63,7 +64,11 @@ def stages(paths: Sequence[Path], model: Path | None) -> list[Stage]:
         Stage(name="detect", threads=1, run=lambda: [detector.detect_main(image) for image in images]),
         Stage(name="align", threads=1, run=align),
         Stage(name="resize", threads=1, run=lambda: resize_crops(crops, metadata.size)),
-        Stage(name="pipeline, --crops", threads=cores, run=lambda: list(predict_images(paths, bundle, crops=True))),
+        Stage(
+            name="pipeline, --cropped",
+            threads=cores,
+            run=lambda: list(predict_images(paths, bundle, search=Search(cropped=True))),
+        ),
         Stage(name="pipeline, photos", threads=cores, run=lambda: list(predict_images(paths, bundle))),
     ]
 

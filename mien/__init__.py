@@ -1,12 +1,70 @@
 """mien: age, gender, ethnicity and any declared attribute of faces, from audited data to fast prediction.
 
-Importing this package is cheap: the rooms that need torch, lightning or pandas are imported by name only.
+`__all__` is the API; everything else is internal. Importing the package is cheap: what loads and runs a model is
+imported when it is first used.
+
+>>> import mien
+>>> model = mien.load("default")  # doctest: +SKIP
+>>> model("photo.jpg").faces[0].age.value  # doctest: +SKIP
+41.0
 """
 
+from __future__ import annotations
+
 import os
+from typing import TYPE_CHECKING
+
+from mien.errors import MienError as MienError
+from mien.errors import UnknownTaskError as UnknownTaskError
+from mien.errors import UsageError as UsageError
+from mien.types import Face as Face
+from mien.types import ImageResult as ImageResult
+from mien.types import NominalPrediction as NominalPrediction
+from mien.types import OrdinalPrediction as OrdinalPrediction
+from mien.types import Prediction as Prediction
+
+if TYPE_CHECKING:
+    from mien.api import FaceModel as FaceModel
+    from mien.api import bundled_models as bundled_models
+    from mien.api import draw as draw
+    from mien.api import load as load
+    from mien.api import to_dataframe as to_dataframe
 
 # Before anything imports ONNX Runtime, which would otherwise write a device id into the user's cache folder and look up
 # its maker's host.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Face",
+    "FaceModel",
+    "ImageResult",
+    "MienError",
+    "NominalPrediction",
+    "OrdinalPrediction",
+    "Prediction",
+    "UnknownTaskError",
+    "UsageError",
+    "bundled_models",
+    "draw",
+    "load",
+    "to_dataframe",
+]
+
+#: Names that are imported when they are first used, and the module that holds each.
+_LAZY = dict.fromkeys(("FaceModel", "bundled_models", "draw", "load", "to_dataframe"), "mien.api")
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'mien' has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -21,3 +21,7 @@ class MissingExtraError(MienError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs the package {package!r}: pip install 'mien[{extra}]'.")
+
+
+class UnknownTaskError(UsageError, LookupError):
+    """A result was asked for a task that its model does not predict."""

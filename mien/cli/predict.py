@@ -5,28 +5,30 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mien.cli.options import split_names
-from mien.errors import UsageError
+from mien.errors import MienError, UsageError
 from mien.files import is_folder
 from mien.inference.memory_limit import limited_memory
 from mien.progress import console, track
 
 if TYPE_CHECKING:
-    from mien.inference.bundle import Bundle
+    from mien.api import FaceModel
     from mien.output.annotate import Annotator
-    from mien.output.writers import Write
+    from mien.output.writers import Choices, Write
     from mien.tasks import Task
-    from mien.types import ImagePrediction
+    from mien.types import ImageResult
 
 FORMATS = ("table", "jsonl", "csv", "parquet")
-FORMAT_OF_SUFFIX = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
+#: What the suffix of --out says.
+FORMAT_OF_SUFFIX = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
+_STANDARD_OUTPUT = "-"
 
 
 @limited_memory()
@@ -55,7 +57,20 @@ def predict(
     null: Annotated[
         bool, typer.Option("--null", "-0", help="Paths on standard input end with NUL, as find -print0 writes them.")
     ] = False,
-    crops: Annotated[bool, typer.Option("--crops", help="Each image is one face already: one answer each.")] = False,
+    cropped: Annotated[
+        bool, typer.Option("--cropped", help="Each image is one face already and gives exactly one.")
+    ] = False,
+    largest: Annotated[bool, typer.Option("--largest", help="Keep the largest face of each image alone.")] = False,
+    min_score: Annotated[
+        float | None,
+        typer.Option(help="Leave out faces with a lower detection score, 0 to 1.  [dim]default: 0.6[/dim]"),
+    ] = None,
+    min_size: Annotated[
+        float | None, typer.Option(help="Leave out faces whose box has a side shorter than this, in pixels.")
+    ] = None,
+    landmarks: Annotated[
+        bool, typer.Option("--landmarks", help="Write five points of each face: eyes, nose, corners of the mouth.")
+    ] = False,
     format_name: Annotated[
         str | None,
         typer.Option(
@@ -66,8 +81,15 @@ def predict(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Write here instead of to standard output; whole or not at all.")
+        Path | None, typer.Option("--out", "-o", help="Write to this file, whole or not at all; - is standard output.")
     ] = None,
+    excel: Annotated[
+        bool,
+        typer.Option(
+            "--excel",
+            help="CSV for spreadsheets: a byte order mark, and ' before text that would be run, as =1+1.",
+        ),
+    ] = False,
     annotate: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Also write every picture, with boxes and labels, to DIR.")
     ] = None,
@@ -91,42 +113,40 @@ def predict(
 
     find . -name '*.jpg' | mien predict - > faces.jsonl
     """
-    from mien.inference.bundle import load_bundle
+    from mien.api import load
     from mien.inference.inputs import Skipped, expand_inputs
-    from mien.inference.pipeline import BATCH_SIZE, predict_images
-    from mien.tasks import select_tasks
+    from mien.inference.pipeline import BATCH_SIZE
+    from mien.output.writers import Choices
     from mien.vision.decode import MAX_PIXELS
 
+    out = None if out == Path(_STANDARD_OUTPUT) else out
     kind = choose_format(format_name, out)
+    check_choices(kind, landmarks=landmarks, excel=excel)
     annotator = None if annotate is None else _annotator(inputs, annotate)
     skipped = Skipped()
     skip = (lambda path: False) if annotator is None else annotator.drew
-    inputs_found = expand_inputs(inputs, skip=skip, skipped=skipped, null=null)
-    # Only annotating needs the sources again; remembering them otherwise would grow with their number.
-    sources = None if annotator is None else _Remembered(inputs_found)
-    bundle = load_bundle(model)
-    names = None if tasks is None else list(split_names(tasks))
-    chosen = bundle.tasks if names is None else select_tasks(bundle.tasks, names)
-    started = time.perf_counter()
-    results = predict_images(
-        inputs_found if sources is None else sources,
-        bundle,
-        tasks=names,
-        crops=crops,
-        batch_size=batch_size or BATCH_SIZE,
-        workers=workers,
-        max_pixels=max_pixels or MAX_PIXELS,
+    sources = expand_inputs(inputs, skip=skip, skipped=skipped, null=null)
+    names = None if tasks is None else split_names(tasks)
+    loaded = load(
+        model or "default", tasks=names, min_score=min_score, min_size=min_size, max_pixels=max_pixels or MAX_PIXELS
     )
-    if annotator is not None and sources is not None:
-        results = _annotated(results, sources, annotator, max_pixels or MAX_PIXELS)
-    if out is not None:
-        results = track(results, "Predicting")
+    started = time.perf_counter()
+    results = _results(
+        loaded,
+        sources,
+        annotator,
+        cropped=cropped,
+        largest=largest,
+        workers=workers,
+        batch_size=batch_size or BATCH_SIZE,
+    )
     counts: Counter[str] = Counter()
-    with _writer(kind, out, chosen) as write:
-        for result in results:
+    choices = Choices(landmarks=landmarks, excel=excel)
+    with _writer(kind, out, tuple(loaded.tasks.values()), choices) as write:
+        for result in results if out is None else track(results, "Predicting"):
             write(result)
             counts.update([result.status, *["faces"] * len(result.faces), "images"])
-    _summarise(counts, time.perf_counter() - started, bundle)
+    _summarise(counts, time.perf_counter() - started, loaded.name)
     if str(skipped):
         console.print(f"left out of folders: {skipped}", style="dim", markup=False, soft_wrap=True)
 
@@ -135,7 +155,14 @@ def choose_format(name: str | None, out: Path | None) -> str:
     """The format asked for, or the fitting one; `UsageError` where it does not exist or does not fit ``out``."""
     if name is None:
         if out is not None:
-            return FORMAT_OF_SUFFIX.get(out.suffix.lower(), "jsonl")
+            if out.suffix.lower() not in FORMAT_OF_SUFFIX:
+                raise UsageError(
+                    f"Expected --out to end in {', '.join(FORMAT_OF_SUFFIX)}, got {out.name!r}; "
+                    "or name the format with --format."
+                )
+            return FORMAT_OF_SUFFIX[out.suffix.lower()]
+        if sys.stdout is None:
+            raise MienError("Cannot write to standard output: it is closed.")
         return "table" if sys.stdout.isatty() else "jsonl"
     if name not in FORMATS:
         raise UsageError(f"Unknown format {name!r}; known: {', '.join(FORMATS)}.")
@@ -144,6 +171,14 @@ def choose_format(name: str | None, out: Path | None) -> str:
     if name == "parquet" and out is None:
         raise UsageError("Parquet cannot be written to standard output; name a file with --out FILE.parquet.")
     return name
+
+
+def check_choices(kind: str, *, landmarks: bool, excel: bool) -> None:
+    """Raise `UsageError` for an option that the format has no place for."""
+    if excel and kind != "csv":
+        raise UsageError(f"--excel is for CSV, got the format {kind}.")
+    if landmarks and kind == "table":
+        raise UsageError("The table has no room for --landmarks; choose --format jsonl, csv or parquet.")
 
 
 def _annotator(inputs: list[str], folder: Path) -> Annotator:
@@ -161,43 +196,26 @@ def check_separate(inputs: list[str], folder: Path) -> None:
             raise UsageError(f"Annotated pictures must go to another folder than the images', got {str(folder)!r}.")
 
 
-class _Remembered:
-    """Passes the sources on and keeps those whose results have not come back yet, in order."""
-
-    def __init__(self, sources: Iterable[str]) -> None:
-        self._sources = sources
-        self.pending: deque[str] = deque()
-
-    def __iter__(self) -> Iterator[str]:
-        for source in self._sources:
-            self.pending.append(source)
-            yield source
-
-
-def _annotated(
-    results: Iterable[ImagePrediction], sources: _Remembered, annotator: Annotator, max_pixels: int
-) -> Iterator[ImagePrediction]:
-    """Pass the results on; write the picture of each that could be read."""
+def _results(
+    model: FaceModel, sources: Iterable[str], annotator: Annotator | None, **options: Any
+) -> Iterator[ImageResult]:
+    """Yield the results; with an annotator, write the picture of each image that could be read."""
+    if annotator is None:
+        yield from model.predict(sources, **options)
+        return
     from mien.output.annotate import UnwritablePictureError
-    from mien.vision.decode import UnreadableImageError, decode_image
 
-    for result in results:
-        source = sources.pending.popleft()
-        if result.width is not None:
+    for result, image in model.predict_with_pixels(sources, **options):
+        if image is not None:
             try:
-                image = decode_image(source, max_pixels=max_pixels)
-            except UnreadableImageError as error:  # It could be read a moment ago.
+                annotator.save(result.path, image, result)
+            except UnwritablePictureError as error:
                 console.print(f"{result.path} was not annotated: {error}", markup=False, soft_wrap=True)
-            else:
-                try:
-                    annotator.save(source, image, result)
-                except UnwritablePictureError as error:
-                    console.print(f"{result.path} was not annotated: {error}", markup=False, soft_wrap=True)
         yield result
 
 
 @contextlib.contextmanager
-def _writer(kind: str, out: Path | None, tasks: tuple[Task, ...]) -> Iterator[Write]:
+def _writer(kind: str, out: Path | None, tasks: tuple[Task, ...], choices: Choices) -> Iterator[Write]:
     if kind == "table":
         from mien.output.table import TableWriter
 
@@ -205,11 +223,11 @@ def _writer(kind: str, out: Path | None, tasks: tuple[Task, ...]) -> Iterator[Wr
         return
     from mien.output.writers import open_writer
 
-    with open_writer(kind, out, tasks) as write:
+    with open_writer(kind, out, tasks, choices) as write:
         yield write
 
 
-def _summarise(counts: Counter[str], seconds: float, bundle: Bundle) -> None:
+def _summarise(counts: Counter[str], seconds: float, model: str) -> None:
     parts = [f"{counts['images']:,} images", f"{counts['faces']:,} faces"]
     parts += [
         f"{counts[status]:,} {words}"
@@ -218,7 +236,7 @@ def _summarise(counts: Counter[str], seconds: float, bundle: Bundle) -> None:
     ]
     rate = counts["images"] / seconds if seconds > 0 else 0.0
     console.print(
-        f"{', '.join(parts)} in {seconds:.1f} s ({rate:,.1f} images/s), model {bundle.identifier}",
+        f"{', '.join(parts)} in {seconds:.1f} s ({rate:,.1f} images/s), model {model}",
         style="dim",
         markup=False,
     )

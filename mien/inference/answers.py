@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mien.inference.metadata import Calibration, NominalCalibration, OrdinalCalibration
 from mien.tasks import Task
-from mien.types import Answer, NominalAnswer, OrdinalAnswer
+from mien.types import NominalPrediction, OrdinalPrediction, Prediction
 
 Probabilities = NDArray[np.floating]
 
@@ -118,24 +118,24 @@ def apply_temperature(
     return np.asarray(scaled / scaled.sum(axis=1, keepdims=True), dtype=np.float64)
 
 
-def answer_faces(task: Task, calibration: Calibration, output: Probabilities) -> list[Answer]:
+def answer_faces(task: Task, calibration: Calibration, output: Probabilities) -> list[Prediction]:
     """One answer per row of a task's output (n x levels or n x classes), rounded for reading."""
     if isinstance(calibration, OrdinalCalibration):
         points = ordinal_point(output, task, calibration)
         lows, highs = ordinal_interval(output, task, calibration)
         return [
-            OrdinalAnswer(value=round(float(p), 2), low=round(float(lo), 2), high=round(float(hi), 2))
+            OrdinalPrediction(value=round(float(p), 2), low=round(float(lo), 2), high=round(float(hi), 2))
             for p, lo, hi in zip(points, lows, highs, strict=True)
         ]
     scaled = apply_temperature(output, calibration.temperature, calibration.class_offsets)
     return [_nominal_answer(task, calibration, row) for row in scaled]
 
 
-def _nominal_answer(task: Task, calibration: NominalCalibration, row: NDArray[np.float64]) -> NominalAnswer:
+def _nominal_answer(task: Task, calibration: NominalCalibration, row: NDArray[np.float64]) -> NominalPrediction:
     best = int(row.argmax())
     probabilities = {name: round(float(p), 6) for name, p in zip(task.classes, row, strict=True)}
     sure = float(row[best]) >= calibration.abstain_below
-    return NominalAnswer(
+    return NominalPrediction(
         label=task.classes[best] if sure else None,
         probability=probabilities[task.classes[best]],
         probabilities=probabilities,

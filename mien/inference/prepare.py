@@ -1,60 +1,89 @@
-"""One image in, its faces as crops out, or one sentence saying why there are none.
+"""Turn one image into the crops of its faces, or into one sentence saying why there are none.
 
-The step of prediction before the model, for one image in one thread. It never raises for an image: every image
-becomes a row.
+The step of prediction before the model, for one image in one thread. It raises only for a source that is no image at
+all (None, an array of floats); every other image becomes a result.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from mien.errors import MienError, UsageError
-from mien.types import ImagePrediction, Status
+from mien.inference.image_source import ChannelOrder, read_file, read_image
+from mien.types import Face, ImageResult, Landmarks, Prediction, Status
 from mien.vision.align import align_face, ready_made_face
-from mien.vision.decode import (
-    MAX_PIXELS,
-    ImageTooLargeError,
-    RGBImage,
-    UnreadableImageError,
-    as_path_text,
-    decode_image,
-)
-from mien.vision.detect import FaceDetector
+from mien.vision.decode import MAX_PIXELS, ImageTooLargeError, RGBImage, UnreadableImageError, as_path_text
+from mien.vision.detect import SCORE_THRESHOLD, Detection, FaceDetector
 
-#: What a person or a program may name as one image: a path, an encoded file's bytes, or decoded pixels.
-ImageSource = str | os.PathLike[str] | bytes | NDArray[np.uint8]
+_detectors: dict[float, FaceDetector] = {}
+_detectors_lock = threading.Lock()
 
-_of_thread = threading.local()
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """How an image is read and which of its faces are kept.
+
+    Attributes:
+        cropped: the image is one face already: it gives exactly one crop, and the other choices do not matter.
+        largest: keep the largest face alone.
+        min_score: least score of the detector, in [0, 1]; None is the detector's own (0.6).
+        min_size: least length of the box's shorter side, in pixels.
+        max_pixels: larger images are not decoded.
+        channel_order: that of arrays.
+    """
+
+    cropped: bool = False
+    largest: bool = False
+    min_score: float | None = None
+    min_size: float | None = None
+    max_pixels: int = MAX_PIXELS
+    channel_order: ChannelOrder = "rgb"
+
+    def __post_init__(self) -> None:
+        if self.min_score is not None and not 0 <= self.min_score <= 1:
+            raise UsageError(f"Expected min_score from 0 to 1, got {self.min_score}.")
+        if self.min_size is not None and not self.min_size >= 0:
+            raise UsageError(f"Expected min_size of 0 or more pixels, got {self.min_size}.")
+
+    def keeps(self, face: Detection) -> bool:
+        """Tell whether a face is sure and large enough."""
+        return face.score >= (self.min_score or 0) and min(face.box[2:]) >= (self.min_size or 0)
+
+    def detector(self) -> FaceDetector:
+        """Return the detector, which all threads share; its threshold is lowered where ``min_score`` is below it."""
+        threshold = min(SCORE_THRESHOLD, SCORE_THRESHOLD if self.min_score is None else self.min_score)
+        with _detectors_lock:
+            if threshold not in _detectors:
+                _detectors[threshold] = FaceDetector(score_threshold=threshold)
+            return _detectors[threshold]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FaceCrop:
-    """One face before the model: ``box`` and ``score`` as in `FacePrediction`; ``pixels``: uint8, S x S x 3, RGB."""
+    """One face before the model; ``pixels``: its crop, uint8, S x S x 3, RGB; the rest as in `Face`."""
 
     box: tuple[int, int, int, int]
     score: float | None
+    landmarks: Landmarks | None
     pixels: RGBImage
+
+    def face(self, predictions: Mapping[str, Prediction]) -> Face:
+        """Return the face with what was predicted of it."""
+        return Face(box=self.box, score=self.score, landmarks=self.landmarks, predictions=predictions)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedImage:
-    """An image's row without the model's answers: ``row`` has no faces yet, ``crops`` holds them."""
+    """An image's result without predictions: ``row`` has no faces yet, ``crops`` holds them; ``image`` has its pixels
+    where they were asked for."""
 
-    row: ImagePrediction
+    row: ImageResult
     crops: tuple[FaceCrop, ...] = ()
-
-
-def thread_detector() -> FaceDetector:
-    """This thread's own face detector, made once."""
-    if not hasattr(_of_thread, "detector"):
-        _of_thread.detector = FaceDetector()
-    detector: FaceDetector = _of_thread.detector
-    return detector
+    image: RGBImage | None = None
 
 
 #: Held by the thread that tries an image again for want of memory.
@@ -62,7 +91,7 @@ _alone = threading.Lock()
 
 
 def prepare_image(
-    source: ImageSource, *, size: int, model: str, ready_made: bool = False, max_pixels: int = MAX_PIXELS
+    source: Any, *, size: int, model: str, search: Search | None = None, keep_pixels: bool = False
 ) -> PreparedImage:
     """Decode, detect and align.
 
@@ -70,29 +99,37 @@ def prepare_image(
     large.
 
     Args:
-        source: a path, the bytes of an image file, or pixels (uint8, H x W x 3, RGB).
+        source: see `read_image`.
         size: side of the crops in pixels.
-        model: the bundle's identifier, for the row.
-        ready_made: the image is one face already: it gives exactly one crop (see `mien.vision.align`).
-        max_pixels: larger images are not decoded.
+        model: the bundle's identifier, for the result.
+        search: how the image is read and which faces are kept.
+        keep_pixels: give the decoded image back too.
+
+    Raises:
+        UsageError: the source is nothing that may be an image.
     """
+    search = search or Search()
     path = as_path_text(source) if isinstance(source, (str, os.PathLike)) else ""
 
     def failed(status: Status, reason: str) -> PreparedImage:
-        return PreparedImage(row=ImagePrediction(path=path, status=status, model=model, reason=reason))
+        return PreparedImage(row=ImageResult(path=path, status=status, model=model, reason=reason))
 
-    def attempt() -> tuple[RGBImage, tuple[FaceCrop, ...]]:
-        image = check_pixels(source) if isinstance(source, np.ndarray) else decode_image(source, max_pixels=max_pixels)
-        return image, _ready_made_crops(image, size) if ready_made else _photo_crops(image, size)
+    # A file can be read only once.
+    source = read_file(source)
+
+    def attempt() -> tuple[RGBImage, tuple[FaceCrop, ...], str | None]:
+        image = read_image(source, max_pixels=search.max_pixels, channel_order=search.channel_order)
+        find = _cropped_face if search.cropped else _photo_faces
+        return image, *find(image, size, search)
 
     try:
         try:
-            image, crops = attempt()
+            image, crops, reason = attempt()
         except Exception as error:
             if not _lacks_memory(error):
                 raise
             with _alone:
-                image, crops = attempt()
+                image, crops, reason = attempt()
     except ImageTooLargeError as error:
         return failed("too_large", str(error))
     except UnreadableImageError as error:
@@ -105,15 +142,9 @@ def prepare_image(
             return failed("too_large", "There is not enough memory for this image.")
         return failed("unreadable", f"The image could not be searched for faces: {type(error).__name__}: {error}"[:300])
     height, width = image.shape[:2]
-    row = ImagePrediction(
-        path=path,
-        status="ok" if crops else "no_face",
-        model=model,
-        width=width,
-        height=height,
-        reason=None if crops else "No face was found.",
-    )
-    return PreparedImage(row=row, crops=crops)
+    status: Status = "ok" if crops else "no_face"
+    row = ImageResult(path=path, status=status, model=model, width=width, height=height, reason=reason)
+    return PreparedImage(row=row, crops=crops, image=image if keep_pixels else None)
 
 
 def _lacks_memory(error: Exception) -> bool:
@@ -123,28 +154,25 @@ def _lacks_memory(error: Exception) -> bool:
     )
 
 
-def check_pixels(image: NDArray[np.uint8]) -> RGBImage:
-    """The array itself, if it is an image as mien takes them; else `UsageError`. Pixel scales are never guessed."""
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise UsageError(
-            f"An image array must be uint8, height x width x 3, RGB with values 0-255; got {image.dtype} {image.shape}."
-        )
-    return np.ascontiguousarray(image)
+def _photo_faces(image: RGBImage, size: int, search: Search) -> tuple[tuple[FaceCrop, ...], str | None]:
+    """Return the crops of a photo's faces, or none and why."""
+    found = search.detector().detect(image)
+    faces = [face for face in found if search.keeps(face)]
+    if not faces:
+        few = f"None of the {len(found)} faces found reaches the least score and size asked for."
+        return (), few if found else "No face was found."
+    kept = faces[:1] if search.largest else faces
+    return tuple(_face_crop(face, align_face(image, face.landmarks, size)) for face in kept), None
 
 
-def _photo_crops(image: RGBImage, size: int) -> tuple[FaceCrop, ...]:
-    faces = thread_detector().detect(image)
-    return tuple(
-        FaceCrop(box=face.box, score=_rounded(face.score), pixels=align_face(image, face.landmarks, size))
-        for face in faces
-    )
+def _cropped_face(image: RGBImage, size: int, search: Search) -> tuple[tuple[FaceCrop, ...], None]:
+    pixels, face = ready_made_face(image, search.detector(), size)
+    if face is not None:
+        return (_face_crop(face, pixels),), None
+    whole = (0, 0, image.shape[1], image.shape[0])
+    return (FaceCrop(box=whole, score=None, landmarks=None, pixels=pixels),), None
 
 
-def _ready_made_crops(image: RGBImage, size: int) -> tuple[FaceCrop, ...]:
-    pixels, face = ready_made_face(image, thread_detector(), size)
-    box = face.box if face else (0, 0, image.shape[1], image.shape[0])
-    return (FaceCrop(box=box, score=_rounded(face.score) if face else None, pixels=pixels),)
-
-
-def _rounded(score: float) -> float:
-    return round(float(score), 4)
+def _face_crop(face: Detection, pixels: RGBImage) -> FaceCrop:
+    landmarks = tuple((round(float(x), 1), round(float(y), 1)) for x, y in face.landmarks)
+    return FaceCrop(box=face.box, score=round(float(face.score), 4), landmarks=landmarks, pixels=pixels)

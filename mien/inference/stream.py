@@ -1,4 +1,4 @@
-"""The engine of batch prediction: sources in, results out in the same order, bounded in memory whatever their number.
+"""Run batch prediction: results in the order of the sources, bounded in memory whatever their number.
 
 One pool of threads does all the work: an image's decoding and detection is one task, a batch of faces through the
 model another, so that no core waits for another and none is used twice. A feeder thread draws the sources, so that a
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,12 +18,15 @@ from typing import Any
 
 import cv2
 
-from mien.inference.prepare import FaceCrop, ImageSource, PreparedImage
-from mien.types import Answer, FacePrediction, ImagePrediction
+from mien.inference.prepare import FaceCrop, PreparedImage
+from mien.types import Face, ImageResult, Prediction
+from mien.vision.decode import RGBImage
 
-Answers = dict[str, Answer]
-#: The model's part: crops in, one dictionary of answers each out.
-AnswerCrops = Callable[[Sequence[FaceCrop]], list[Answers]]
+Predictions = dict[str, Prediction]
+#: The model's part: one dictionary of predictions for each crop.
+PredictCrops = Callable[[Sequence[FaceCrop]], list[Predictions]]
+#: Decoded images that wait for their turn may take so many bytes, where they are kept.
+MAX_KEPT_BYTES = 512 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -40,36 +43,38 @@ class _Exhausted:
 
 @dataclass(frozen=True)
 class _Done:
-    """A task of the pool ended: of image ``index``, or, where that is None, of the batch ``places``."""
+    """A task of the pool ended: of image ``index``, or, where that is None, of ``batch``: image, face and crop."""
 
     future: Future[Any]
     index: int | None = None
-    places: tuple[tuple[int, int], ...] = ()
+    batch: tuple[tuple[int, int, FaceCrop], ...] = ()
 
 
 class _Gate:
-    """Holds the feeder back while too many images or faces are under way."""
+    """Holds the feeder back while too many images, faces or bytes of kept images are under way."""
 
-    def __init__(self, max_images: int, max_faces: int) -> None:
-        self._max_images, self._max_faces = max_images, max_faces
-        self._images = self._faces = 0
+    def __init__(self, max_images: int, max_faces: int, max_bytes: int = MAX_KEPT_BYTES) -> None:
+        self._max_images, self._max_faces, self._max_bytes = max_images, max_faces, max_bytes
+        self._images = self._faces = self._bytes = 0
         self._closed = False
         self._changed = threading.Condition()
 
     def enter(self) -> bool:
         """Wait for room for one more image; False when the gate was closed."""
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._closed or (self._images < self._max_images and self._faces < self._max_faces)
-            )
+            self._changed.wait_for(lambda: self._closed or self._has_room())
             self._images += 1
             return not self._closed
 
-    def change(self, *, images: int = 0, faces: int = 0) -> None:
-        """Count images or faces in (positive) or out (negative)."""
+    def _has_room(self) -> bool:
+        return self._images < self._max_images and self._faces < self._max_faces and self._bytes < self._max_bytes
+
+    def change(self, *, images: int = 0, faces: int = 0, kept_bytes: int = 0) -> None:
+        """Count images, faces and bytes in (positive) or out (negative)."""
         with self._changed:
             self._images += images
             self._faces += faces
+            self._bytes += kept_bytes
             self._changed.notify()
 
     def close(self) -> None:
@@ -102,17 +107,19 @@ def _opencv_on_one_thread() -> Iterator[None]:
 
 
 class _Slot:
-    """An image whose faces wait for their answers."""
+    """An image whose faces wait for their predictions."""
 
     def __init__(self, prepared: PreparedImage) -> None:
-        self.row = prepared.row
-        self.faces: list[FacePrediction] = [
-            FacePrediction(box=crop.box, score=crop.score, answers={}) for crop in prepared.crops
-        ]
+        self.row, self.image = prepared.row, prepared.image
+        self.faces: list[Face | None] = [None] * len(prepared.crops)
         self.missing = len(self.faces)
 
-    def finished(self) -> ImagePrediction:
-        return replace(self.row, faces=tuple(self.faces))
+    @property
+    def kept_bytes(self) -> int:
+        return 0 if self.image is None else self.image.nbytes
+
+    def finished(self) -> ImageResult:
+        return replace(self.row, faces=tuple(face for face in self.faces if face is not None))
 
 
 class PredictionStream:
@@ -120,14 +127,14 @@ class PredictionStream:
 
     def __init__(
         self,
-        sources: Iterable[ImageSource],
-        prepare: Callable[[ImageSource], PreparedImage],
-        answer: AnswerCrops,
+        sources: Iterable[Any],
+        prepare: Callable[[Any], PreparedImage],
+        predict: PredictCrops,
         *,
         batch_size: int,
         workers: int,
     ) -> None:
-        self._sources, self._prepare, self._answer = sources, prepare, answer
+        self._sources, self._prepare, self._predict = sources, prepare, predict
         self._batch_size = batch_size
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="mien")
         self._gate = _Gate(max_images=2 * batch_size + 4 * workers, max_faces=8 * batch_size)
@@ -137,8 +144,8 @@ class PredictionStream:
         self._drawn = self._working = 0
         self._exhausted = False
 
-    def results(self) -> Iterator[ImagePrediction]:
-        """The results, in the order of the sources."""
+    def results(self) -> Generator[tuple[ImageResult, RGBImage | None], None, None]:
+        """Yield the results in the order of the sources, each with its image where ``prepare`` kept it."""
         with contextlib.ExitStack() as stack:
             stack.enter_context(_opencv_on_one_thread())
             stack.callback(self._pool.shutdown, wait=True, cancel_futures=True)
@@ -147,8 +154,9 @@ class PredictionStream:
             index = 0
             while not (self._exhausted and index == self._drawn):
                 while index in self._slots and self._slots[index].missing == 0:
-                    yield self._slots.pop(index).finished()
-                    self._gate.change(images=-1)
+                    slot = self._slots.pop(index)
+                    yield slot.finished(), slot.image
+                    self._gate.change(images=-1, kept_bytes=-slot.kept_bytes)
                     index += 1
                 if self._exhausted and index == self._drawn:
                     return
@@ -189,24 +197,24 @@ class PredictionStream:
             if event.index is not None:
                 self._take_image(event.index, event.future.result())
             else:
-                self._take_batch(event.places, event.future.result())
+                self._take_batch(event.batch, event.future.result())
 
     def _take_image(self, index: int, prepared: PreparedImage) -> None:
-        self._slots[index] = _Slot(prepared)
+        slot = self._slots[index] = _Slot(prepared)
         self._waiting += [(index, number, crop) for number, crop in enumerate(prepared.crops)]
-        self._gate.change(faces=len(prepared.crops))
+        self._gate.change(faces=len(prepared.crops), kept_bytes=slot.kept_bytes)
         while len(self._waiting) >= self._batch_size:
             self._submit_batch()
 
     def _submit_batch(self) -> None:
         batch, self._waiting = self._waiting[: self._batch_size], self._waiting[self._batch_size :]
         self._working += 1
-        future = self._pool.submit(self._answer, [crop for _, _, crop in batch])
-        future.add_done_callback(partial(self._report, places=tuple((index, number) for index, number, _ in batch)))
+        future = self._pool.submit(self._predict, [crop for _, _, crop in batch])
+        future.add_done_callback(partial(self._report, batch=tuple(batch)))
 
-    def _take_batch(self, places: tuple[tuple[int, int], ...], answers: list[Answers]) -> None:
-        self._gate.change(faces=-len(places))
-        for (index, number), answer in zip(places, answers, strict=True):
+    def _take_batch(self, batch: tuple[tuple[int, int, FaceCrop], ...], predictions: list[Predictions]) -> None:
+        self._gate.change(faces=-len(batch))
+        for (index, number, crop), values in zip(batch, predictions, strict=True):
             slot = self._slots[index]
-            slot.faces[number] = replace(slot.faces[number], answers=answer)
+            slot.faces[number] = crop.face(values)
             slot.missing -= 1

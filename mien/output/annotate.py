@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 from mien.errors import MienError
 from mien.files import atomic_path, is_file
 from mien.output.phrases import answer_phrase
-from mien.types import FacePrediction, ImagePrediction
+from mien.types import Face, ImageResult
 from mien.vision.decode import RGBImage, as_path_text
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -39,7 +39,7 @@ MARK = "Drawn by mien predict --annotate"
 _HEADER_BYTES = 256
 
 
-def draw_faces(image: RGBImage, faces: tuple[FacePrediction, ...]) -> Image.Image:
+def draw_faces(image: RGBImage, faces: tuple[Face, ...]) -> Image.Image:
     """The picture with every face's box and label.
 
     Args:
@@ -92,10 +92,10 @@ def _draw_label(
 
 
 def _fitting_text(
-    pen: ImageDraw.ImageDraw, canvas: tuple[int, int], face: FacePrediction, box: Rectangle, *, alone: bool
+    pen: ImageDraw.ImageDraw, canvas: tuple[int, int], face: Face, box: Rectangle, *, alone: bool
 ) -> tuple[Font, str]:
     """Font and text: all answers on one line where there is room, else one a line and smaller beside small faces."""
-    phrases = [answer_phrase(answer) for answer in face.answers.values()]
+    phrases = [answer_phrase(answer) for answer in face.predictions.values()]
     size = max(SMALLEST_TEXT + 3, round(max(canvas) / 40))
     font: Font = ImageFont.load_default(size)
     line, face_width = " · ".join(phrases), box[2] - box[0]
@@ -173,7 +173,7 @@ class Annotator:
             return False
         return here and _is_marked(Path(path))
 
-    def save(self, source: str | os.PathLike[str], image: RGBImage, result: ImagePrediction) -> Path:
+    def save(self, source: str | os.PathLike[str], image: RGBImage, result: ImageResult) -> Path:
         """Write the annotated picture: PNG for a PNG, JPEG for all others; returns its path.
 
         Raises:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from mien.types import Answer, OrdinalAnswer
+from mien.types import OrdinalPrediction, Prediction
 
 
-def answer_phrase(answer: Answer) -> str:
+def answer_phrase(answer: Prediction) -> str:
     """One answer in a few characters; a model that abstains shows its likeliest class with a question mark.
 
-    >>> answer_phrase(OrdinalAnswer(value=34.2, low=27.8, high=41.3))
+    >>> answer_phrase(OrdinalPrediction(value=34.2, low=27.8, high=41.3))
     '34 (28-41)'
     """
-    if isinstance(answer, OrdinalAnswer):
+    if isinstance(answer, OrdinalPrediction):
         return f"{answer.value:.0f} ({answer.low:.0f}-{answer.high:.0f})"
     likeliest = max(answer.probabilities, key=lambda label: answer.probabilities[label])
     label = likeliest.replace("_", " ") + ("?" if answer.abstained else "")

@@ -10,7 +10,7 @@ from typing import Literal
 
 from mien.errors import UsageError
 from mien.tasks import Task
-from mien.types import Answer, ImagePrediction, OrdinalAnswer
+from mien.types import Face, ImageResult, OrdinalPrediction
 
 Cell = str | int | float | None
 ColumnType = Literal["text", "integer", "number"]
@@ -22,8 +22,16 @@ _BEFORE: dict[str, ColumnType] = {
 _AFTER: dict[str, ColumnType] = {"model": "text", "reason": "text"}
 
 
-def columns_of(tasks: tuple[Task, ...]) -> dict[str, ColumnType]:
-    """Column names and types, in order.
+#: Columns of the landmarks, where they are asked for, in the order of `mien.types.Landmarks`.
+_LANDMARKS: dict[str, ColumnType] = {
+    f"{point}_{axis}": "number"
+    for point in ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+    for axis in ("x", "y")
+}
+
+
+def columns_of(tasks: tuple[Task, ...], *, landmarks: bool = False) -> dict[str, ColumnType]:
+    """Return column names and types, in order.
 
     Raises:
         UsageError: a declared task's column has the name of another column.
@@ -31,7 +39,7 @@ def columns_of(tasks: tuple[Task, ...]) -> dict[str, ColumnType]:
     >>> list(columns_of((Task(name="smile", kind="ordinal", highest=4),)))[10:]
     ['smile', 'smile_low', 'smile_high', 'model', 'reason']
     """
-    groups = [_BEFORE, *map(_task_columns, tasks), _AFTER]
+    groups = [_BEFORE, _LANDMARKS if landmarks else {}, *map(_task_columns, tasks), _AFTER]
     names = [name for group in groups for name in group]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -49,18 +57,28 @@ def _task_columns(task: Task) -> dict[str, ColumnType]:
     }
 
 
-def rows_of(result: ImagePrediction, tasks: tuple[Task, ...]) -> Iterator[list[Cell]]:
-    """The image's rows, cells in the order of `columns_of`; faces are counted from 1."""
+def rows_of(result: ImageResult, tasks: tuple[Task, ...], *, landmarks: bool = False) -> Iterator[list[Cell]]:
+    """Yield the image's rows, cells in the order of `columns_of`; faces are counted from 1."""
     head: list[Cell] = [result.path, result.status, result.width, result.height]
     tail: list[Cell] = [result.model, result.reason]
     if not result.faces:
-        yield [*head, *[None] * (len(columns_of(tasks)) - len(head) - len(tail)), *tail]
+        yield [*head, *[None] * (len(columns_of(tasks, landmarks=landmarks)) - len(head) - len(tail)), *tail]
     for number, face in enumerate(result.faces, start=1):
-        answers = [cell for task in tasks for cell in _answer_cells(face.answers[task.name])]
-        yield [*head, number, *face.box, face.score, *answers, *tail]
+        cells = [cell for task in tasks for cell in _prediction_cells(face, task)]
+        points = _landmark_cells(face) if landmarks else []
+        yield [*head, number, *face.box, face.score, *points, *cells, *tail]
 
 
-def _answer_cells(answer: Answer) -> list[Cell]:
-    if isinstance(answer, OrdinalAnswer):
-        return [answer.value, answer.low, answer.high]
-    return [answer.label, answer.probability, *answer.probabilities.values()]
+def _prediction_cells(face: Face, task: Task) -> list[Cell]:
+    prediction = face.predictions.get(task.name)
+    if prediction is None:  # A table may hold the results of several models.
+        return [None] * len(_task_columns(task))
+    if isinstance(prediction, OrdinalPrediction):
+        return [prediction.value, prediction.low, prediction.high]
+    return [prediction.label, prediction.probability, *prediction.probabilities.values()]
+
+
+def _landmark_cells(face: Face) -> list[Cell]:
+    if face.landmarks is None:
+        return [None] * len(_LANDMARKS)
+    return [value for point in face.landmarks for value in point]

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from mien.output.phrases import answer_phrase
 from mien.tasks import Task
-from mien.types import ImagePrediction
+from mien.types import ImageResult
 
 STATUS_STYLES = {"no_face": "yellow", "unreadable": "red", "too_large": "red"}
 _LONGEST_PATH = 48
@@ -27,11 +27,11 @@ class TableWriter:
         self._path_width = max(12, min(_LONGEST_PATH, left))
         self._print([Text(title, style="bold") for title in ("image", "face", *(task.name for task in tasks))])
 
-    def write(self, result: ImagePrediction) -> None:
+    def write(self, result: ImageResult) -> None:
         """Print the image's rows; one without faces gets its status and reason."""
         path = Text(_shortened(result.path, self._path_width))
         for number, face in enumerate(result.faces, start=1):
-            answers = [Text(answer_phrase(face.answers[task.name])) for task in self._tasks]
+            answers = [Text(answer_phrase(face[task.name])) for task in self._tasks]
             self._print([path if number == 1 else Text(""), Text(str(number), justify="right"), *answers])
         if not result.faces:
             words = f"{result.status.replace('_', ' ')}: {result.reason}" if result.reason else result.status

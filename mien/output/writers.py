@@ -1,4 +1,4 @@
-"""Results in, a file or standard output out: JSON lines, CSV or Parquet.
+"""Write results to a file or to standard output: JSON lines, CSV or Parquet.
 
 A writer is a context manager that gives one function, called once a result. With a path the file appears whole, by
 one rename, when the context ends well; otherwise lines go to standard output as they come.
@@ -6,12 +6,14 @@ one rename, when the context ends well; otherwise lines go to standard output as
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import io
 import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any
@@ -20,59 +22,80 @@ from mien.errors import MienError, MissingExtraError, UsageError
 from mien.files import atomic_path
 from mien.output.rows import Cell, columns_of, rows_of
 from mien.tasks import Task
-from mien.types import ImagePrediction
+from mien.types import ImageResult
 
-Write = Callable[[ImagePrediction], None]
+Write = Callable[[ImageResult], None]
+#: With these a spreadsheet begins what it takes for a formula (OWASP, "CSV Injection").
+FORMULA_BEGINNINGS = ("=", "+", "-", "@", "\t", "\r")
 #: Rows of one Parquet row group, which is what is held in memory.
 ROW_GROUP = 8192
 
 
-def json_line(result: ImagePrediction) -> bytes:
-    """One result as a line of UTF-8 JSON, newline included.
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What is written beside the usual.
+
+    Attributes:
+        landmarks: the five points of each face.
+        excel: a CSV begins with a byte order mark, and ' stands before text that would be taken for a formula.
+    """
+
+    landmarks: bool = False
+    excel: bool = False
+
+
+def json_line(result: ImageResult, *, landmarks: bool = False) -> bytes:
+    """Return one result as a line of UTF-8 JSON, newline included.
 
     A label may hold half a surrogate pair, which UTF-8 cannot; it stays as JSON's own escape.
     """
-    text = json.dumps(result.to_json(), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(result.to_dict(landmarks=landmarks), ensure_ascii=False, allow_nan=False)
     return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
-def csv_line(cells: list[Any]) -> bytes:
-    """One CSV line (RFC 4180 quoting, UTF-8, newline included).
+def csv_line(cells: list[Any], *, excel: bool = False) -> bytes:
+    """Return one CSV line (RFC 4180 quoting, UTF-8, newline included).
 
     >>> csv_line(["a,b", None, 1.5])
     b'"a,b",,1.5\\n'
     """
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
+    csv.writer(text, lineterminator="\n").writerow(map(_escaped, cells) if excel else cells)
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 
+def _escaped(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_BEGINNINGS) else cell
+
+
 @contextlib.contextmanager
-def write_jsonl(out: Path | None, tasks: tuple[Task, ...]) -> Iterator[Write]:
+def write_jsonl(out: Path | None, tasks: tuple[Task, ...], choices: Choices) -> Iterator[Write]:
     """One JSON object a line, one line an image."""
     with _open_stream(out) as stream:
 
-        def write(result: ImagePrediction) -> None:
-            _put(stream, json_line(result), out)
+        def write(result: ImageResult) -> None:
+            _put(stream, json_line(result, landmarks=choices.landmarks), out)
 
         yield write
 
 
 @contextlib.contextmanager
-def write_csv(out: Path | None, tasks: tuple[Task, ...]) -> Iterator[Write]:
+def write_csv(out: Path | None, tasks: tuple[Task, ...], choices: Choices) -> Iterator[Write]:
     """A header, then one line a face (see `mien.output.rows`)."""
-    header = csv_line(list(columns_of(tasks)))
+    header = csv_line(list(columns_of(tasks, landmarks=choices.landmarks)))
+    header = codecs.BOM_UTF8 + header if choices.excel else header
     with _open_stream(out) as stream:
         _put(stream, header, out)
 
-        def write(result: ImagePrediction) -> None:
-            _put(stream, b"".join(map(csv_line, rows_of(result, tasks))), out)
+        def write(result: ImageResult) -> None:
+            rows = rows_of(result, tasks, landmarks=choices.landmarks)
+            _put(stream, b"".join(csv_line(row, excel=choices.excel) for row in rows), out)
 
         yield write
 
 
 @contextlib.contextmanager
-def write_parquet(out: Path | None, tasks: tuple[Task, ...]) -> Iterator[Write]:
+def write_parquet(out: Path | None, tasks: tuple[Task, ...], choices: Choices) -> Iterator[Write]:
     """One row a face, in row groups of `ROW_GROUP`."""
     if out is None:
         raise UsageError("Parquet cannot be written to standard output; name a file with --out FILE.parquet.")
@@ -82,7 +105,7 @@ def write_parquet(out: Path | None, tasks: tuple[Task, ...]) -> Iterator[Write]:
     except ImportError as error:
         raise MissingExtraError("pyarrow", "train", "Writing Parquet") from error
     types = {"text": pa.string(), "integer": pa.int32(), "number": pa.float64()}
-    schema = pa.schema([(name, types[kind]) for name, kind in columns_of(tasks).items()])
+    schema = pa.schema([(name, types[kind]) for name, kind in columns_of(tasks, landmarks=choices.landmarks).items()])
     rows: list[list[Cell]] = []
 
     def flush() -> None:
@@ -91,8 +114,8 @@ def write_parquet(out: Path | None, tasks: tuple[Task, ...]) -> Iterator[Write]:
         writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
         rows.clear()
 
-    def write(result: ImagePrediction) -> None:
-        rows.extend(rows_of(result, tasks))
+    def write(result: ImageResult) -> None:
+        rows.extend(rows_of(result, tasks, landmarks=choices.landmarks))
         if len(rows) >= ROW_GROUP:
             flush()
 
@@ -109,6 +132,8 @@ def _encodable(cell: Cell) -> Cell:
 @contextlib.contextmanager
 def _open_stream(out: Path | None) -> Iterator[IO[bytes]]:
     if out is None:
+        if sys.stdout is None:
+            raise MienError("Cannot write to standard output: it is closed.")
         yield sys.stdout.buffer
         return
     with atomic_path(out) as temporary, temporary.open("wb") as stream:
@@ -126,7 +151,7 @@ def _put(stream: IO[bytes], line: bytes, out: Path | None) -> None:
         raise MienError(f"Cannot write {out or 'standard output'}: {error.strerror or error}.") from error
 
 
-Writer = Callable[[Path | None, tuple[Task, ...]], contextlib.AbstractContextManager[Write]]
+Writer = Callable[[Path | None, tuple[Task, ...], Choices], contextlib.AbstractContextManager[Write]]
 
 #: The formats by name.
 WRITERS: MappingProxyType[str, Writer] = MappingProxyType(
@@ -134,8 +159,10 @@ WRITERS: MappingProxyType[str, Writer] = MappingProxyType(
 )
 
 
-def open_writer(name: str, out: Path | None, tasks: tuple[Task, ...]) -> contextlib.AbstractContextManager[Write]:
-    """The writer of a format; an unknown name is an error that lists the known ones."""
+def open_writer(
+    name: str, out: Path | None, tasks: tuple[Task, ...], choices: Choices | None = None
+) -> contextlib.AbstractContextManager[Write]:
+    """Return the writer of a format; an unknown name is an error that lists the known ones."""
     if name not in WRITERS:
         raise UsageError(f"Unknown format {name!r}; known: {', '.join(WRITERS)}.")
-    return WRITERS[name](out, tasks)
+    return WRITERS[name](out, tasks, choices or Choices())

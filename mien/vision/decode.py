@@ -103,6 +103,25 @@ def decode_image(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MA
             raise UnreadableImageError(f"The image cannot be decoded: {reason}.") from error
 
 
+def decode_pillow(image: Image.Image, *, max_pixels: int = MAX_PIXELS) -> RGBImage:
+    """Convert an image that Pillow has opened as `decode_image` converts files; it is loaded where it is not yet.
+
+    Raises:
+        UnreadableImageError: its pixels cannot be loaded or have no declared range.
+        ImageTooLargeError: more than ``max_pixels`` pixels.
+    """
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageTooLargeError(f"The image has {width} x {height} pixels; the limit is {max_pixels:,}.")
+    try:
+        return _upright_from_deep_grey(image) if image.mode in _DEEP_GREY else _to_rgb(image)
+    except MienError:
+        raise
+    # As in `decode_image`; a closed file or an image without pixels too.
+    except Exception as error:
+        raise UnreadableImageError(f"The image cannot be loaded: {str(error) or type(error).__name__}.") from error
+
+
 def _formats_for(data: bytes) -> tuple[str, ...]:
     """Return the formats to try for these bytes; `UnreadableImageError` for HEIC without the package that reads it."""
     if not is_heif(data[:HEAD_BYTES]):
@@ -174,10 +193,14 @@ def read_regular_file(path: str | os.PathLike[str]) -> bytes:
 
 def _to_upright_rgb(image: ImageFile.ImageFile, data: bytes) -> RGBImage:
     """Load the first frame and convert it; see `decode_image`."""
-    if image.mode in ("I", "I;16", "I;16B", "I;16L", "I;16N", "F"):
+    if image.mode in _DEEP_GREY:
         return _upright_from_deep_grey(image)
     if image.format == "TIFF" and _is_deep_colour_tiff(image):
         return _decode_with_opencv(image, data)
+    return _to_rgb(image)
+
+
+def _to_rgb(image: Image.Image) -> RGBImage:
     image.load()
     upright = ImageOps.exif_transpose(image)
     if upright.has_transparency_data:
@@ -186,7 +209,11 @@ def _to_upright_rgb(image: ImageFile.ImageFile, data: bytes) -> RGBImage:
     return np.array(upright.convert("RGB"), dtype=np.uint8)
 
 
-def _upright_from_deep_grey(image: ImageFile.ImageFile) -> RGBImage:
+#: Pillow's modes of grayscale images with more than 8 bits.
+_DEEP_GREY = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+
+
+def _upright_from_deep_grey(image: Image.Image) -> RGBImage:
     """16-bit grey: the high byte. 32-bit integers and floats have no declared range, so they are refused."""
     if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
         raise UnreadableImageError(f"Pixels of mode {image.mode!r} have no declared range; expected 8 or 16 bits.")
@@ -203,7 +230,7 @@ def _is_deep_colour_tiff(image: ImageFile.ImageFile) -> bool:
     return max(np.atleast_1d(_tiff_tag(image, 258) or 8)) > 8
 
 
-def _tiff_tag(image: ImageFile.ImageFile, number: int) -> Any:
+def _tiff_tag(image: Image.Image, number: int) -> Any:
     """A tag of a TIFF, None where it has none: 258 bits a sample, 262 photometric interpretation, 277 samples."""
     return getattr(image, "tag_v2", {}).get(number)
 

@@ -125,13 +125,15 @@ def test_tasks_leave_the_others_out(folder: Path) -> None:
 
 
 def test_crops_answer_every_image(folder: Path) -> None:
-    rows = [json.loads(line) for line in predict(folder, "photos", "--crops").stdout.splitlines()]
+    rows = [json.loads(line) for line in predict(folder, "photos", "--cropped").stdout.splitlines()]
     assert [len(row["faces"]) for row in rows] == [1, 1, 0, 1]
     assert rows[1]["faces"][0]["box"] == [0, 0, 50, 40]
     assert rows[1]["faces"][0]["score"] is None
 
 
-@pytest.mark.parametrize(("name", "magic"), [("o.csv", b"path,status"), ("o.parquet", b"PAR1"), ("o.x", b'{"path"')])
+@pytest.mark.parametrize(
+    ("name", "magic"), [("o.csv", b"path,status"), ("o.parquet", b"PAR1"), ("o.jsonl", b'{"path"')]
+)
 def test_the_suffix_of_out_chooses_the_format(folder: Path, name: str, magic: bytes) -> None:
     if name.endswith("parquet"):
         pytest.importorskip("pyarrow")
@@ -172,7 +174,7 @@ def test_annotating_into_a_folder_of_photos_keeps_them_and_their_rows(
     for number, path in enumerate(photos):
         Image.new("RGB", (40, 40), (90 * number, 0, 0)).save(path)
     before = [path.read_bytes() for path in photos]
-    command = ["predict", "--model", str(folder / "m.onnx"), "--crops", inputs, "--annotate", "photos/2020"]
+    command = ["predict", "--model", str(folder / "m.onnx"), "--cropped", inputs, "--annotate", "photos/2020"]
     seen = []
     for _ in range(2):
         listed = "".join(f"{path}\n" for path in sorted((tmp_path / "photos").glob("**/*.jpg")))
@@ -326,7 +328,7 @@ def test_a_model_that_asks_for_too_much_memory_fails_with_a_sentence(tmp_path: P
     size = max(LEAST, int(SHARE * machine_memory())) + (1 << 30)
     write_tiny_bundle(tmp_path / "large.onnx", change=partial(ask_for_memory, size=size))
     done = subprocess.run(
-        [*MIEN, "predict", str(EXAMPLE), "--crops", "--model", str(tmp_path / "large.onnx")],
+        [*MIEN, "predict", str(EXAMPLE), "--cropped", "--model", str(tmp_path / "large.onnx")],
         capture_output=True, timeout=60, text=True,
     )  # fmt: skip
     assert done.returncode == 1

@@ -16,7 +16,7 @@ from mien.inference.answers import answer_faces
 from mien.inference.bundle import load_bundle
 from mien.inference.metadata import NominalCalibration, OrdinalCalibration
 from mien.tasks import AGE, ETHNICITY, GENDER, Task
-from mien.types import NominalAnswer, OrdinalAnswer
+from mien.types import NominalPrediction, OrdinalPrediction
 from mien.vision.resize import resize_crops
 from tests.bundles import write_tiny_bundle
 from tests.prepared import write_prepared
@@ -51,11 +51,11 @@ def test_the_table_holds_what_prediction_answers(bundle_path: Path, prepared: Pa
     for task in (AGE, GENDER, ETHNICITY):
         for index, answer in enumerate(answer_faces(task, bundle.metadata.calibration[task.name], outputs[task.name])):
             row = frame.iloc[index]
-            if isinstance(answer, OrdinalAnswer):
+            if isinstance(answer, OrdinalPrediction):
                 said = row[["age_pred", "age_low", "age_high"]].tolist()
                 assert said == pytest.approx([answer.value, answer.low, answer.high], abs=1e-3)
             else:
-                assert isinstance(answer, NominalAnswer)
+                assert isinstance(answer, NominalPrediction)
                 said = row[f"{task.name}_pred"]
                 assert (None if pd.isna(said) else said) == answer.label
                 for label, chance in answer.probabilities.items():

@@ -14,12 +14,13 @@ import pytest
 from PIL import Image
 
 from mien.errors import MienError, UsageError
-from mien.inference import prepare, stream
+from mien.inference import image_source, stream
 from mien.inference.answers import answer_faces
 from mien.inference.bundle import Bundle
 from mien.inference.metadata import BundleError
 from mien.inference.pipeline import BATCH_SIZE, predict_image, predict_images
-from mien.types import ImagePrediction, NominalAnswer
+from mien.inference.prepare import Search
+from mien.types import ImageResult, NominalPrediction
 from mien.vision.align import align_face
 from mien.vision.decode import decode_image
 from mien.vision.detect import FaceDetector
@@ -30,14 +31,14 @@ def listed(photos: Path) -> list[Path]:
     return sorted(photos.iterdir())
 
 
-def close_to(one: ImagePrediction, other: ImagePrediction) -> bool:
+def close_to(one: ImageResult, other: ImageResult) -> bool:
     """The same but for the last digits, which the batch's size may change."""
     if [face.box for face in one.faces] != [face.box for face in other.faces] or one.status != other.status:
         return False
     pairs = zip(one.faces, other.faces, strict=True)
     return all(
-        np.isclose(a.answers["age"].value, b.answers["age"].value, atol=0.02)  # type: ignore[union-attr]
-        and a.answers["gender"].label == b.answers["gender"].label  # type: ignore[union-attr]
+        np.isclose(a.predictions["age"].value, b.predictions["age"].value, atol=0.02)  # type: ignore[union-attr]
+        and a.predictions["gender"].label == b.predictions["gender"].label  # type: ignore[union-attr]
         for a, b in pairs
     )
 
@@ -54,7 +55,7 @@ def test_answers_are_those_of_the_parts_put_together(bundle: Bundle, portrait: n
     assert [found.box for found in result.faces] == [face.box]
     for task in bundle.tasks:
         expected = answer_faces(task, bundle.metadata.calibration[task.name], outputs[task.name])[0]
-        assert result.faces[0].answers[task.name] == expected
+        assert result.faces[0].predictions[task.name] == expected
 
 
 def test_a_stream_gives_what_single_images_give_in_order(bundle: Bundle, photos: Path) -> None:
@@ -73,7 +74,7 @@ def test_batches_and_workers_change_nothing(bundle: Bundle, photos: Path, batch_
     paths = listed(photos) * 3
     results = list(predict_images(paths, bundle, batch_size=batch_size, workers=workers))
     assert [len(result.faces) for result in results] == [1, 2, 0, 0] * 3
-    assert all(set(face.answers) == {"age", "gender", "ethnicity"} for result in results for face in result.faces)
+    assert all(set(face.predictions) == {"age", "gender", "ethnicity"} for result in results for face in result.faces)
 
 
 def test_no_sources_give_no_results(bundle: Bundle) -> None:
@@ -86,23 +87,23 @@ def test_each_face_gets_its_own_answers_when_batches_mix_images(bundle: Bundle, 
     for number, colour in enumerate(colours):
         Image.new("RGB", (60, 60), tuple(int(c) for c in colour)).save(tmp_path / f"{number:02}.png")
     paths = sorted(tmp_path.iterdir())
-    results = list(predict_images(paths, bundle, crops=True, batch_size=4, workers=4))
+    results = list(predict_images(paths, bundle, search=Search(cropped=True), batch_size=4, workers=4))
     for colour, result in zip(colours, results, strict=True):
         pixels = np.broadcast_to(colour.astype(np.uint8)[None, :, None, None], (1, 3, 32, 32))
         outputs = bundle.run(np.ascontiguousarray(pixels))
-        gender = result.faces[0].answers["gender"]
-        assert isinstance(gender, NominalAnswer)
+        gender = result.faces[0].predictions["gender"]
+        assert isinstance(gender, NominalPrediction)
         np.testing.assert_allclose(list(gender.probabilities.values()), outputs["gender"][0], atol=1e-5)
 
 
 def test_only_the_chosen_tasks_are_answered(bundle: Bundle, photos: Path) -> None:
     result = next(predict_images(listed(photos), bundle, tasks=["gender"]))
-    assert list(result.faces[0].answers) == ["gender"]
-    assert "age" not in result.to_json()["faces"][0]  # type: ignore[index]
+    assert list(result.faces[0].predictions) == ["gender"]
+    assert "age" not in result.to_dict()["faces"][0]  # type: ignore[index]
 
 
 def test_ready_made_crops_give_exactly_one_face(bundle: Bundle, photos: Path) -> None:
-    results = list(predict_images(listed(photos), bundle, crops=True))
+    results = list(predict_images(listed(photos), bundle, search=Search(cropped=True)))
     assert [(result.status, len(result.faces)) for result in results] == [
         ("ok", 1), ("ok", 1), ("ok", 1), ("unreadable", 0),
     ]  # fmt: skip
@@ -169,24 +170,24 @@ def test_a_photo_of_many_faces_is_split_over_batches(
 def test_an_unexpected_error_on_one_image_costs_no_other(
     bundle: Bundle, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = prepare.decode_image
+    original = image_source.decode_image
 
     def failing(source: object, **rest: object) -> object:
         if "two" in str(source):
             raise ZeroDivisionError("surprise")
         return original(source, **rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(prepare, "decode_image", failing)
+    monkeypatch.setattr(image_source, "decode_image", failing)
     results = list(predict_images(listed(photos), bundle))
     assert [result.status for result in results] == ["ok", "unreadable", "no_face", "unreadable"]
     assert "ZeroDivisionError: surprise" in str(results[1].reason)
 
 
 def test_missing_detector_weights_stop_the_work(bundle: Bundle, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_detector() -> FaceDetector:
+    def no_detector(self: Search) -> FaceDetector:
         raise MienError("The face detector's weights are missing.")
 
-    monkeypatch.setattr(prepare, "thread_detector", no_detector)
+    monkeypatch.setattr(Search, "detector", no_detector)
     with pytest.raises(MienError, match="weights are missing"):
         list(predict_images(listed(photos), bundle))
 
@@ -260,7 +261,7 @@ def test_bytes_pixels_and_path_give_the_same(bundle: Bundle, photos: Path) -> No
     ],
 )
 def test_arrays_that_are_no_rgb_bytes_are_refused_not_guessed(bundle: Bundle, array: np.ndarray) -> None:
-    with pytest.raises(UsageError, match="must be uint8, height x width x 3"):
+    with pytest.raises(UsageError, match="uint8, height x width x 3"):
         predict_image(array, bundle)
 
 
@@ -271,7 +272,7 @@ def test_a_view_that_is_not_contiguous_is_fine(bundle: Bundle, portrait: np.ndar
 
 
 def test_too_large_images_are_a_status(bundle: Bundle, photos: Path) -> None:
-    result = predict_image(photos / "a one.jpg", bundle, max_pixels=1000)
+    result = predict_image(photos / "a one.jpg", bundle, search=Search(max_pixels=1000))
     assert result.status == "too_large"
     assert "512 x 512 pixels; the limit is 1,000" in str(result.reason)
     assert result.width is None
@@ -318,7 +319,7 @@ def test_a_photo_for_which_memory_was_short_once_is_predicted_all_the_same(
             raise failures.pop()
         return decode_image(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(prepare, "decode_image", decode)
+    monkeypatch.setattr(image_source, "decode_image", decode)
     assert predict_image(photos / "a one.jpg", bundle).status == "ok"
 
 
@@ -328,6 +329,6 @@ def test_a_photo_for_which_the_memory_is_not_enough_is_too_large(
     def decode(*arguments: object, **options: object) -> np.ndarray:
         raise MemoryError
 
-    monkeypatch.setattr(prepare, "decode_image", decode)
+    monkeypatch.setattr(image_source, "decode_image", decode)
     result = predict_image(photos / "a one.jpg", bundle)
     assert (result.status, result.reason) == ("too_large", "There is not enough memory for this image.")

@@ -12,24 +12,24 @@ from PIL import Image
 from mien.output import annotate
 from mien.output.annotate import LEAST_SIDE, Annotator, draw_faces
 from mien.output.phrases import answer_phrase
-from mien.types import FacePrediction, ImagePrediction, NominalAnswer, OrdinalAnswer
+from mien.types import Face, ImageResult, NominalPrediction, OrdinalPrediction
 
-GENDER = NominalAnswer(label="female", probability=0.98, probabilities={"male": 0.02, "female": 0.98})
-AGE = OrdinalAnswer(value=34.2, low=27.8, high=41.3)
-
-
-def face(*box: int) -> FacePrediction:
-    return FacePrediction(box=box, score=0.9, answers={"gender": GENDER, "age": AGE})  # type: ignore[arg-type]
+GENDER = NominalPrediction(label="female", probability=0.98, probabilities={"male": 0.02, "female": 0.98})
+AGE = OrdinalPrediction(value=34.2, low=27.8, high=41.3)
 
 
-def result(*faces: FacePrediction) -> ImagePrediction:
-    return ImagePrediction(path="p", status="ok", model="m", width=300, height=200, faces=faces)
+def face(*box: int) -> Face:
+    return Face(box=box, score=0.9, predictions={"gender": GENDER, "age": AGE})  # type: ignore[arg-type]
+
+
+def result(*faces: Face) -> ImageResult:
+    return ImageResult(path="p", status="ok", model="m", width=300, height=200, faces=faces)
 
 
 def test_phrases() -> None:
     assert answer_phrase(GENDER) == "female 98 %"
     assert answer_phrase(AGE) == "34 (28-41)"
-    unsure = NominalAnswer(label=None, probability=0.41, probabilities={"east_asian": 0.41, "white": 0.39})
+    unsure = NominalPrediction(label=None, probability=0.41, probabilities={"east_asian": 0.41, "white": 0.39})
     assert answer_phrase(unsure) == "east asian? 41 %"
 
 

@@ -14,32 +14,30 @@ from mien.output import writers
 from mien.output.rows import columns_of
 from mien.output.writers import json_line, open_writer
 from mien.tasks import AGE, GENDER, Task
-from mien.types import FacePrediction, ImagePrediction, NominalAnswer, OrdinalAnswer
+from mien.types import Face, ImageResult, NominalPrediction, OrdinalPrediction
 
 TASKS = (AGE, GENDER)
 
 
-def face(x: int, label: str | None = "female") -> FacePrediction:
-    return FacePrediction(
+def face(x: int, label: str | None = "female") -> Face:
+    return Face(
         box=(x, 2, 30, 40),
         score=0.93,
-        answers={
-            "age": OrdinalAnswer(value=34.5, low=28.0, high=41.25),
-            "gender": NominalAnswer(label=label, probability=0.75, probabilities={"male": 0.25, "female": 0.75}),
+        predictions={
+            "age": OrdinalPrediction(value=34.5, low=28.0, high=41.25),
+            "gender": NominalPrediction(label=label, probability=0.75, probabilities={"male": 0.25, "female": 0.75}),
         },
     )
 
 
 RESULTS = [
-    ImagePrediction(path="a.jpg", status="ok", model="m@1", width=200, height=100, faces=(face(1), face(50, None))),
-    ImagePrediction(
-        path='b, "é"\n=1.jpg', status="no_face", model="m@1", width=9, height=8, reason="No face was found."
-    ),
-    ImagePrediction(path="c.jpg", status="unreadable", model="m@1", reason="The file is empty (0 bytes)."),
+    ImageResult(path="a.jpg", status="ok", model="m@1", width=200, height=100, faces=(face(1), face(50, None))),
+    ImageResult(path='b, "é"\n=1.jpg', status="no_face", model="m@1", width=9, height=8, reason="No face was found."),
+    ImageResult(path="c.jpg", status="unreadable", model="m@1", reason="The file is empty (0 bytes)."),
 ]
 
 
-def written(kind: str, path: Path, results: list[ImagePrediction] = RESULTS) -> Path:
+def written(kind: str, path: Path, results: list[ImageResult] = RESULTS) -> Path:
     with open_writer(kind, path, TASKS) as write:
         for result in results:
             write(result)
@@ -82,14 +80,14 @@ def test_json_lines_are_utf8_and_one_a_result(tmp_path: Path) -> None:
 
 
 def test_half_a_surrogate_pair_stays_valid_json() -> None:
-    result = ImagePrediction(path="x\ud800.jpg", status="no_face", model="m")
+    result = ImageResult(path="x\ud800.jpg", status="no_face", model="m")
     assert json.loads(json_line(result).decode("utf-8"))["path"] == "x\ud800.jpg"
 
 
 def test_numbers_that_json_lacks_are_refused() -> None:
-    answer = OrdinalAnswer(value=float("nan"), low=0.0, high=1.0)
-    result = ImagePrediction(
-        path="x", status="ok", model="m", faces=(FacePrediction(box=(0, 0, 1, 1), score=None, answers={"age": answer}),)
+    answer = OrdinalPrediction(value=float("nan"), low=0.0, high=1.0)
+    result = ImageResult(
+        path="x", status="ok", model="m", faces=(Face(box=(0, 0, 1, 1), score=None, predictions={"age": answer}),)
     )
     with pytest.raises(ValueError, match="JSON compliant"):
         json_line(result)

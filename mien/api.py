@@ -1,0 +1,275 @@
+"""What a program calls: `load` a model, call it with an image, draw the result, make a table of many.
+
+`import mien` offers these names; they are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from mien.errors import UsageError
+from mien.inference.bundle import ASSETS, Bundle, bundled_names, load_bundle
+from mien.inference.image_source import ACCEPTED, BinaryFile, ChannelOrder, check_channel_order, read_image
+from mien.inference.pipeline import BATCH_SIZE, predict_image, predict_images, predict_with_pixels
+from mien.inference.prepare import Search
+from mien.output.annotate import draw_faces
+from mien.output.dataframe import to_dataframe as to_dataframe
+from mien.tasks import Task, select_tasks
+from mien.types import ImageResult
+from mien.vision.decode import MAX_PIXELS, RGBImage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    #: What stands for one image.
+    ImageInput = str | os.PathLike[str] | bytes | BinaryFile | Image.Image | NDArray[Any]
+
+
+def load(
+    model: str | os.PathLike[str] = "default",
+    *,
+    tasks: Iterable[str] | None = None,
+    threads: int | None = None,
+    min_score: float | None = None,
+    min_size: float | None = None,
+    channel_order: ChannelOrder = "rgb",
+    max_pixels: int = MAX_PIXELS,
+) -> FaceModel:
+    """Load a model that finds faces and predicts their attributes.
+
+    Args:
+        model: the name of a bundled model (`bundled_models`) or the path of a bundle (``.onnx``).
+        tasks: names of the tasks to predict, as in ``["age", "gender"]``; the others' heads are not run.
+        threads: processor cores for one call of the network; the default is 1, since `FaceModel.predict` runs several
+            calls side by side.
+        min_score: leave out faces whose detection score is below this, from 0 to 1; the default is 0.6.
+        min_size: leave out faces whose box has a shorter side than this, in pixels.
+        channel_order: that of image arrays: ``"bgr"`` for those that OpenCV reads.
+        max_pixels: images with more pixels get the status ``too_large``.
+
+    Raises:
+        UsageError: an argument is wrong.
+        BundleError: the file is not there or is no bundle.
+
+    >>> load("small", tasks=["age"])
+    FaceModel('small@...', tasks=['age'])
+    """
+    return FaceModel(
+        model,
+        tasks=tasks,
+        threads=threads,
+        min_score=min_score,
+        min_size=min_size,
+        channel_order=channel_order,
+        max_pixels=max_pixels,
+    )
+
+
+def bundled_models() -> list[str]:
+    """Return the names of the models that the package brings, the default first.
+
+    >>> bundled_models()[0]
+    'default'
+    """
+    return bundled_names()
+
+
+class FaceModel:
+    """A loaded model; made by `load`, whose arguments it takes.
+
+    Threads may share it. It can be pickled: the copy loads the same file again.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] = "default",
+        *,
+        tasks: Iterable[str] | None = None,
+        threads: int | None = None,
+        min_score: float | None = None,
+        min_size: float | None = None,
+        channel_order: ChannelOrder = "rgb",
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        if isinstance(tasks, str):
+            raise UsageError(f"Expected tasks as a list of names, as in tasks=[{tasks!r}]; got the text {tasks!r}.")
+        if threads is not None and threads < 1:
+            raise UsageError(f"Expected threads of 1 or more, got {threads}.")
+        self._search = Search(
+            min_score=min_score,
+            min_size=min_size,
+            max_pixels=max_pixels,
+            channel_order=check_channel_order(channel_order),
+        )
+        self._threads = threads
+        self._bundle = _load(model, threads)
+        chosen = self._bundle.tasks if tasks is None else select_tasks(self._bundle.tasks, tasks)
+        self._tasks: Mapping[str, Task] = MappingProxyType({task.name: task for task in chosen})
+
+    def __call__(self, image: ImageInput, *, cropped: bool = False, largest: bool = False) -> ImageResult:
+        """Find the faces of one image and predict their attributes.
+
+        Args:
+            image: a path, the bytes of an image file, a binary file, a PIL image, or a uint8 array of
+                height x width x 3 in ``channel_order``. EXIF orientation is applied.
+            cropped: the image is one face already and gives exactly one.
+            largest: keep the largest face alone.
+
+        Raises:
+            UsageError: the image is nothing of that. One that cannot be read is a result with the status
+                ``unreadable``.
+        """
+        return predict_image(image, self._bundle, tasks=self._tasks, search=self._with(cropped, largest))
+
+    def predict(
+        self,
+        images: Iterable[ImageInput],
+        *,
+        cropped: bool = False,
+        largest: bool = False,
+        workers: int | None = None,
+        batch_size: int = BATCH_SIZE,
+    ) -> Iterator[ImageResult]:
+        """Predict many images: lazily, in their order, in the same memory however many there are.
+
+        Args:
+            images: each as for a call of the model; any iterable, also one without end.
+            cropped: each image is one face already and gives exactly one.
+            largest: keep each image's largest face alone.
+            workers: threads; the default is one a core.
+            batch_size: faces in one call of the network.
+
+        Raises:
+            UsageError: ``images`` is one image; or, while iterating, holds what is no image.
+
+        >>> for result in load().predict(["a.jpg", "b.jpg"]): ...  # doctest: +SKIP
+        """
+        return predict_images(
+            _several(images),
+            self._bundle,
+            tasks=self._tasks,
+            search=self._with(cropped, largest),
+            workers=workers,
+            batch_size=batch_size,
+        )
+
+    def predict_with_pixels(
+        self,
+        images: Iterable[ImageInput],
+        *,
+        cropped: bool = False,
+        largest: bool = False,
+        workers: int | None = None,
+        batch_size: int = BATCH_SIZE,
+    ) -> Generator[tuple[ImageResult, RGBImage | None], None, None]:
+        """Predict as `predict` does, and give with each result its decoded upright RGB image, None where unreadable."""
+        return predict_with_pixels(
+            _several(images),
+            self._bundle,
+            tasks=self._tasks,
+            search=self._with(cropped, largest),
+            workers=workers,
+            batch_size=batch_size,
+        )
+
+    @property
+    def name(self) -> str:
+        """Return the model's name and the start of its file's SHA-256, as in ``default@1a2b3c4d``."""
+        return self._bundle.identifier
+
+    @property
+    def path(self) -> Path:
+        """Return the path of the bundle."""
+        return self._bundle.path
+
+    @property
+    def tasks(self) -> Mapping[str, Task]:
+        """Return the tasks that are predicted, by name; ``model.tasks["gender"].classes`` are a task's classes."""
+        return self._tasks
+
+    @property
+    def card(self) -> str:
+        """Return the model card in Markdown: what the model is for, its errors by group, its data."""
+        return self._bundle.metadata.card
+
+    @property
+    def licences(self) -> Mapping[str, Any]:
+        """Return the licences of the weights and of each data set behind them."""
+        return self._bundle.metadata.licences
+
+    def _with(self, cropped: bool, largest: bool) -> Search:
+        from dataclasses import replace
+
+        return replace(self._search, cropped=cropped, largest=largest)
+
+    def __repr__(self) -> str:
+        return f"FaceModel({self.name!r}, tasks={list(self._tasks)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        bundled = self.path.parent == ASSETS
+        options = {
+            "tasks": list(self._tasks),
+            "threads": self._threads,
+            "min_score": self._search.min_score,
+            "min_size": self._search.min_size,
+            "channel_order": self._search.channel_order,
+            "max_pixels": self._search.max_pixels,
+        }
+        return _reload, (self.path.stem if bundled else str(self.path.resolve()), options)
+
+
+def draw(image: ImageInput, result: ImageResult, *, channel_order: ChannelOrder = "rgb") -> NDArray[Any]:
+    """Return the picture with the box and the predictions of every face: uint8, height x width x 3.
+
+    Small pictures are enlarged so that the text can be read.
+
+    Args:
+        image: the image that the result is of, as for a call of the model.
+        result: of this image.
+        channel_order: that of an array given, and of the picture returned.
+
+    Raises:
+        UsageError: the result is of an image of another size.
+        UnreadableImageError: the image cannot be decoded.
+    """
+    import numpy as np
+
+    order = check_channel_order(channel_order)
+    pixels = read_image(image, channel_order=order)
+    if (result.width, result.height) != (pixels.shape[1], pixels.shape[0]):
+        raise UsageError(
+            f"Expected the image that the result is of, of {result.width} x {result.height} pixels; "
+            f"got one of {pixels.shape[1]} x {pixels.shape[0]}."
+        )
+    picture = np.array(draw_faces(pixels, result.faces), dtype=np.uint8)
+    return np.ascontiguousarray(picture[:, :, ::-1]) if order == "bgr" else picture
+
+
+def _reload(model: str, options: dict[str, Any]) -> FaceModel:
+    return FaceModel(model, **options)
+
+
+def _load(model: str | os.PathLike[str], threads: int | None) -> Bundle:
+    if not isinstance(model, (str, os.PathLike)):
+        raise UsageError(
+            f"Expected the path of a bundle (.onnx) or the name of a bundled model ({', '.join(bundled_names())}); "
+            f"got {'None' if model is None else type(model).__name__}."
+        )
+    # Of the default model's two forms the faster one on this processor.
+    return load_bundle(None if model == "default" else Path(model), threads=threads)
+
+
+def _several(images: Iterable[ImageInput]) -> Iterable[ImageInput]:
+    """Return the images, or raise `UsageError` where they are one image."""
+    one = isinstance(images, (str, bytes, bytearray, os.PathLike)) or hasattr(images, "read")
+    if one or getattr(images, "ndim", 4) != 4 or not hasattr(images, "__iter__"):
+        raise UsageError(
+            f"Expected a list or another iterable of images, each {ACCEPTED}; got "
+            f"{'None' if images is None else type(images).__name__}. For one image call the model itself: model(image)."
+        )
+    return images
