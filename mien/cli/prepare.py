@@ -1,4 +1,4 @@
-"""`mien prepare`: data sets in, a prepared folder out."""
+"""`mien prepare`: read data sets and write a prepared folder."""
 
 from __future__ import annotations
 
@@ -44,28 +44,28 @@ def prepare(
         bool, typer.Option("--as-is", help="Keep each image's own frame: no detection, no alignment.")
     ] = False,
     near_duplicates: Annotated[
-        float, typer.Option(help="Cosine of the 48x48 grey images from which two are one photo.")
+        float, typer.Option(help="Cosine of the 48x48 grayscale images from which two are one photo.")
     ] = 0.997,
     task: Annotated[
         list[str] | None,
         typer.Option(help="Declare a task of a manifest: NAME=nominal:a,b or NAME=ordinal:LOW-HIGH; may be repeated."),
     ] = None,
     keep_duplicates: Annotated[
-        bool, typer.Option("--keep-duplicates", help="Keep copies (always on the same side of a split).")
+        bool, typer.Option("--keep-duplicates", help="Keep duplicates (always in the same split).")
     ] = False,
     workers: Annotated[
         int, typer.Option(help="Threads that decode and crop; 0: one a processor, 16 at most.", min=0, max=256)
     ] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace the prepared data in a non-empty --out.")] = False,
 ) -> None:
-    """Audit labelled faces and cache their crops: validate, find copies, split, crop.
+    """Audit labelled faces and cache their crops: validate, find duplicates, split, crop.
 
     Every row read ends in manifest.parquet or, with its reason, in quarantine.csv.
 
     Example: [bold]mien prepare utkface:data/utkface --out runs/data-utkface[/]
     """
-    from mien.data.prepare import PrepareOptions
     from mien.data.prepare import prepare as run
+    from mien.data.types import PrepareOptions
 
     data = run(
         PrepareOptions(
@@ -101,8 +101,11 @@ def _print_summary(data: PreparedDataset) -> None:
         table.add_row(f"split {name}", f"{count:,}", f"{count / info['rows']:.1%}")
     for kind, count in info["crop_kinds"].items():
         table.add_row(f"crops {kind}", f"{count:,}", _WHOLE.get(info["crop"]["recipe"], "") if kind == "whole" else "")
-    copies = info["duplicates"]
-    table.add_row("label conflicts", f"{copies['conflicting_groups']:,}", "groups of copies, see label_conflicts.csv")
+    table.add_row(
+        "label conflicts",
+        f"{info['duplicates']['conflicting_groups']:,}",
+        "groups of duplicates, see label_conflicts.csv",
+    )
     console.print(table)
     total = sum(info["quarantined"].values())
     console.print(f"{info['read']:,} read = {info['rows']:,} kept + {total:,} quarantined.")

@@ -1,1 +1,1 @@
-"""Labelled face images in, a prepared folder out: audited manifest, copies grouped, leakage-safe splits, crops."""
+"""Prepare labelled face images: audited manifest, duplicates grouped, leakage-safe splits, crops."""

@@ -1,4 +1,4 @@
-"""A prepared folder in, rows, crops and label arrays out: what training and evaluation read. Needs no torch.
+"""Open a prepared folder: rows, crops and label arrays, as training and evaluation read them. Needs no torch.
 
 ``manifest.parquet`` and ``crops.npy`` go together: row i of one is row i of the other.
 """
@@ -88,7 +88,7 @@ class PreparedDataset:
 def open_dataset(folder: Path, *, fold: int | None = None, sources: Sequence[str] = ()) -> PreparedDataset:
     """Open what `mien prepare` wrote; the crops stay on disk until they are read.
 
-    With ``sources``, the faces of other data sets are in no split, and ``info`` tells of these sources only.
+    With ``sources``, the faces of other data sets are in no split, and ``info`` describes these sources only.
 
     With ``fold`` = i of K-fold data, fold i tests, fold i + 1 (cyclic) validates and the others train. Where there is a
     training but no validation split, a seeded, stratified tenth of the training groups validates (if there are two).
@@ -130,9 +130,9 @@ def _of_sources(data: PreparedDataset, sources: Sequence[str]) -> PreparedDatase
     if absent:
         known = ", ".join(sorted(set(names.tolist())))
         raise UsageError(f"The data in {data.folder} has no source {', '.join(absent)}; it has {known}.")
-    told = [source for source in data.info.get("sources", []) if source.get("name") in sources]
+    described = [source for source in data.info.get("sources", []) if source.get("name") in sources]
     split_of = np.where(np.isin(names, list(sources)), data.split_of, OTHER_SOURCE)
-    return replace(data, info={**data.info, "sources": told}, split_of=split_of)
+    return replace(data, info={**data.info, "sources": described}, split_of=split_of)
 
 
 def note_enlarged_crops(data: PreparedDataset, size: int) -> None:

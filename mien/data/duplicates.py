@@ -1,6 +1,6 @@
-"""Grey thumbnails and hashes in, pairs and groups of copies out.
+"""Search duplicates: pairs and groups of rows, from grayscale thumbnails and hashes.
 
-Two images are exact copies where their decoded pixels or their 48 x 48 grey thumbnails are the same, and near copies
+Two images are exact duplicates where their decoded pixels or their 48 x 48 grayscale thumbnails are the same, and near-duplicates
 where the cosine of the thumbnails reaches a threshold. The idea that makes the exact answer cheap: projecting unit
 vectors onto a few orthonormal directions never moves two of them further apart, so FAISS searches 96 numbers a face
 and finds every pair there is and a few more, which the full 2,304 numbers then decide.
@@ -21,12 +21,12 @@ from mien.progress import track
 #: are one photo; from 0.996 to 0.997 a third are two different infants on white; from 0.995 to 0.996 half are, and they
 #: chain into a false group of 21. The counts are in docs/data.md.
 NEAR_THRESHOLD = 0.997
-#: Pairs below the threshold whose greys also correlate this much (mean removed: bright low-contrast faces do not count)
-#: are nearly all one photo, retouched. They are kept, but always on the same side of a split.
+#: Pairs below the threshold whose thumbnails also correlate this much (mean removed: bright low-contrast faces do not count)
+#: are nearly all one photo, retouched. They are kept, but always in the same split.
 SUSPECT_COSINE, SUSPECT_CORRELATION = 0.99, 0.95
 #: Lowest threshold accepted: further down, different faces match by the hundred thousand.
 LOWEST_THRESHOLD = 0.98
-#: A thumbnail whose greys vary less (standard deviation) shows nothing to compare: black frames all match each other.
+#: A thumbnail whose gray levels vary less (standard deviation) shows nothing to compare: black frames all match each other.
 FEATURELESS = 2.0
 
 _DIRECTIONS = 96
@@ -55,7 +55,7 @@ class Pairs:
 
 
 def near_pairs(thumbnails: NDArray[np.uint8], threshold: float) -> Pairs:
-    """All pairs of thumbnails (uint8, n x d) with a raw cosine >= ``threshold``; featureless ones match nothing.
+    """Return all pairs of thumbnails (uint8, n x d) with a raw cosine >= ``threshold``; featureless ones match nothing.
 
     >>> near_pairs(np.array([[0, 90], [0, 200], [90, 0]], np.uint8), 0.99).second
     array([1])
@@ -133,7 +133,7 @@ def _join(parts: Sequence[Pairs]) -> Pairs:
 
 
 def same_content(hashes: Sequence[str], thumbnails: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """For each row the first row with the same hash or the same thumbnail (itself where it is the first); n integers.
+    """Return for each row the first row with the same hash or the same thumbnail (itself where it is the first); n integers.
 
     Featureless thumbnails are compared by hash alone.
 
@@ -142,18 +142,18 @@ def same_content(hashes: Sequence[str], thumbnails: NDArray[np.uint8]) -> NDArra
     """
     featureless = thumbnails.std(axis=1) < FEATURELESS
     by_hash = first_of_equal(hashes)
-    by_grey = first_of_equal(
+    by_thumbnail = first_of_equal(
         [
-            f"row {row}" if flat else grey.tobytes()
-            for row, (flat, grey) in enumerate(zip(featureless, thumbnails, strict=True))
+            f"row {row}" if flat else thumbnail.tobytes()
+            for row, (flat, thumbnail) in enumerate(zip(featureless, thumbnails, strict=True))
         ]
     )
     rows = np.arange(len(thumbnails))
-    return components(len(rows), np.concatenate([rows, rows]), np.concatenate([by_hash, by_grey]))
+    return components(len(rows), np.concatenate([rows, rows]), np.concatenate([by_hash, by_thumbnail]))
 
 
 def first_of_equal(keys: Sequence[object]) -> NDArray[np.int64]:
-    """For each key the index of its first occurrence.
+    """Return for each key the index of its first occurrence.
 
     >>> first_of_equal(["a", "b", "a"])
     array([0, 1, 0])
@@ -163,7 +163,7 @@ def first_of_equal(keys: Sequence[object]) -> NDArray[np.int64]:
 
 
 def components(n: int, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Connected components of ``n`` rows under the given pairs: for each row the lowest row of its component.
+    """Return the connected components of ``n`` rows under the given pairs: for each row the lowest row of its component.
 
     >>> components(4, np.array([0, 3]), np.array([3, 1]))
     array([0, 0, 2, 0])
@@ -179,7 +179,7 @@ def components(n: int, first: NDArray[np.int64], second: NDArray[np.int64]) -> N
 
 
 def suspect_pairs(thumbnails: NDArray[np.uint8], pairs: Pairs, threshold: float) -> Pairs:
-    """The pairs below ``threshold`` whose thumbnails correlate: see `SUSPECT_CORRELATION`."""
+    """Return the pairs below ``threshold`` whose thumbnails correlate: see `SUSPECT_CORRELATION`."""
     below = pairs.where((pairs.cosine < threshold) & (pairs.cosine >= SUSPECT_COSINE))
     correlation = np.empty(len(below), np.float32)
     for start in range(0, len(below), _BLOCK):
@@ -192,7 +192,7 @@ def suspect_pairs(thumbnails: NDArray[np.uint8], pairs: Pairs, threshold: float)
 
 
 def label_groups(keys: pd.Series) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs that link rows of an equal key (an identity, a declared group); null keys link nothing."""
+    """Return pairs that link rows of an equal key (an identity, a declared group); null keys link nothing."""
     rows = np.flatnonzero(keys.notna().to_numpy())
     first = first_of_equal(keys.iloc[rows].tolist())
     return rows[first], rows

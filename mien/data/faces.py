@@ -1,4 +1,4 @@
-"""Rows in, pixels out: each image decoded once, its face cropped, its grey thumbnail and hash taken.
+"""Read the pixels of rows: each image is decoded once, its face cropped, its grayscale thumbnail and hash taken.
 
 Threads share the work (decoding and detection release Python's lock); results come back in row order, so that the
 outcome does not depend on the threads. Crops go straight to a file: memory does not grow with the number of faces,
@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mien.data.rows import Rejection, text_array
+from mien.data.rows import Rejection, rejection_of, text_array
 from mien.data.values import RowError
 from mien.progress import track
 from mien.vision.align import crop_ready_made, whole_crop
@@ -30,14 +30,13 @@ from mien.vision.decode import (
     ImageTooLargeError,
     RGBImage,
     UnreadableImageError,
-    as_path_text,
     decode_image,
     image_format,
     read_regular_file,
 )
 from mien.vision.detect import FaceDetector
 
-#: Side of the grey thumbnails that duplicates are searched on.
+#: Side of the grayscale thumbnails that duplicates are searched on.
 THUMBNAIL_SIDE = 48
 
 Given = TypeVar("Given")
@@ -46,7 +45,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, kw_only=True)
 class Face:
-    """What the pixels of one row give. ``crop``: uint8, S x S x 3, RGB; ``thumbnail``: uint8, 2,304 greys;
+    """What the pixels of one row give. ``crop``: uint8, S x S x 3, RGB; ``thumbnail``: uint8, 2,304 gray levels;
     ``sha256``: of the decoded RGB pixels and their shape, so that only the content counts, not the file."""
 
     crop: RGBImage
@@ -83,7 +82,7 @@ def read_faces(
         if not hasattr(local, "detector"):
             local.detector = FaceDetector() if align else None
         try:
-            image = _decode(Path(paths[index])) if images is None else _grey_to_rgb(images[index])
+            image = _decode(Path(paths[index])) if images is None else _gray_to_rgb(images[index])
             return read_face(image, local.detector, crop_size)
         except RowError as error:
             return error
@@ -95,7 +94,7 @@ def read_faces(
     results = ordered_map(work, range(len(rows)), workers)
     for index, face in enumerate(track(results, f"Reading {label}", total=len(rows))):
         if isinstance(face, RowError):
-            rejected.append(_rejection(rows.iloc[index], face))
+            rejected.append(rejection_of(rows.iloc[index], face.reason, face.detail))
             continue
         kept.append(index)
         hashes.append(face.sha256)
@@ -113,8 +112,8 @@ def read_face(image: RGBImage, detector: FaceDetector | None, crop_size: int) ->
     """Crop, hash and thumbnail of one decoded image (uint8, H x W x 3, RGB); the whole image without a detector."""
     digest = hashlib.sha256(f"{image.shape[0]}x{image.shape[1]}:".encode())
     digest.update(np.ascontiguousarray(image).data)
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    small = cv2.resize(grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(gray, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
     crop, kind = crop_ready_made(image, detector, crop_size) if detector else (whole_crop(image, crop_size), "whole")
     return Face(crop=crop, crop_kind=kind, sha256=digest.hexdigest(), thumbnail=np.asarray(small, np.uint8).ravel())
 
@@ -150,11 +149,5 @@ def _decode(path: Path) -> RGBImage:
         raise RowError("unreadable", str(error)) from error
 
 
-def _grey_to_rgb(grey: NDArray[np.uint8]) -> RGBImage:
-    return np.ascontiguousarray(np.repeat(grey[:, :, None], 3, axis=2))
-
-
-def _rejection(row: pd.Series, error: RowError) -> Rejection:
-    line = None if pd.isna(row["line"]) else int(row["line"])
-    path = as_path_text(row["path"])
-    return Rejection(name=str(row["name"]), path=path, line=line, reason=error.reason, detail=error.detail)
+def _gray_to_rgb(gray: NDArray[np.uint8]) -> RGBImage:
+    return np.ascontiguousarray(np.repeat(gray[:, :, None], 3, axis=2))

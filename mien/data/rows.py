@@ -1,4 +1,4 @@
-"""What every source gives: usable rows as one table, and each other row with the reason why it is not usable.
+"""Define what every source gives: its usable rows as one table, and each other row with the reason against it.
 
 A source calls `SourceBuilder.keep` or `.reject` exactly once a row it read, so that read = kept + rejected.
 """
@@ -33,11 +33,17 @@ class Rejection:
     line: int | None = None
 
 
+def rejection_of(row: pd.Series, reason: str, detail: str) -> Rejection:
+    """Return the rejection of a row that a source has kept (with name, path and line)."""
+    line = None if pd.isna(row["line"]) else int(row["line"])
+    return Rejection(name=str(row["name"]), path=as_path_text(row["path"]), line=line, reason=reason, detail=detail)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SourceRows:
     """``rows``: name, path, line, source_split, identity, group and every task's columns, one row a face.
 
-    ``images``: for sources whose pixels stand in the label file itself, uint8, n x H x W, grey; row i belongs to
+    ``images``: for sources whose pixels stand in the label file itself, uint8, n x H x W, grayscale; row i belongs to
     row i of ``rows``. None: each row's ``path`` is an image file.
     """
 
@@ -52,7 +58,7 @@ class SourceRows:
 
 @dataclass
 class SourceBuilder:
-    """Collects rows; makes names unique and rejects a row that says again what an earlier row said."""
+    """Collect rows; make names unique and reject a row that repeats an earlier one."""
 
     records: list[dict[str, object]] = field(default_factory=list)
     rejected: list[Rejection] = field(default_factory=list)
@@ -71,7 +77,7 @@ class SourceBuilder:
         group: str | None = None,
         content: Hashable = None,
     ) -> bool:
-        """Take a row; False where it repeats an earlier one and was rejected.
+        """Keep a row; return False where it repeats an earlier one and was rejected.
 
         A repeat has the same labels and the same ``content`` (default: the same name).
         """
@@ -97,18 +103,18 @@ class SourceBuilder:
     def reject(
         self, name: str, path: str | os.PathLike[str], reason: str, detail: str, *, line: int | None = None
     ) -> None:
-        """Set a row aside."""
+        """Reject a row."""
         self.rejected.append(
             Rejection(name=name, path=as_path_text(path) if path else "", reason=reason, detail=detail, line=line)
         )
 
     def result(self, tasks: Iterable[Task], images: NDArray[np.uint8] | None = None) -> SourceRows:
-        """Everything collected, with the columns of all tasks in their fixed types."""
+        """Return everything collected, with the columns of all tasks in their fixed types."""
         return SourceRows(rows=rows_frame(self.records, tasks), rejected=tuple(self.rejected), images=images)
 
 
 def rows_frame(records: list[dict[str, object]], tasks: Iterable[Task]) -> pd.DataFrame:
-    """Records as a table with one column a field: text (nullable), levels (nullable integers), paths (objects).
+    """Return records as a table with one column a field: text (nullable), levels (nullable integers), paths (objects).
 
     Paths stay Python text because a file name may hold bytes that are not UTF-8.
     """
@@ -127,20 +133,20 @@ def rows_frame(records: list[dict[str, object]], tasks: Iterable[Task]) -> pd.Da
 
 
 def text_array(values: Sequence[object]) -> Any:
-    """Nullable text for a column."""
+    """Return nullable text for a column."""
     return typed_array(values, "string")
 
 
 def typed_array(values: Sequence[object], dtype: Any) -> Any:
-    """A nullable column of the given pandas type; None is null."""
+    """Return a nullable column of the given pandas type; None is null."""
     return pd.array(list(values), dtype=dtype)
 
 
 def all_tasks(declared: Iterable[Task]) -> tuple[Task, ...]:
-    """The known tasks followed by the declared ones."""
+    """Return the known tasks followed by the declared ones."""
     return (*KNOWN_TASKS.values(), *declared)
 
 
 def image_name(path: Path, root: Path) -> str:
-    """A file's name inside its source: its path below the root, with forward slashes."""
+    """Return a file's name inside its source: its path below the root, with forward slashes."""
     return as_path_text(path.relative_to(root)).replace(os.sep, "/")

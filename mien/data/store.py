@@ -1,4 +1,4 @@
-"""The files of a prepared folder: tables, crops and dataset.json, each written whole or not at all."""
+"""Write the files of a prepared folder: tables, crops and dataset.json, each whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,29 +17,27 @@ from numpy.typing import NDArray
 
 from mien import __version__
 from mien.data.dataset import CROPS_NAME, FORMAT_VERSION, INFO_NAME, MANIFEST_NAME
+from mien.data.merge_labels import MergedLabels
 from mien.data.rows import Rejection, text_array
+from mien.data.types import Duplicates, Gathered, PrepareOptions
 from mien.files import atomic_path, write_text
 from mien.tasks import KNOWN_TASKS, Task
 from mien.vision.align import CROP_RECIPE, WHOLE_RECIPE
 from mien.vision.decode import as_path_text
-
-if TYPE_CHECKING:
-    from mien.data.copies import MergedCopies
-    from mien.data.prepare import Copies, Gathered, PrepareOptions
 
 QUARANTINE_NAME, CONFLICTS_NAME = "quarantine.csv", "label_conflicts.csv"
 _CHUNK = 512
 
 
 def path_text(path: str | os.PathLike[str]) -> str:
-    """A path as the tables show it."""
+    """Return a path as the tables show it."""
     return as_path_text(path)
 
 
 def write_tables(
     out: Path, kept: pd.DataFrame, rejected: Sequence[tuple[str, Rejection]], conflicts: pd.DataFrame
 ) -> None:
-    """manifest.parquet, quarantine.csv and label_conflicts.csv."""
+    """Write manifest.parquet, quarantine.csv and label_conflicts.csv."""
     with atomic_path(out / MANIFEST_NAME) as path:
         manifest_of(kept).to_parquet(path, index=False)
     fields = ("source", "name", "path", "line", "reason", "detail")
@@ -57,7 +55,7 @@ def _text(path: Path) -> Any:
 
 
 def manifest_of(kept: pd.DataFrame) -> pd.DataFrame:
-    """The manifest's columns in their order; paths as text."""
+    """Return the manifest's columns in their order; paths as text."""
     known = [column for task in KNOWN_TASKS.values() for column in task.columns]
     head = ["name", "path", "source", "source_split", "sha256", *known]
     tail = ["identity", "group", "split", "crop_kind"]
@@ -67,12 +65,12 @@ def manifest_of(kept: pd.DataFrame) -> pd.DataFrame:
 
 
 def raw_crops(raw: Path, n: int, size: int) -> NDArray[np.uint8]:
-    """The crops of all decoded rows, uint8, n x size x size x 3, on disk."""
+    """Open the crops of all decoded rows, uint8, n x size x size x 3, on disk."""
     return np.memmap(raw, np.uint8, "r", shape=(n, size, size, 3))
 
 
 def write_crops(out: Path, crops: NDArray[np.uint8], rows: NDArray[np.int64]) -> None:
-    """crops.npy with the given rows of ``crops``, a few at a time."""
+    """Write crops.npy with the given rows of ``crops``, a few at a time."""
     header = {"descr": "|u1", "fortran_order": False, "shape": (len(rows), *crops.shape[1:])}
     with atomic_path(out / CROPS_NAME) as path, path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
@@ -81,7 +79,7 @@ def write_crops(out: Path, crops: NDArray[np.uint8], rows: NDArray[np.int64]) ->
 
 
 def write_info(out: Path, info: dict[str, Any]) -> None:
-    """dataset.json."""
+    """Write dataset.json."""
     write_text(out / INFO_NAME, json.dumps(info, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
 
 
@@ -91,12 +89,12 @@ def describe(
     kept: pd.DataFrame,
     rejected: Sequence[tuple[str, Rejection]],
     gathered: Gathered,
-    copies: Copies,
-    merged: MergedCopies,
+    duplicates: Duplicates,
+    merged: MergedLabels,
 ) -> dict[str, Any]:
-    """The content of dataset.json: how the data came to be, and its counts."""
+    """Return the content of dataset.json: how the data was made, and its counts."""
     reasons = Counter(row.reason for _, row in rejected)
-    extra = copies.content != np.arange(len(copies.content))
+    extra = duplicates.exact != np.arange(len(duplicates.exact))
     return {
         "format": "mien-dataset",
         "version": FORMAT_VERSION,
@@ -120,10 +118,10 @@ def describe(
         "duplicates": {
             "threshold": options.near_threshold,
             "exact_copies": int(extra.sum()),
-            "exact_groups": len(np.unique(copies.content[extra])),
-            "copies": int((copies.copy_of != np.arange(len(copies.copy_of))).sum()),
-            "near_pairs": len(copies.pairs.above(options.near_threshold)),
-            "suspect_pairs": len(copies.suspects),
+            "exact_groups": len(np.unique(duplicates.exact[extra])),
+            "copies": int((duplicates.representative != np.arange(len(duplicates.representative))).sum()),
+            "near_pairs": len(duplicates.pairs.above(options.near_threshold)),
+            "suspect_pairs": len(duplicates.suspects),
             "conflicting_groups": merged.n_groups,
         },
         "groups": int(kept["group"].nunique()),
@@ -134,7 +132,7 @@ def describe(
 
 
 def _split_sizes(kept: pd.DataFrame) -> dict[str, int]:
-    """Rows by split: train, val, test, or the folds in their order."""
+    """Count rows by split: train, val, test, or the folds in their order."""
     counts = Counter(kept["split"].tolist())
     usual = {name: place for place, name in enumerate(("train", "val", "test"))}
     return {name: counts[name] for name in sorted(counts, key=lambda name: (usual.get(name, 9), len(name), name))}

@@ -14,7 +14,7 @@ import pytest
 from mien.cli import prepare as command
 from mien.cli.main import main
 from mien.data.duplicates import NEAR_THRESHOLD
-from mien.data.prepare import PrepareOptions
+from mien.data.types import PrepareOptions
 from mien.progress import set_quiet
 
 

@@ -14,11 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from mien.data.dataset import PreparedDataset, open_dataset
+from mien.data.deduplicate import find_duplicates
 from mien.data.faces import THUMBNAIL_SIDE
-from mien.data.prepare import Gathered, PrepareOptions, find_copies, prepare
+from mien.data.prepare import prepare
 from mien.data.rows import all_tasks, rows_frame
 from mien.data.sources.table import MAX_LINE
 from mien.data.sources.utkface import image_files
+from mien.data.types import Gathered, PrepareOptions
 from mien.errors import MienError, UsageError
 from mien.tasks import AGE, ETHNICITY, GENDER, parse_task
 
@@ -37,7 +39,7 @@ def save(path: Path, pixels: np.ndarray, suffix: str = ".png") -> None:
 
 @pytest.fixture(scope="module")
 def utkface(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 good faces, five copies of some with other labels, and every kind of broken file."""
+    """40 good faces, five duplicates of some with other labels, and every kind of broken file."""
     folder = tmp_path_factory.mktemp("utk") / "utkface"
     for number in range(40):
         save(folder / f"{20 + number}_{number % 2}_{number % 5}_{number:04d}.png", image(number))
@@ -92,7 +94,8 @@ def test_every_row_is_kept_or_quarantined_with_its_reason(prepared: PreparedData
     assert prepared.info["read"] == 52 == prepared.info["rows"] + len(rows)
     assert prepared.info["quarantined"] == Counter(reasons.values())
     assert (
-        next(row["detail"] for row in rows if row["name"] == "22_0_1_copy.png") == "copy of 20_0_0_0000.png (utkface)"
+        next(row["detail"] for row in rows if row["name"] == "22_0_1_copy.png")
+        == "duplicate of 20_0_0_0000.png (utkface)"
     )
 
 
@@ -171,7 +174,7 @@ def test_splits_cover_all_rows_once(prepared: PreparedDataset) -> None:
         prepared.rows("holdout")
 
 
-def test_kept_copies_stay_on_one_side(utkface: Path, tmp_path: Path) -> None:
+def test_kept_duplicates_stay_in_one_split(utkface: Path, tmp_path: Path) -> None:
     data = run([f"utkface:{utkface}"], tmp_path / "data", keep_duplicates=True, split="80/20")
     assert len(data.manifest) == 44
     assert data.manifest.groupby("group")["split"].nunique().max() == 1
@@ -238,7 +241,7 @@ def brighter(pixels: np.ndarray, by: int) -> np.ndarray:
     return np.clip(pixels.astype(int) + by, 0, 255).astype(np.uint8)
 
 
-def test_of_copies_across_official_splits_the_one_held_out_furthest_is_kept(tmp_path: Path) -> None:
+def test_of_duplicates_across_official_splits_the_one_held_out_furthest_is_kept(tmp_path: Path) -> None:
     faces = {
         "0.png": (image(0), 20, "train"),
         "0-near.png": (brighter(image(0), 2), 24, "val"),
@@ -256,14 +259,14 @@ def test_of_copies_across_official_splits_the_one_held_out_furthest_is_kept(tmp_
     kept = data.manifest[["name", "split", "age_low", "age_high"]].to_numpy().tolist()
     assert kept == [["0-copy.png", "test", 20, 24], ["1.png", "val", 30, 30], ["2.png", "train", 40, 41]]
     assert {row["name"]: (row["reason"], row["detail"]) for row in quarantine(data.folder)} == {
-        "0.png": ("exact_duplicate", "copy of 0-copy.png (manifest)"),
-        "0-near.png": ("near_duplicate", "copy of 0-copy.png (manifest)"),
-        "1-copy.png": ("exact_duplicate", "copy of 1.png (manifest)"),
-        "2-copy.png": ("exact_duplicate", "copy of 2.png (manifest)"),
+        "0.png": ("exact_duplicate", "duplicate of 0-copy.png (manifest)"),
+        "0-near.png": ("near_duplicate", "duplicate of 0-copy.png (manifest)"),
+        "1-copy.png": ("exact_duplicate", "duplicate of 1.png (manifest)"),
+        "2-copy.png": ("exact_duplicate", "duplicate of 2.png (manifest)"),
     }
 
 
-def test_of_copies_across_known_splits_the_one_held_out_furthest_is_kept(tmp_path: Path) -> None:
+def test_of_duplicates_across_known_splits_the_one_held_out_furthest_is_kept(tmp_path: Path) -> None:
     """A new file under the name and labels of an earlier test face, with the pixels of an earlier training face."""
     for number in range(10):
         save(tmp_path / "before" / f"{20 + number}_0_0_{number}.png", image(number))
@@ -285,7 +288,7 @@ def test_identities_stay_on_one_side(tmp_path: Path) -> None:
     assert data.info["groups"] == 5
 
 
-def test_copies_are_found_across_sources_and_a_prepared_manifest_is_a_source(
+def test_duplicates_are_found_across_sources_and_a_prepared_manifest_is_a_source(
     prepared: PreparedDataset, utkface: Path, tmp_path: Path
 ) -> None:
     data = run([f"manifest:{prepared.folder / 'manifest.parquet'}", f"utkface:{utkface}"], tmp_path / "data")
@@ -458,15 +461,15 @@ def test_splits_are_kept_from_whole_data_alone(utkface: Path, prepared: Prepared
         run([f"utkface:{utkface}"], tmp_path / "c", split_from=folds.folder)
 
 
-def test_of_many_copies_of_one_photo_only_the_first_is_searched() -> None:
+def test_of_many_duplicates_of_one_photo_only_the_first_is_searched() -> None:
     grey = np.random.default_rng(0).integers(0, 256, (2, THUMBNAIL_SIDE**2), dtype=np.uint8)
     near = np.clip(grey[0].astype(int) + 1, 0, 255).astype(np.uint8)
     thumbnails = np.stack([grey[0]] * 500 + [grey[1]] * 500 + [near])
     records = [{"name": f"{row}", "path": f"/{row}", "age_low": 20, "age_high": 20} for row in range(1001)]
     rows = rows_frame(records, all_tasks(())).assign(source="s", sha256=[f"{row // 500}" for row in range(1001)])
-    copies = find_copies(Gathered(rows=rows, thumbnails=thumbnails, rejected=(), n_read={}), 0.997)
-    assert copies.copy_of.tolist() == [0] * 500 + [500] * 500 + [0]
-    assert list(zip(copies.pairs.first, copies.pairs.second, strict=True)) == [(0, 1000)]
+    duplicates = find_duplicates(Gathered(rows=rows, thumbnails=thumbnails, rejected=(), n_read={}), 0.997)
+    assert duplicates.representative.tolist() == [0] * 500 + [500] * 500 + [0]
+    assert list(zip(duplicates.pairs.first, duplicates.pairs.second, strict=True)) == [(0, 1000)]
 
 
 def test_a_line_of_blanks_that_is_too_long_is_a_row(tmp_path: Path) -> None:
@@ -523,10 +526,10 @@ def test_a_parquet_column_whose_name_is_no_text_is_one_clear_error(tmp_path: Pat
         run([f"manifest:{tmp_path / 'faces.parquet'}"], tmp_path / "data")
 
 
-def test_folders_that_cannot_be_read_are_told(tmp_path: Path) -> None:
-    told: list[OSError] = []
-    assert list(image_files(tmp_path / "closed", told.append)) == []
-    assert [Path(error.filename).name for error in told] == ["closed"]
+def test_folders_that_cannot_be_read_are_reported(tmp_path: Path) -> None:
+    reported: list[OSError] = []
+    assert list(image_files(tmp_path / "closed", reported.append)) == []
+    assert [Path(error.filename).name for error in reported] == ["closed"]
 
 
 @pytest.mark.parametrize(

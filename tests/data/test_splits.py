@@ -10,7 +10,7 @@ from mien.data.rows import all_tasks, rows_frame
 from mien.data.splits import (
     KnownSplits,
     assign_splits,
-    deal_the_rest,
+    split_new_rows,
     held_out_first,
     leaking_rows,
     official_splits,
@@ -113,13 +113,13 @@ def test_of_a_torn_group_the_held_out_row_stays() -> None:
     assert leaking_rows(["fold1", "fold0"], ["x", "y"]).tolist() == []
 
 
-def test_of_copies_the_one_held_out_furthest_leads() -> None:
-    copy_of = np.array([0, 0, 0, 3, 3, 5])
-    assert held_out_first(["train", "test", "val", "", "train", ""], copy_of).tolist() == [1, 1, 1, 4, 4, 5]
+def test_of_duplicates_the_one_held_out_furthest_leads() -> None:
+    group_of_row = np.array([0, 0, 0, 3, 3, 5])
+    assert held_out_first(["train", "test", "val", "", "train", ""], group_of_row).tolist() == [1, 1, 1, 4, 4, 5]
     # Where no split is known, or all are the same, the first leads as before.
     assert (
-        held_out_first([""] * 6, copy_of).tolist()
-        == held_out_first(["test"] * 6, copy_of).tolist()
+        held_out_first([""] * 6, group_of_row).tolist()
+        == held_out_first(["test"] * 6, group_of_row).tolist()
         == [0, 0, 0, 3, 3, 5]
     )
 
@@ -137,25 +137,25 @@ def known_of(contents: dict[str, str]) -> KnownSplits:
 def test_known_faces_keep_their_split_and_take_their_group_along() -> None:
     rows = rows_of("abcdefgh", [0, 0, 1, 2, 3, 4, 5, 6])
     known = known_of({"a": "test", "c": "val", "z": "train"}).of_rows(rows, all_tasks(()))
-    splits = deal_the_rest(rows, known, all_tasks(()), parse_split("80/20"), seed=0)
+    splits = split_new_rows(rows, known, all_tasks(()), parse_split("80/20"), seed=0)
     assert splits[:3] == ["test", "test", "val"]
-    # The five groups that nobody knows are dealt by the shares.
+    # The five groups that nobody knows are split by the shares.
     assert Counter(splits[3:]) == {"train": 4, "test": 1}
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_a_few_new_faces_need_not_fill_splits_that_have_faces(n: int) -> None:
     rows = rows_of("abcdefgh"[: 3 + n], list(range(3 + n)))
-    splits = deal_the_rest(rows, ["train", "val", "test", *[""] * n], all_tasks(()), parse_split("80/10/10"), seed=0)
+    splits = split_new_rows(rows, ["train", "val", "test", *[""] * n], all_tasks(()), parse_split("80/10/10"), seed=0)
     # By hand: of 1, 2 or 3 faces of one stratum the training split is owed 0.8, 1.6 or 2.4, the others 0.3 at most.
     assert splits == ["train", "val", "test", *["train"] * n]
 
 
 def test_new_faces_fill_the_splits_that_have_none() -> None:
     rows, plan = rows_of("abcd", [0, 1, 2, 3]), parse_split("80/10/10")
-    assert sorted(deal_the_rest(rows, ["train", "train", "", ""], all_tasks(()), plan, seed=0)[2:]) == ["test", "val"]
+    assert sorted(split_new_rows(rows, ["train", "train", "", ""], all_tasks(()), plan, seed=0)[2:]) == ["test", "val"]
     with pytest.raises(MienError, match="1 independent groups, too few for 2 splits"):
-        deal_the_rest(rows, ["train", "train", "train", ""], all_tasks(()), plan, seed=0)
+        split_new_rows(rows, ["train", "train", "train", ""], all_tasks(()), plan, seed=0)
 
 
 def test_a_group_whose_faces_were_on_two_sides_leaks_its_training_face() -> None:

@@ -1,9 +1,9 @@
-"""Labels of copies: hulls, majorities, and no guessing."""
+"""Labels of duplicates: hulls, majorities, and no guessing."""
 
 import numpy as np
 import pytest
 
-from mien.data.copies import merge_copies, resolve
+from mien.data.merge_labels import merge_labels, resolve
 from mien.data.rows import all_tasks, rows_frame
 from mien.tasks import AGE, GENDER, Task
 
@@ -40,8 +40,8 @@ def frame():
     return rows_frame(records, all_tasks(())).assign(source="s")
 
 
-def test_the_first_row_takes_what_the_copies_support() -> None:
-    merged = merge_copies(frame(), np.array([0, 0, 2, 2, 4]), all_tasks(()), keep_all=False)
+def test_the_first_row_takes_what_the_duplicates_support() -> None:
+    merged = merge_labels(frame(), np.array([0, 0, 2, 2, 4]), all_tasks(()), keep_all=False)
     first, other, single = (merged.rows.iloc[row] for row in (0, 2, 4))
     assert (first["age_low"], first["age_high"], first["ethnicity"]) == (20, 25, "white")
     assert first.isna()["gender"]
@@ -53,13 +53,13 @@ def test_the_first_row_takes_what_the_copies_support() -> None:
     assert set(merged.conflicts["resolution"]) == {"age: 20-25; gender: not labelled (no majority)"}
 
 
-def test_kept_copies_keep_their_labels() -> None:
-    merged = merge_copies(frame(), np.array([0, 0, 2, 2, 4]), all_tasks(()), keep_all=True)
+def test_kept_duplicates_keep_their_labels() -> None:
+    merged = merge_labels(frame(), np.array([0, 0, 2, 2, 4]), all_tasks(()), keep_all=True)
     assert merged.rows["gender"].tolist() == frame()["gender"].tolist()
     assert set(merged.conflicts["resolution"]) == {"all rows kept as labelled"}
 
 
-def test_no_copies_no_conflicts() -> None:
-    merged = merge_copies(frame(), np.arange(5), all_tasks(()), keep_all=False)
+def test_no_duplicates_no_conflicts() -> None:
+    merged = merge_labels(frame(), np.arange(5), all_tasks(()), keep_all=False)
     assert (len(merged.conflicts), merged.n_groups) == (0, 0)
     assert "resolution" in merged.conflicts.columns

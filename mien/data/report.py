@@ -1,5 +1,5 @@
-"""A prepared data set in, three pictures out: what is in it (dataset.png; classes.png without a face) and which pairs
-lie at the threshold for copies (duplicates.png)."""
+"""Plot a prepared data set: its content (dataset.png; classes.png without a face), and the pairs nearest the threshold
+for near-duplicates (duplicates.png)."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def _draw_samples(axis: Any, data: PreparedDataset) -> None:
         canvas[top * size : (top + 1) * size, left * size : (left + 1) * size] = data.crops[row]
     axis.imshow(canvas)
     order = "youngest first" if AGE in data.tasks else "in order"
-    axis.set_title(f"{n} crops drawn at random, {order}", loc="left")
+    axis.set_title(f"{n} random crops, {order}", loc="left")
     axis.axis("off")
 
 
@@ -142,7 +142,7 @@ def draw_duplicates(
     sides = [
         ("just over the threshold: one photo, one row kept", over, np.argsort(over.cosine, kind="stable")[:_PAIRS]),
         (
-            "just under it: both kept, and on one side of the split where the greys correlate",
+            "just under it: both kept, and on in one split where the thumbnails correlate",
             under,
             np.argsort(-under.cosine, kind="stable")[:_PAIRS][::-1],
         ),

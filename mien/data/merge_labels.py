@@ -1,7 +1,7 @@
-"""Groups of copies in, one row a group out, with every label that the copies disagree on resolved and listed.
+"""Merge the labels of duplicates: each disagreement is resolved and listed.
 
-Ages: the interval from the lowest to the highest that the copies state. Classes: the strict majority, else no label.
-No label is guessed: where the copies do not decide, the row is not labelled for that task.
+Ages: the interval from the lowest to the highest of the duplicates. Classes: the strict majority, else no label.
+No label is guessed: where the duplicates do not decide, the row is not labelled for that task.
 """
 
 from __future__ import annotations
@@ -19,26 +19,30 @@ from mien.tasks import Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class MergedCopies:
-    """``rows``: all rows, the first of each group with the resolved labels; ``conflicts``: one row a member of each
-    group whose labels conflict, with its own labels and the group's resolution; ``n_groups``: how many conflict."""
+class MergedLabels:
+    """The labels of duplicates, merged.
+
+    ``rows``: all rows; the kept row of each group has the merged labels.
+    ``conflicts``: each row of the groups whose labels conflict, with its own labels and the resolution.
+    ``n_groups``: how many groups conflict.
+    """
 
     rows: pd.DataFrame
     conflicts: pd.DataFrame
     n_groups: int
 
 
-def merge_copies(
-    rows: pd.DataFrame, copy_of: NDArray[np.int64], tasks: Sequence[Task], *, keep_all: bool
-) -> MergedCopies:
-    """Resolve the labels of every group (``copy_of``: for each row the first row of its group).
+def merge_labels(
+    rows: pd.DataFrame, representative: NDArray[np.int64], tasks: Sequence[Task], *, keep_all: bool
+) -> MergedLabels:
+    """Resolve the labels of every group (``representative``: for each row the row of its group that is kept).
 
     With ``keep_all`` the rows keep their own labels and the conflicts are only listed.
     """
-    copied = np.flatnonzero(np.bincount(copy_of, minlength=len(rows))[copy_of] > 1)
+    repeated = np.flatnonzero(np.bincount(representative, minlength=len(rows))[representative] > 1)
     members: dict[int, list[int]] = {}
-    for row in copied:
-        members.setdefault(int(copy_of[row]), []).append(int(row))
+    for row in repeated:
+        members.setdefault(int(representative[row]), []).append(int(row))
     columns = {column: rows[column].astype(object).tolist() for task in tasks for column in task.columns}
     changed: dict[str, dict[int, object]] = {column: {} for column in columns}
     conflicts: list[dict[str, object]] = []
@@ -54,14 +58,14 @@ def merge_copies(
     merged = rows if keep_all else _with_labels(rows, changed)
     names = ["group", "name", "source", "path", *columns, "resolution"]
     table = pd.DataFrame(conflicts, columns=pd.Index(names))
-    return MergedCopies(rows=merged, conflicts=table, n_groups=table["group"].nunique())
+    return MergedLabels(rows=merged, conflicts=table, n_groups=table["group"].nunique())
 
 
 Answer = tuple[object, ...] | None
 
 
 def resolve(task: Task, labels: Sequence[Answer]) -> tuple[Answer, bool]:
-    """The label that a group of copies supports, and whether the copies conflict. None among them: not labelled.
+    """Return the label that a group of duplicates supports, and whether they conflict. None: not labelled.
 
     >>> from mien.tasks import AGE, GENDER
     >>> resolve(AGE, [(20, 20), (25, 25), None]), resolve(GENDER, [("male",), ("female",)])
