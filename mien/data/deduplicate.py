@@ -71,8 +71,8 @@ def drop_duplicates(
         return rows, []
     extra = np.flatnonzero(duplicates.representative != np.arange(len(rows)))
     dropped = []
-    for row in extra:
-        kept = duplicates.representative[row]
+    for row in extra.tolist():
+        kept = int(duplicates.representative[row])
         reason = "exact_duplicate" if duplicates.exact[row] != row else "near_duplicate"
         detail = f"duplicate of {rows['name'].iat[kept]} ({rows['source'].iat[kept]})"
         dropped.append((str(rows["source"].iat[row]), rejection_of(rows.iloc[row], reason, detail)))

@@ -1,10 +1,9 @@
 """Search duplicates: pairs and groups of rows, from grayscale thumbnails and hashes.
 
-Two images are exact duplicates where their decoded pixels or their 48 x 48 grayscale thumbnails are the same, and near-duplicates
-where the cosine of the thumbnails reaches a threshold. The idea that makes the exact answer cheap: projecting unit
-vectors onto a few orthonormal directions never moves two of them further apart, so FAISS searches 96 numbers a face
-and finds every pair there is and a few more, which the full 2,304 numbers then decide.
-"""
+Two images are exact duplicates where their decoded pixels or their 48 x 48 grayscale thumbnails are the same, and near-
+duplicates where the cosine of the thumbnails reaches a threshold. The idea that makes the exact answer cheap:
+projecting unit vectors onto a few orthonormal directions never moves two of them further apart, so FAISS searches 96
+numbers a face and finds every pair there is and a few more, which the full 2,304 numbers then decide. """
 
 from __future__ import annotations
 
@@ -21,12 +20,12 @@ from mien.progress import track
 #: are one photo; from 0.996 to 0.997 a third are two different infants on white; from 0.995 to 0.996 half are, and they
 #: chain into a false group of 21. The counts are in docs/data.md.
 NEAR_THRESHOLD = 0.997
-#: Pairs below the threshold whose thumbnails also correlate this much (mean removed: bright low-contrast faces do not count)
-#: are nearly all one photo, retouched. They are kept, but always in the same split.
+#: Pairs below the threshold whose thumbnails also correlate this much (mean removed: bright low-contrast faces do not
+#: count) are nearly all one photo, retouched. They are kept, but always in the same split.
 SUSPECT_COSINE, SUSPECT_CORRELATION = 0.99, 0.95
 #: Lowest threshold accepted: further down, different faces match by the hundred thousand.
 LOWEST_THRESHOLD = 0.98
-#: A thumbnail whose gray levels vary less (standard deviation) shows nothing to compare: black frames all match each other.
+#: A thumbnail of a lower standard deviation shows nothing to compare: black frames all match each other.
 FEATURELESS = 2.0
 
 _DIRECTIONS = 96
@@ -133,7 +132,7 @@ def _join(parts: Sequence[Pairs]) -> Pairs:
 
 
 def same_content(hashes: Sequence[str], thumbnails: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Return for each row the first row with the same hash or the same thumbnail (itself where it is the first); n integers.
+    """Return for each row the first row with the same hash or the same thumbnail; n integers.
 
     Featureless thumbnails are compared by hash alone.
 
@@ -163,7 +162,7 @@ def first_of_equal(keys: Sequence[object]) -> NDArray[np.int64]:
 
 
 def components(n: int, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the connected components of ``n`` rows under the given pairs: for each row the lowest row of its component.
+    """Return the connected components of ``n`` rows under the given pairs: each row's lowest row.
 
     >>> components(4, np.array([0, 3]), np.array([3, 1]))
     array([0, 0, 2, 0])

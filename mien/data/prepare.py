@@ -26,10 +26,10 @@ from mien.data.sources import nothing_usable, read_source
 from mien.data.splits import (
     KnownSplits,
     assign_splits,
-    deal_the_rest,
     leaking_rows,
     official_names,
     official_splits,
+    split_new_rows,
     strata_of,
 )
 from mien.data.types import Gathered, PrepareOptions
@@ -146,7 +146,7 @@ def split_rows(
         names = official_splits(rows)
     else:
         earlier = [known[row] for row in rows["row"].tolist()]
-        names = deal_the_rest(rows, earlier, tasks, options.plan, options.seed)
+        names = split_new_rows(rows, earlier, tasks, options.plan, options.seed)
     rows = rows.assign(split=text_array(names))
     leaking = leaking_rows(names, rows["group"].tolist())
     detail = "a duplicate or the same person is in a split that is held out further"

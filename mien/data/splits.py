@@ -1,10 +1,9 @@
-"""Labels and groups in, one split name a row out: seeded, stratified, and never a group on both sides.
+"""Assign splits from labels and groups: seeded, stratified, and never a group in two splits.
 
 The idea: every stratum (say, women labelled Black aged 20-29) owes each split its share of rows. Groups of several rows
-are dealt first, largest first, to the split that their strata owe most; then single rows are dealt stratum by stratum,
-and what rounding leaves of one stratum is carried to the next. So the sizes are exact, and a stratum too small to
-divide is balanced together with its neighbours.
-"""
+are assigned first, largest first, to the split that their strata owe most; then single rows are assigned stratum by
+stratum, and what rounding leaves of one stratum is carried to the next. So the sizes are exact, and a stratum too small
+to divide is balanced together with its neighbours. """
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ from mien.errors import MienError, UsageError
 from mien.tasks import AGE, AGE_BANDS, Task
 
 _NAMES = {2: ("train", "test"), 3: ("train", "val", "test")}
-#: Of a group that stands in several official or known splits, the rows in the split named first here are kept.
+#: Of a group that is in several official or known splits, the rows in the split named first here are kept.
 _HELD_OUT_FIRST = ("test", "val", "train")
 
 
@@ -57,8 +56,9 @@ def parse_split(text: str) -> SplitPlan:
 def assign_splits(
     strata: Sequence[object], groups: Sequence[object], plan: SplitPlan, seed: int, *, filled: Collection[str] = ()
 ) -> list[str]:
-    """One split name a row, for equally long ``strata`` and ``groups``. Every split gets a row, but for those that have
-    rows elsewhere already (``filled``): they may get none.
+    """Return one split name a row, for equally long ``strata`` and ``groups``.
+
+    Every split gets a row, but for those that have rows elsewhere already (``filled``): they may get none.
 
     Raises:
         MienError: fewer groups than splits that need one.
@@ -78,10 +78,10 @@ def assign_splits(
     choice = np.full(n_groups, -1)
     order = rng.permutation(n_groups)
     sizes = np.array([len(rows) for rows in members])
-    _deal_large(order[sizes[order] > 1], members, stratum_of, owed, choice)
+    _assign_large(order[sizes[order] > 1], members, stratum_of, owed, choice)
     singles = order[sizes[order] == 1]
     strata_of_singles = stratum_of[[members[group][0] for group in singles]]
-    _deal_singles(singles, strata_of_singles, owed, choice, start=seed % max(n_strata, 1))
+    _assign_singles(singles, strata_of_singles, owed, choice, start=seed % max(n_strata, 1))
     _fill_empty(choice, sizes, needed)
     return [plan.names[choice[group]] for group in group_of]
 
@@ -93,14 +93,14 @@ def _numbers(keys: Sequence[object], *, ordered: bool = False) -> tuple[NDArray[
     return np.array([number[key] for key in keys], np.int64), len(number)
 
 
-def _deal_large(
+def _assign_large(
     groups: NDArray[np.int64],
     members: list[NDArray[np.int64]],
     stratum_of: NDArray[np.int64],
     owed: NDArray[np.float64],
     choice: NDArray[np.int64],
 ) -> None:
-    """Deal groups of several rows, largest first; ``owed`` (strata x splits) and ``choice`` change in place."""
+    """Assign groups of several rows, largest first; ``owed`` (strata x splits) and ``choice`` change in place."""
     for group in sorted(groups, key=lambda group: -len(members[group])):
         strata = stratum_of[members[group]]
         # What the group's own strata are owed decides; what the whole split is owed breaks near-ties.
@@ -109,14 +109,14 @@ def _deal_large(
         np.subtract.at(owed[:, choice[group]], strata, 1.0)
 
 
-def _deal_singles(
+def _assign_singles(
     groups: NDArray[np.int64],
     strata: NDArray[np.int64],
     owed: NDArray[np.float64],
     choice: NDArray[np.int64],
     start: int,
 ) -> None:
-    """Deal single rows stratum by stratum, carrying the remainder on; the seed's ``start`` is the first stratum, so
+    """Assign single rows stratum by stratum, carrying the remainder on; the seed's ``start`` is the first stratum, so
     that strata of one row do not always fall to the same split."""
     by_stratum = np.argsort(strata, kind="stable")
     bounds = np.searchsorted(strata[by_stratum], np.arange(len(owed) + 1))
@@ -140,7 +140,7 @@ def _fill_empty(choice: NDArray[np.int64], sizes: NDArray[np.int64], needed: NDA
 
 
 def strata_of(rows: pd.DataFrame, tasks: Sequence[Task]) -> list[tuple[str, ...]]:
-    """Each row's stratum: gender, ethnicity, age band, then every other task; not labelled counts as a class."""
+    """Return each row's stratum: gender, ethnicity, age band, then every other task; not labelled counts as a class."""
     first = ("gender", "ethnicity", "age")
     ordered = sorted(tasks, key=lambda task: first.index(task.name) if task.name in first else len(first))
     columns = [_stratum_column(rows, task) for task in ordered]
@@ -184,14 +184,16 @@ class KnownSplits:
         return cls(of_content=dict(zip(manifest["sha256"].tolist(), splits, strict=True)), of_name=of_name)
 
     def of_rows(self, rows: pd.DataFrame, tasks: Sequence[Task]) -> list[str]:
-        """The split of each row (with name, sha256 and group) that is known by its pixels, or by its name where half of
-        the labels agree; else the split of its group, of several the one held out furthest; else an empty text."""
+        """Return the earlier split of each row (with name, sha256 and group).
+
+        A row is known by its pixels, or by its name where half of the labels agree; else the split of its group, of
+        several the one held out furthest; else an empty text."""
         names = []
         columns = zip(rows["name"].tolist(), rows["sha256"].tolist(), _labels(rows, tasks), strict=True)
         for name, content, label in columns:
             split, theirs = self.of_name.get(name, ("", {}))
             both = label.keys() & theirs.keys()
-            # Not all must agree: of copies with unlike labels, the earlier data kept one side.
+            # Not all must agree: of duplicates with unlike labels, the earlier data kept one.
             alike = bool(both) and 2 * sum(label[key] == theirs[key] for key in both) >= len(both)
             names.append(self.of_content.get(content, split if alike else ""))
         of_group: dict[object, str] = {}
@@ -203,7 +205,7 @@ class KnownSplits:
 
 
 def _labels(rows: pd.DataFrame, tasks: Sequence[Task]) -> list[dict[str, object]]:
-    """The labels that each row has, by column."""
+    """Return the labels that each row has, by column."""
     columns = [column for task in tasks for column in task.columns if column in rows]
     return [
         {column: value for column, value in zip(columns, values, strict=True) if not pd.isna(value)}
@@ -211,10 +213,10 @@ def _labels(rows: pd.DataFrame, tasks: Sequence[Task]) -> list[dict[str, object]
     ]
 
 
-def deal_the_rest(
+def split_new_rows(
     rows: pd.DataFrame, known: Sequence[str], tasks: Sequence[Task], plan: SplitPlan, seed: int
 ) -> list[str]:
-    """Splits of rows some of which have one already.
+    """Return the splits of rows some of which have one already.
 
     Rows of one group with different known splits keep them: `leaking_rows` finds those. New rows go by the shares; they
     need not fill a split that has known rows.
@@ -224,26 +226,26 @@ def deal_the_rest(
         known: each row's split, or an empty text (see `KnownSplits.of_rows`).
         tasks: what the strata are made of.
         plan: shares of the groups that are new.
-        seed: of the dealing.
+        seed: of the assignment.
     """
     names = list(known)
     new = [place for place, name in enumerate(names) if not name]
     if new:
         fresh = rows.iloc[new]
-        dealt = assign_splits(strata_of(fresh, tasks), fresh["group"].tolist(), plan, seed, filled=set(known))
-        for place, name in zip(new, dealt, strict=True):
+        assigned = assign_splits(strata_of(fresh, tasks), fresh["group"].tolist(), plan, seed, filled=set(known))
+        for place, name in zip(new, assigned, strict=True):
             names[place] = name
     return names
 
 
 def official_names(rows: pd.DataFrame) -> list[str]:
-    """The official split that each row states, not checked; an empty text where it states none."""
+    """Return the official split that each row states, not checked; an empty text where it states none."""
     stated = ["" if pd.isna(name) else str(name).strip().lower() for name in rows["source_split"].tolist()]
     return [re.sub(r"^fold[_ ]?(\d+)$", r"fold\1", name) for name in stated]
 
 
 def official_splits(rows: pd.DataFrame) -> list[str]:
-    """The sources' own splits: ``fold_3`` becomes ``fold3``; train, val and test stay.
+    """Return the sources' own splits: ``fold_3`` becomes ``fold3``; train, val and test stay.
 
     Raises:
         UsageError: rows without an official split, or a mixture of folds and named splits.
@@ -264,7 +266,7 @@ def official_splits(rows: pd.DataFrame) -> list[str]:
 
 
 def leaking_rows(splits: Sequence[str], groups: Sequence[object]) -> NDArray[np.int64]:
-    """Rows to set aside so that no group stands in two official splits: those in the split further from the test.
+    """Return the rows to reject so that no group is in two official splits: those further from the test split.
 
     >>> leaking_rows(["train", "test", "train"], [7, 7, 8])
     array([0])
@@ -274,23 +276,23 @@ def leaking_rows(splits: Sequence[str], groups: Sequence[object]) -> NDArray[np.
     return np.flatnonzero((places > best).to_numpy())
 
 
-def held_out_first(splits: Sequence[str], copy_of: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each row the row of its group that is held out furthest, of several the first.
+def held_out_first(splits: Sequence[str], group_of_row: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return for each row the row of its group that is held out furthest, of several the first.
 
     Args:
         splits: each row's split, or an empty text; what `leaking_rows` would keep comes first.
-        copy_of: a number that the rows of one group share.
+        group_of_row: a number that the rows of one group share.
 
     >>> held_out_first(["train", "test", "train"], np.array([0, 0, 2]))
     array([1, 1, 2])
     """
     order = np.argsort(_places(splits), kind="stable")
-    groups, first = np.unique(copy_of[order], return_index=True)
-    return np.asarray(order[first[np.searchsorted(groups, copy_of)]], np.int64)
+    groups, first = np.unique(group_of_row[order], return_index=True)
+    return np.asarray(order[first[np.searchsorted(groups, group_of_row)]], np.int64)
 
 
 def _places(splits: Sequence[str]) -> NDArray[np.int64]:
-    """How near each split is to the test, from 0: test, val, train, then folds by name, and last no split."""
+    """Return how near each split is to the test, from 0: test, val, train, then folds by name, and last no split."""
     folds = sorted(set(splits) - {*_HELD_OUT_FIRST, ""})
     place = {name: number for number, name in enumerate((*_HELD_OUT_FIRST, *folds, ""))}
     return np.array([place[name] for name in splits], np.int64)

@@ -10,11 +10,11 @@ from mien.data.rows import all_tasks, rows_frame
 from mien.data.splits import (
     KnownSplits,
     assign_splits,
-    split_new_rows,
     held_out_first,
     leaking_rows,
     official_splits,
     parse_split,
+    split_new_rows,
     strata_of,
 )
 from mien.errors import MienError, UsageError
