@@ -6,6 +6,7 @@ A file is written under a temporary name beside its place and renamed when it is
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import os
 import tempfile
@@ -16,6 +17,8 @@ from mien.errors import MienError, UsageError
 
 #: The file by which a process holds a folder.
 LOCK = ".lock"
+#: How the name of every temporary file begins.
+TEMPORARY = ".mien-"
 
 
 def is_file(path: str | os.PathLike[str]) -> bool:
@@ -44,22 +47,59 @@ def atomic_path(path: Path) -> Iterator[Path]:
     if os.path.exists(path) and not is_file(path):  # noqa: PTH110
         raise MienError(f"Cannot write {path}: it is there and is no regular file.")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}-", suffix=path.suffix, dir=path.parent)
+        with temporary_beside(path) as temporary:
+            yield temporary
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
+            temporary.replace(path)
     except OSError as error:
         raise MienError(f"Cannot write {path}: {error.strerror or error}.") from error
-    os.close(descriptor)
+
+
+@contextlib.contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """Yield a new, empty file in the folder of ``path``, with its suffix; it is removed at the end.
+
+    The file is locked while it is in use, so that the next call for ``path`` can remove what a killed process left.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f"{TEMPORARY}{path.stem[:40]}-"
+    for earlier in path.parent.glob(f"{glob.escape(prefix)}*{glob.escape(path.suffix)}"):
+        _remove_abandoned(earlier)
+    descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=path.suffix, dir=path.parent)
     temporary = Path(name)
     try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    except OSError as error:
-        raise MienError(f"Cannot write {path}: {error.strerror or error}.") from error
+        locked = _lock(descriptor)
+        if not locked:
+            os.close(descriptor)  # Windows replaces no open file.
+        try:
+            yield temporary
+        finally:
+            if locked:
+                os.close(descriptor)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_abandoned(temporary: Path) -> None:
+    """Remove a temporary file that no process has locked."""
+    with contextlib.suppress(OSError), temporary.open("rb") as file:
+        if _lock(file.fileno()):
+            temporary.unlink()
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock an open file for as long as it is open; return False where it is locked already, or cannot be."""
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

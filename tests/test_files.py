@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from mien.errors import MienError, UsageError
-from mien.files import is_file, is_folder, locked_folder, write_text
+from mien.files import atomic_path, is_file, is_folder, locked_folder, write_text
 
 
 def test_a_device_or_folder_is_not_replaced(tmp_path: Path) -> None:
@@ -18,6 +20,20 @@ def test_a_device_or_folder_is_not_replaced(tmp_path: Path) -> None:
     assert stat.S_ISCHR(Path(os.devnull).stat().st_mode)
     with pytest.raises(MienError, match="no regular file"):
         write_text(tmp_path, "x")
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_is_in_use_stays(tmp_path: Path) -> None:
+    program = "import os; from mien.files import *\nwith atomic_path(Path('m.onnx')) as file: os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=False).returncode == -9
+    (killed,) = tmp_path.iterdir()
+    with atomic_path(tmp_path / "m.onnx") as first:
+        assert not killed.exists()
+        first.write_text("first")
+        with atomic_path(tmp_path / "m.onnx") as second:
+            second.write_text("second")
+        assert first.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+    assert (tmp_path / "m.onnx").read_text() == "first"
 
 
 def test_names_that_no_file_can_have_are_not_there(tmp_path: Path) -> None:

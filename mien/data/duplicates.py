@@ -1,9 +1,10 @@
 """Search duplicates: pairs and groups of rows, from grayscale thumbnails and hashes.
 
-Two images are exact duplicates where their decoded pixels or their 48 x 48 grayscale thumbnails are the same, and near-
-duplicates where the cosine of the thumbnails reaches a threshold. The idea that makes the exact answer cheap:
+Two images are exact duplicates where their decoded pixels or their 48 x 48 grayscale thumbnails are the same, and
+near-duplicates where the cosine of the thumbnails reaches a threshold. The idea that makes the exact answer cheap:
 projecting unit vectors onto a few orthonormal directions never moves two of them further apart, so FAISS searches 96
-numbers a face and finds every pair there is and a few more, which the full 2,304 numbers then decide. """
+numbers a face and finds every pair there is and a few more, which the full 2,304 numbers then decide.
+"""
 
 from __future__ import annotations
 

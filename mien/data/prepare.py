@@ -6,8 +6,6 @@ pictures dataset.png, classes.png and duplicates.png. dataset.json is written la
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,10 +32,8 @@ from mien.data.splits import (
 )
 from mien.data.types import Gathered, PrepareOptions
 from mien.errors import MienError, UsageError
+from mien.files import temporary_beside
 from mien.tasks import Task
-
-#: How the folder of unfinished crops is called inside the output folder.
-_SCRATCH = ".crops-"
 
 
 def prepare(options: PrepareOptions) -> PreparedDataset:
@@ -45,8 +41,6 @@ def prepare(options: PrepareOptions) -> PreparedDataset:
     known = None if options.split_from is None else known_splits(options.split_from)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
-        for left_over in options.out.glob(f"{_SCRATCH}*"):  # of a preparation that was killed
-            shutil.rmtree(left_over)
         _write_all(options, all_tasks(options.declared), known)
     except OSError as error:
         raise MienError(f"The preparation of {options.out} failed: {error}.") from error
@@ -71,8 +65,7 @@ def known_splits(folder: Path) -> KnownSplits:
 
 def _write_all(options: PrepareOptions, tasks: Sequence[Task], known: KnownSplits | None) -> None:
     """Every file but dataset.png and classes.png; dataset.json last."""
-    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=options.out) as scratch:
-        raw = Path(scratch) / "crops.raw"
+    with temporary_beside(options.out / "all-crops.raw") as raw:
         gathered = gather(options, tasks, raw)
         crops = store.raw_crops(raw, len(gathered.rows), options.crop_size)
         duplicates = find_duplicates(gathered, options.near_threshold)

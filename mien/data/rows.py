@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from mien.tasks import KNOWN_TASKS, Task
 from mien.vision.decode import as_path_text
 
+#: The rejected rows of a prepared folder.
+QUARANTINE_NAME = "quarantine.csv"
+
 #: One label as a source hands it over: an interval of levels, a class, or None.
 Label = tuple[int, int] | str | None
 

@@ -3,7 +3,7 @@
 The idea: every stratum (say, women labelled Black aged 20-29) owes each split its share of rows. Groups of several rows
 are assigned first, largest first, to the split that their strata owe most; then single rows are assigned stratum by
 stratum, and what rounding leaves of one stratum is carried to the next. So the sizes are exact, and a stratum too small
-to divide is balanced together with its neighbours. """
+to divide is balanced together with its neighbours."""
 
 from __future__ import annotations
 

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from mien import __version__
 from mien.data.dataset import CROPS_NAME, FORMAT_VERSION, INFO_NAME, MANIFEST_NAME
 from mien.data.merge_labels import MergedLabels
-from mien.data.rows import Rejection, text_array
+from mien.data.rows import QUARANTINE_NAME, Rejection, text_array
 from mien.data.types import Duplicates, Gathered, PrepareOptions
 from mien.files import atomic_path, write_text
 from mien.tasks import KNOWN_TASKS, Task
 from mien.vision.align import CROP_RECIPE, WHOLE_RECIPE
 from mien.vision.decode import as_path_text
 
-QUARANTINE_NAME, CONFLICTS_NAME = "quarantine.csv", "label_conflicts.csv"
+CONFLICTS_NAME = "label_conflicts.csv"
 _CHUNK = 512
 
 

@@ -12,11 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mien.data.duplicates import LOWEST_THRESHOLD, NEAR_THRESHOLD, Pairs
-from mien.data.rows import Rejection, all_tasks
+from mien.data.rows import QUARANTINE_NAME, Rejection, all_tasks
 from mien.data.sources import SourceArgument, parse_sources
 from mien.data.splits import SplitPlan, parse_split
 from mien.errors import UsageError
-from mien.files import check_out_folder, is_folder
+from mien.files import TEMPORARY, check_out_folder, is_folder
 from mien.tasks import KNOWN_TASKS, Task
 
 
@@ -60,7 +60,7 @@ class PrepareOptions:
         if self.seed < 0:
             raise UsageError(f"--seed expects a whole number from 0, got {self.seed}.")
         check_out_folder(self.out)
-        if is_folder(self.out) and any(self.out.iterdir()) and not self.force:
+        if is_folder(self.out) and not self.force and any(map(_matters, self.out.iterdir())):
             raise UsageError(f"The folder {self.out} is not empty; give --force to replace the prepared data in it.")
 
 
@@ -89,6 +89,11 @@ class Duplicates:
     group: NDArray[np.int64]
     pairs: Pairs
     suspects: Pairs
+
+
+def _matters(path: Path) -> bool:
+    """Whether a file is not merely what a killed or failed preparation leaves."""
+    return not (path.name.startswith(TEMPORARY) or path.name == QUARANTINE_NAME)
 
 
 def _check_columns(tasks: Sequence[Task]) -> None:

@@ -3,6 +3,9 @@
 import csv
 import json
 import os
+import signal
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -315,12 +318,27 @@ def test_an_output_that_cannot_be_written_is_one_clear_error(utkface: Path, tmp_
         run([f"utkface:{utkface}"], tmp_path / "file" / "data")
 
 
-def test_what_a_killed_preparation_left_is_removed(utkface: Path, tmp_path: Path) -> None:
-    left_over = tmp_path / "data" / ".crops-abc"
-    left_over.mkdir(parents=True)
-    (left_over / "crops.raw").write_bytes(b"half")
-    run([f"utkface:{utkface}"], tmp_path / "data", force=True)
-    assert not left_over.exists()
+@pytest.mark.parametrize("replace_from", ["manifest.parquet", "crops.npy", "dataset.json", "dataset.png", "never"])
+def test_a_killed_preparation_leaves_nothing_that_a_rerun_keeps(replace_from: str, tmp_path: Path) -> None:
+    for number in range(6):
+        save(tmp_path / "faces" / f"{number}_0_0_{number}.png", image(number))
+    program = f"""
+import os, signal
+from pathlib import Path
+from mien.data.prepare import prepare
+from mien.data.types import PrepareOptions
+import mien.data.faces
+def kill(*_): os.kill(os.getpid(), signal.SIGKILL)
+replace = Path.replace
+Path.replace = lambda self, other: kill() if other.name == {replace_from!r} else replace(self, other)
+if {replace_from!r} == "never": mien.data.faces.read_face = kill
+prepare(PrepareOptions(sources=("utkface:faces",), out=Path("data"), crop_size=32, align=False))
+"""
+    assert subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=False).returncode == -signal.SIGKILL
+    assert any(path.name.startswith(".") for path in (tmp_path / "data").iterdir())
+    force = any(not path.name.startswith(".") for path in (tmp_path / "data").iterdir())
+    run([f"utkface:{tmp_path / 'faces'}"], tmp_path / "data", force=force)
+    assert not [path for path in (tmp_path / "data").iterdir() if path.name.startswith(".")]
 
 
 def test_odd_file_names_survive(tmp_path: Path) -> None:
