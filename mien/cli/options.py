@@ -15,9 +15,9 @@ ClassOffsets = Annotated[
         show_default=False,
     ),
 ]
-StartFrom = Annotated[
+InitFrom = Annotated[
     Path | None,
-    typer.Option("--start-from", metavar="RUN|BUNDLE", help="Begin with the weights of a finished run or a bundle."),
+    typer.Option("--init-from", metavar="RUN|BUNDLE", help="Begin with the weights of a finished run or a bundle."),
 ]
 Teacher = Annotated[
     list[Path] | None,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mien.cli.options import StartFrom, Teacher
+from mien.cli.options import InitFrom, Teacher
 from mien.progress import console
 
 
@@ -19,7 +19,7 @@ def train(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe's value; may be repeated.")
     ] = None,
-    start_from: StartFrom = None,
+    init_from: InitFrom = None,
     teachers: Teacher = None,
     fold: Annotated[int | None, typer.Option("--fold", help="Which fold is the test split, for k-fold data.")] = None,
 ) -> None:
@@ -36,7 +36,7 @@ def train(
         out,
         resume=resume,
         fold=fold,
-        start_from=start_from,
+        init_from=init_from,
         teachers=teachers or (),
     )
     figures = ", ".join(f"{name} {value:.4g}" for name, value in result["validation"].items())

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mien.cli.options import StartFrom, Teacher
+from mien.cli.options import InitFrom, Teacher
 from mien.progress import console
 
 
@@ -26,7 +26,7 @@ def tune(
     pruner: Annotated[
         str, typer.Option("--pruner", help="Who stops bad trials: median, hyperband or none.")
     ] = "median",
-    start_from: StartFrom = None,
+    init_from: InitFrom = None,
     teachers: Teacher = None,
     fold: Annotated[int | None, typer.Option("--fold", help="Which fold is the test split, for k-fold data.")] = None,
 ) -> None:
@@ -48,11 +48,11 @@ def tune(
         fold=fold,
         seed=seed,
         pruner=pruner,
-        start_from=start_from,
+        init_from=init_from,
         teachers=tuple(teachers or ()),
     )
     console.print(best_table(run_study(tuning, trials)))
     rest = ["mien train", out / BEST, "--data", data, "--out RUN", *([] if fold is None else ["--fold", fold])]
-    rest += [] if start_from is None else ["--start-from", start_from]
+    rest += [] if init_from is None else ["--init-from", init_from]
     rest += [word for teacher in teachers or () for word in ("--teacher", teacher)]
     console.print(f"train the best settings with: {' '.join(map(str, rest))}", markup=False)

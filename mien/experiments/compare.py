@@ -104,8 +104,8 @@ def _check_arms(study: Study, recipes: dict[str, Recipe], data: Path) -> dict[st
 
 def _earlier(arm: Arm) -> dict[str, Any]:
     """What an arm's trainings begin with and learn from."""
-    start = Path(arm.start_from) if arm.start_from else None
-    return {"start_from": start, "teachers": [Path(teacher) for teacher in arm.teachers]}
+    start = Path(arm.init_from) if arm.init_from else None
+    return {"init_from": start, "teachers": [Path(teacher) for teacher in arm.teachers]}
 
 
 def _run_missing(
@@ -180,9 +180,9 @@ def _opening_state(
             name: {
                 **asdict(arm),
                 "recipe": yaml.safe_load(recipes[name].to_text()),
-                "start_from": without_folders(arm.start_from),
+                "init_from": without_folders(arm.init_from),
                 "teachers": [without_folders(teacher) for teacher in arm.teachers],
-                **({"weights_sha256": weights[name]} if arm.start_from or arm.teachers else {}),
+                **({"weights_sha256": weights[name]} if arm.init_from or arm.teachers else {}),
             }
             for name, arm in study.arms.items()
         },

@@ -44,14 +44,14 @@ class Corruption:
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
 class Arm:
     """One way to train. ``recipe``: another than the study's base; ``tasks``: those that are trained, without what the
-    recipe says of the others; ``settings``: key=value, after the study's own; ``start_from``, ``teachers``: runs or
+    recipe says of the others; ``settings``: key=value, after the study's own; ``init_from``, ``teachers``: runs or
     bundles, as of ``mien train``."""
 
     recipe: str = ""
     tasks: list[str] = field(default_factory=list)
     settings: list[str] = field(default_factory=list)
     corrupt_labels: Corruption | None = None
-    start_from: str = ""
+    init_from: str = ""
     teachers: list[str] = field(default_factory=list)
 
 
@@ -110,7 +110,7 @@ def load_study(name_or_path: str) -> Study:
             name: replace(
                 arm,
                 recipe=_recipe_beside(path, arm.recipe),
-                start_from=_beside(path, arm.start_from),
+                init_from=_beside(path, arm.init_from),
                 teachers=[_beside(path, teacher) for teacher in arm.teachers],
             )
             for name, arm in study.arms.items()

@@ -58,7 +58,7 @@ def comparable_arms(arms: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
         name: (
             replace(parse_recipe(yaml.safe_dump(arm["recipe"])), seed=0),
             arm.get("corrupt_labels"),
-            arm.get("weights_sha256") or (arm.get("start_from") or "", arm.get("teachers") or []),
+            arm.get("weights_sha256") or (arm.get("init_from") or "", arm.get("teachers") or []),
         )
         for name, arm in arms.items()
     }

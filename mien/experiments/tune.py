@@ -52,7 +52,7 @@ PRUNERS: dict[str, Callable[[int], BasePruner]] = {
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
     """What a study is about. ``seed`` decides what is tried; the trainings all have the recipe's own seed.
-    ``start_from``, ``teachers``: of every trial, as `mien.training.train` takes them."""
+    ``init_from``, ``teachers``: of every trial, as `mien.training.train` takes them."""
 
     recipe: Recipe
     space: SearchSpace
@@ -61,7 +61,7 @@ class Tuning:
     fold: int | None = None
     seed: int = 0
     pruner: str = "median"
-    start_from: Path | None = None
+    init_from: Path | None = None
     teachers: tuple[Path, ...] = ()
 
     def folder(self, number: int) -> Path:
@@ -109,7 +109,7 @@ def _check(tuning: Tuning, trials: int) -> dict[str, Any]:
     dataset = open_dataset(tuning.data, fold=tuning.fold, sources=tuning.recipe.sources)
     for split in ("train", "val"):
         dataset.rows(split)
-    weights = earlier_weights(_first_trial(tuning), dataset, tuning.fold, tuning.start_from, tuning.teachers)
+    weights = earlier_weights(_first_trial(tuning), dataset, tuning.fold, tuning.init_from, tuning.teachers)
     check_out_folder(tuning.out)
     names = {path.name for path in tuning.out.iterdir()} if is_folder(tuning.out) else set()
     if names - {LOCK} and STUDY not in names:
@@ -195,7 +195,7 @@ def _run_trial(tuning: Tuning, study: optuna.Study) -> int:
                     folder,
                     resume=True,
                     fold=tuning.fold,
-                    start_from=tuning.start_from,
+                    init_from=tuning.init_from,
                     teachers=tuning.teachers,
                     callbacks=[reporting],
                 )

@@ -13,7 +13,7 @@ from typing import Any
 _TRAINING = ("command", "started_from", "teachers")
 
 
-def told_once(training: Mapping[str, Any]) -> dict[str, Any]:
+def deduplicated(training: Mapping[str, Any]) -> dict[str, Any]:
     """The record of a training in which each earlier run says how it was trained where it comes first, and only which
     one it is (``run``, ``weights_sha256``, ``licences`` and what else is short) where it comes again.
 
@@ -21,10 +21,10 @@ def told_once(training: Mapping[str, Any]) -> dict[str, Any]:
         training: with ``started_from`` (a record or None) and ``teachers`` (records), where there are any; a record
             (`mien.training.warm_start.origin_of`) has them too.
     """
-    return _told_once(training, set())
+    return _deduplicated(training, set())
 
 
-def _told_once(training: Mapping[str, Any], told: set[str]) -> dict[str, Any]:
+def _deduplicated(training: Mapping[str, Any], told: set[str]) -> dict[str, Any]:
     copy = dict(training)
     if copy.get("started_from"):
         copy["started_from"] = _record(copy["started_from"], told)
@@ -37,7 +37,7 @@ def _record(run: Mapping[str, Any], told: set[str]) -> dict[str, Any]:
     weights = run.get("weights_sha256")
     if weights in told:
         return {key: value for key, value in run.items() if key not in _TRAINING}
-    whole = _told_once(run, told)
+    whole = _deduplicated(run, told)
     if weights:
         told.add(str(weights))
     return whole

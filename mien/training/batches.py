@@ -62,7 +62,9 @@ class BatchOrder(Sampler[NDArray[np.int64]]):
         draws: int | None = None,
     ) -> None:
         self._chances = None if chances is None else chances / chances.sum()
-        self._rows, self._batch_size, self._seed = rows, batch_size, seed
+        #: The rows that are sampled.
+        self.rows = rows
+        self._batch_size, self._seed = batch_size, seed
         self._draws = len(rows) if draws is None or chances is None else draws
         self._epoch = 0
 
@@ -75,7 +77,7 @@ class BatchOrder(Sampler[NDArray[np.int64]]):
         return whole + (rest > 0 if self._seed is None or whole == 0 else rest * 2 >= self._batch_size)
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
-        rows = self._rows
+        rows = self.rows
         if self._seed is not None:
             random = np.random.default_rng((self._seed, self._epoch))
             drawn = self._chances is not None

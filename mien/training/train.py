@@ -1,10 +1,10 @@
-"""Prepared data and a recipe in, a finished run folder out: the training itself, resumable after any kill."""
+"""Train a run folder from prepared data and a recipe. A training that was killed can be resumed."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +24,20 @@ from mien.models.heads import TwoStageHead
 from mien.progress import console
 from mien.recipes.recipe import Recipe
 from mien.runs import run_folder
-from mien.runs.lineage import told_once
+from mien.runs.lineage import deduplicated
 from mien.runs.provenance import command_text, source_commit
 from mien.tasks import Task, bin_task, select_tasks
-from mien.training.augmentation import minority_classes
+from mien.training.augmentation import Minority, minority_classes
 from mien.training.augmentation_preview import write_augmented_page
 from mien.training.batches import BatchOrder, FaceBatches, batch_loader
-from mien.training.distillation import Teachers, teachers_of
+from mien.training.distillation import Teachers, check_distillation, load_teachers
 from mien.training.history import History
 from mien.training.memory import keep_freed_memory
 from mien.training.module import AttributeTraining
 from mien.training.precision import speed_up_convolutions
 from mien.training.sampling import drawing_chances, draws_an_epoch
 from mien.training.trainer import make_trainer, quieten_lightning
-from mien.training.warm_start import start_from_run
+from mien.training.warm_start import init_from_run
 
 #: Faces in a validation batch.
 VALIDATION_BATCH = 256
@@ -50,17 +50,23 @@ def train(
     *,
     resume: bool = False,
     fold: int | None = None,
-    start_from: Path | None = None,
+    init_from: Path | None = None,
     teachers: Sequence[Path] = (),
     callbacks: Sequence[Callback] = (),
     relabel: Callable[[PreparedDataset], PreparedDataset] | None = None,
 ) -> dict[str, Any]:
-    """Train by a recipe on the ``train`` split, choosing the best epoch on ``val``; returns what ``run.json`` says.
+    """Train by a recipe on the ``train`` split, choosing the best epoch on ``val``; return the content of ``run.json``.
 
-    ``start_from``: a finished run or a bundle whose weights the training begins with, instead of ImageNet's.
-    ``teachers``: runs or bundles whose answers it learns from too, as the recipe's ``distillation`` says.
-    ``callbacks``: Lightning's, called after the history is written. ``relabel``: changes the data as the training sees
-    it, such as fewer training faces or other labels for them.
+    Args:
+        recipe: the training.
+        data: a prepared folder.
+        out: the run folder.
+        resume: continue the run in ``out`` from its last checkpoint.
+        fold: the fold that is the test split, for data in folds.
+        init_from: a finished run or a bundle whose weights are the initial ones, instead of ImageNet's.
+        teachers: runs or bundles to distil, as the recipe's ``distillation`` says.
+        callbacks: Lightning's, called after the history is written.
+        relabel: changes the data as the training sees it, such as fewer training faces or other labels for them.
 
     Raises:
         UsageError: ``out`` holds a run already (and ``resume`` is not set), or one with another recipe or other data;
@@ -73,6 +79,28 @@ def train(
     if relabel is not None:
         dataset = relabel(dataset)
     _check_same_data(out, dataset, fold)
+    setup = _set_up(recipe, dataset, fold, init_from, teachers)
+    _check_same_start(out, setup.info)
+    # Only now: what fails above leaves no run that a corrected command would have to resume.
+    with locked_folder(out):
+        return _fit(recipe, setup, out, checkpoint, callbacks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Setup:
+    """All that a training needs before it begins. ``info``: what ``run.json`` records of it."""
+
+    module: AttributeTraining
+    faces: FaceBatches
+    train_order: BatchOrder
+    val_order: BatchOrder
+    minority: Minority | None
+    info: dict[str, Any]
+
+
+def _set_up(
+    recipe: Recipe, dataset: PreparedDataset, fold: int | None, init_from: Path | None, paths: Sequence[Path]
+) -> _Setup:
     known = (*dataset.tasks, *bin_tasks(recipe, dataset))
     tasks = select_tasks(known, recipe.tasks)
     minority = minority_classes(recipe, dataset.tasks)
@@ -80,49 +108,67 @@ def train(
     labels = {task.name: task for task in (*tasks, *((minority[0],) if minority else ()))}
     faces = FaceBatches(dataset, tuple(labels.values()))
     order = _training_order(recipe, dataset, known)
-    val_order = BatchOrder(dataset.rows("val"), VALIDATION_BATCH, seed=None)
-    quieten_lightning()
-    pretrained = None if start_from is None else False
-    taught_by, lessons = teachers_of(recipe, teachers, tasks, dataset, fold)
+    teachers, records = _teachers(recipe, paths, tasks, dataset, fold)
     module = AttributeTraining(
         recipe,
         tasks,
         len(order),
-        pretrained=pretrained,
+        pretrained=None if init_from is None else False,
         minority=minority,
         sources=faces.sources,
-        teachers=taught_by,
+        teachers=teachers,
     )
-    _check_teachable(module, taught_by)
-    # Before the start: regressors that are taken over count in the labels that they learned from.
+    _check_teachable(module, teachers)
+    # Before the initial weights: regressors that are taken over keep the scale of the labels that they learned from.
     _fit_scales(module, dataset)
-    origin = None if start_from is None else start_from_run(module.network, start_from, dataset, fold)
-    _check_same_start(out, origin, lessons)
+    origin = None if init_from is None else init_from_run(module.network, init_from, dataset, fold)
+    info = {**_describe(recipe, dataset, module, fold), "started_from": origin, "teachers": records}
+    return _Setup(
+        module=module,
+        faces=faces,
+        train_order=order,
+        val_order=BatchOrder(dataset.rows("val"), VALIDATION_BATCH, seed=None),
+        minority=minority,
+        info=deduplicated(info),
+    )
+
+
+def _teachers(
+    recipe: Recipe, paths: Sequence[Path], tasks: Sequence[Task], dataset: PreparedDataset, fold: int | None
+) -> tuple[Teachers | None, list[dict[str, Any]]]:
+    """Return the teachers that the recipe can learn from, and what to record of them."""
+    check_distillation(recipe, len(paths))
+    return load_teachers(paths, tasks, dataset, fold, recipe.distillation.teachers if recipe.distillation else ())
+
+
+def _fit(
+    recipe: Recipe, setup: _Setup, out: Path, checkpoint: Path | None, callbacks: Sequence[Callback]
+) -> dict[str, Any]:
+    """Train and keep the best epoch's weights; the folder is locked."""
+    quieten_lightning()
     if not torch.cuda.is_available():
-        speed_up_convolutions(module.network)
+        speed_up_convolutions(setup.module.network)
         keep_freed_memory()
-    # Only now: what fails above leaves no run that a corrected command would have to go on with.
-    with locked_folder(out):
-        run_folder.write_start(out, recipe, tasks)
-        write_augmented_page(out / "augmented.png", faces, dataset.rows("train"), recipe, minority)
-        history = History(out)
-        trainer = make_trainer(recipe, out, [history, *callbacks])
-        started = time.time()
-        info = told_once({**_describe(recipe, dataset, module, fold), "started_from": origin, "teachers": lessons})
-        run_folder.write_info(out, {**info, "finished": False})
-        console.print(_opening_sentence(recipe, info, trainer.precision, checkpoint))
-        trainer.fit(
-            module,
-            batch_loader(faces, order),
-            batch_loader(faces, val_order),
-            ckpt_path=checkpoint,
-            weights_only=True,
-        )
-        return _finish(out, info, history, trainer, time.time() - started)
+    run_folder.write_start(out, recipe, setup.module.tasks)
+    rows = setup.train_order.rows
+    write_augmented_page(out / "augmented.png", setup.faces, rows, recipe, setup.minority)
+    history = History(out)
+    trainer = make_trainer(recipe, out, [history, *callbacks])
+    run_folder.write_info(out, {**setup.info, "finished": False})
+    console.print(_opening_sentence(recipe, setup.info, trainer.precision, checkpoint))
+    started = time.time()
+    trainer.fit(
+        setup.module,
+        batch_loader(setup.faces, setup.train_order),
+        batch_loader(setup.faces, setup.val_order),
+        ckpt_path=checkpoint,
+        weights_only=True,
+    )
+    return _finish(out, setup.info, history, trainer, time.time() - started)
 
 
 def _training_order(recipe: Recipe, dataset: PreparedDataset, known: Sequence[Task]) -> BatchOrder:
-    """The training rows in the order in which the recipe draws them; ``known``: the tasks that it may balance by."""
+    """Return the training rows in the order in which the recipe samples them; ``known``: tasks that it may balance."""
     rows = dataset.rows("train")
     return BatchOrder(
         rows,
@@ -134,7 +180,7 @@ def _training_order(recipe: Recipe, dataset: PreparedDataset, known: Sequence[Ta
 
 
 def bin_tasks(recipe: Recipe, dataset: PreparedDataset) -> tuple[Task, ...]:
-    """The tasks that the recipe makes of others: bins of an ordinal task's levels."""
+    """Return the tasks that the recipe derives from others: bins of an ordinal task's levels."""
     known = {task.name: task for task in dataset.tasks}
     made = []
     for name, bins in recipe.bins.items():
@@ -147,27 +193,26 @@ def bin_tasks(recipe: Recipe, dataset: PreparedDataset) -> tuple[Task, ...]:
 
 
 def earlier_weights(
-    recipe: Recipe, dataset: PreparedDataset, fold: int | None, start_from: Path | None, teachers: Sequence[Path]
+    recipe: Recipe, dataset: PreparedDataset, fold: int | None, init_from: Path | None, teachers: Sequence[Path]
 ) -> dict[str, list[str]]:
-    """What tells the weights that a training would begin with, ``start``, and its ``teachers`` from others: the
-    SHA-256 of each.
+    """Return the SHA-256 of the initial weights of a training, ``start``, and of those of its ``teachers``.
 
     Raises:
         MienError: there is no trained run or bundle at a path.
         UsageError: this recipe cannot begin with, or learn from, one of them.
     """
     tasks = select_tasks((*dataset.tasks, *bin_tasks(recipe, dataset)), recipe.tasks)
-    _, lessons = teachers_of(recipe, teachers, tasks, dataset, fold)
+    _, records = _teachers(recipe, teachers, tasks, dataset, fold)
     origins = []
-    if start_from is not None:
-        origins.append(start_from_run(build_network(recipe, tasks, pretrained=False), start_from, dataset, fold))
+    if init_from is not None:
+        origins.append(init_from_run(build_network(recipe, tasks, pretrained=False), init_from, dataset, fold))
     return {
-        name: [str(run["weights_sha256"]) for run in runs] for name, runs in (("start", origins), ("teachers", lessons))
+        name: [str(run["weights_sha256"]) for run in runs] for name, runs in (("start", origins), ("teachers", records))
     }
 
 
 def equal_count_edges(levels: NDArray[np.floating], count: int) -> list[int]:
-    """Edges of ``count`` bins that hold about as many of these labels each; fewer where one level fills several bins.
+    """Return the edges of ``count`` bins of about equal counts; fewer where one level fills several bins.
 
     >>> equal_count_edges(np.array([1, 2, 3, 4, 5, 6], np.float32), 3)
     [3, 5]
@@ -178,7 +223,7 @@ def equal_count_edges(levels: NDArray[np.floating], count: int) -> list[int]:
 
 
 def _fit_scales(module: AttributeTraining, dataset: PreparedDataset) -> None:
-    """Let regressors count in the spread of the training labels; a checkpoint brings its own."""
+    """Set the scale of regressors to the spread of the training labels; a checkpoint brings its own."""
     rows = dataset.rows("train")
     for task in module.tasks:
         head = module.network.head(task.name)
@@ -188,11 +233,11 @@ def _fit_scales(module: AttributeTraining, dataset: PreparedDataset) -> None:
 
 
 def _prepare_folder(recipe: Recipe, out: Path, resume: bool) -> Path | None:
-    """Check the run folder; the checkpoint to go on from, or None for a fresh start."""
+    """Check the run folder; return the checkpoint to resume from, or None for a new run."""
     check_out_folder(out)
     existing = is_file(out / run_folder.RECIPE)
     if existing and not resume:
-        raise UsageError(f"{out} holds a run already: pass --resume to go on with it, or name another folder.")
+        raise UsageError(f"{out} holds a run already: pass --resume to continue it, or name another folder.")
     if is_folder(out) and not existing and any(out.iterdir()):
         raise UsageError(f"--out must be a new or empty folder, but {out} has other files in it.")
     if existing:
@@ -212,7 +257,7 @@ def _prepare_folder(recipe: Recipe, out: Path, resume: bool) -> Path | None:
 
 
 def _check_same_data(out: Path, dataset: PreparedDataset, fold: int | None) -> None:
-    """A run goes on with the faces that it began with: others would mix its training and test faces."""
+    """Check that a run is resumed on the faces that it began with: others could mix training and test faces."""
     started = run_folder.read_info(out)
     trained = (started.get("data") or {}).get("manifest_sha256")
     if started and (trained != dataset.info.get("manifest_sha256") or started.get("fold") != fold):
@@ -220,20 +265,25 @@ def _check_same_data(out: Path, dataset: PreparedDataset, fold: int | None) -> N
 
 
 def _check_teachable(module: AttributeTraining, teachers: Teachers | None) -> None:
-    """Every task that the teachers answer can learn from them."""
+    """Check that the head of every task of the teachers can learn from probabilities."""
     for name in sorted(teachers.tasks if teachers else ()):
         if not module.network.head(name).teachable:
-            raise UsageError(f"The head of {name!r} gives no probabilities of its own, so it cannot learn from others.")
+            raise UsageError(f"The head of {name!r} gives no probabilities of its own, so it cannot be distilled into.")
 
 
-def _check_same_start(out: Path, origin: dict[str, Any] | None, lessons: Sequence[dict[str, Any]]) -> None:
-    """A run goes on from the weights that it began with, and with the same teachers."""
-    started = run_folder.read_info(out)
-    taught_by = [lesson.get("weights_sha256") for lesson in started.get("teachers") or []]
-    if started and taught_by != [lesson["weights_sha256"] for lesson in lessons]:
+def _check_same_start(out: Path, info: dict[str, Any]) -> None:
+    """Check that a run is resumed with the initial weights and the teachers that it began with."""
+    began = run_folder.read_info(out)
+    if not began:
+        return
+    if _hashes(began.get("teachers")) != _hashes(info["teachers"]):
         raise UsageError(f"{out} was started with other teachers: pass every --teacher that it began with, in order.")
-    if started and (started.get("started_from") or {}).get("weights_sha256") != (origin or {}).get("weights_sha256"):
-        raise UsageError(f"{out} was started from other weights: pass the --start-from that it began with, or none.")
+    if _hashes([began.get("started_from") or {}]) != _hashes([info["started_from"] or {}]):
+        raise UsageError(f"{out} was started from other weights: pass the --init-from that it began with, or none.")
+
+
+def _hashes(runs: list[dict[str, Any]] | None) -> list[str | None]:
+    return [run.get("weights_sha256") for run in runs or []]
 
 
 def _describe(recipe: Recipe, dataset: PreparedDataset, module: AttributeTraining, fold: int | None) -> dict[str, Any]:
@@ -262,8 +312,9 @@ def _opening_sentence(recipe: Recipe, info: dict[str, Any], precision: Any, chec
     origin = f"run {info['started_from']['run']}" if info["started_from"] else info["backbone_weights"]
     start = "resuming" if checkpoint else f"weights from {origin}"
     faces = f"{info['splits']['train']:,} faces to train on, {info['splits']['val']:,} to validate"
+    labels = " (no --teacher: without distillation)" if recipe.distillation and not info["teachers"] else ""
     return (
-        f"{recipe.name}: {recipe.model.backbone} ({start}), {', '.join(info['tasks'])}; {faces}; "
+        f"{recipe.name}: {recipe.model.backbone} ({start}), {', '.join(info['tasks'])}; {faces}{labels}; "
         f"{recipe.epochs} epochs, {precision}, {info['threads']} thread(s)"
     )
 
@@ -271,7 +322,7 @@ def _opening_sentence(recipe: Recipe, info: dict[str, Any], precision: Any, chec
 def _finish(out: Path, info: dict[str, Any], history: History, trainer: pl.Trainer, seconds: float) -> dict[str, Any]:
     """Keep the best epoch's weights and write the run's result; an interrupted run stays unfinished."""
     if trainer.interrupted:
-        raise MienError(f"The training was interrupted; go on with: mien train ... --out {out} --resume.")
+        raise MienError(f"The training was interrupted; continue with: mien train ... --out {out} --resume.")
     epoch = run_folder.save_weights(out, out / run_folder.BEST_CHECKPOINT)
     best = next(row for row in history.rows if row["epoch"] == epoch)
     result = {

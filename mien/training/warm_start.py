@@ -16,7 +16,7 @@ from mien.runs.from_bundle import load_trained
 from mien.runs.run_folder import Run
 
 
-def start_from_run(
+def init_from_run(
     network: FaceAttributeNetwork, folder: Path, dataset: PreparedDataset, fold: int | None
 ) -> dict[str, Any]:
     """Copy a run's best weights into ``network``, in place: the backbone, and each head of the same kind and task.

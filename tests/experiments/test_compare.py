@@ -221,9 +221,9 @@ def test_an_arm_is_added_to_a_finished_study(home: Path, data: Path, tmp_path: P
 
 def test_arms_begin_with_a_run_and_are_taught_by_it(finished: Path, data: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "faces")
-    taught = '{start_from: faces, teachers: [faces], settings: ["distillation={weight: 0.5}"]}'
+    taught = '{init_from: faces, teachers: [faces], settings: ["distillation={weight: 0.5}"]}'
     text = STUDY.replace("seeds: [0, 1]", "").partition("arms:")[0] + "reference: anew\n"
-    text += f"arms: {{anew: {{}}, goes-on: {{start_from: faces}}, taught: {taught}}}\n"
+    text += f"arms: {{anew: {{}}, goes-on: {{init_from: faces}}, taught: {taught}}}\n"
     study = write(tmp_path, text)
     state = compare(load_study(str(study)), data, tmp_path / "out", sampling=SAMPLING)
     info = {
@@ -232,7 +232,7 @@ def test_arms_begin_with_a_run_and_are_taught_by_it(finished: Path, data: Path, 
     assert info["anew"]["started_from"] is None
     assert info["goes-on"]["started_from"]["run"] == "tiny"
     assert info["taught"]["teachers"][0]["run"] == "tiny"
-    assert state["arms"]["goes-on"]["start_from"] == "faces"
+    assert state["arms"]["goes-on"]["init_from"] == "faces"
     study.write_text(text.replace(', settings: ["distillation={weight: 0.5}"]', ""))
     with pytest.raises(UsageError, match="has no distillation"):
         compare(load_study(str(study)), data, tmp_path / "elsewhere", sampling=SAMPLING)
@@ -243,7 +243,7 @@ def test_arms_begin_with_a_run_and_are_taught_by_it(finished: Path, data: Path, 
     save_file(weights, run / "model.safetensors")
     with pytest.raises(UsageError, match="arms differ"):
         compare(load_study(str(study)), data, tmp_path / "out", sampling=SAMPLING)
-    study.write_text(text.replace("goes-on: {start_from: faces}", "goes-on: {}"))
+    study.write_text(text.replace("goes-on: {init_from: faces}", "goes-on: {}"))
     with pytest.raises(UsageError, match="arms differ"):
         compare(load_study(str(study)), data, tmp_path / "out", sampling=SAMPLING)
 
@@ -253,7 +253,7 @@ def test_arms_begin_with_a_run_and_are_taught_by_it(finished: Path, data: Path, 
     [
         ("limit_train: 32", "folds: [0, 7]", "fold"),
         ("task: age, share", "task: smile, share", "smile"),
-        ("fixed: {tasks", "fixed: {start_from: absent, tasks", "absent"),
+        ("fixed: {tasks", "fixed: {init_from: absent, tasks", "absent"),
     ],
 )
 def test_what_would_stop_an_arm_is_found_before_any_training(

@@ -220,7 +220,7 @@ def test_a_resumed_study_tries_what_an_unbroken_one_tries(
         (["--out", "torn"], "is no study, or is damaged: "),
         (["--out", "foreign"], "is no study, or is damaged: "),
         (["--out", "x" * 300], "Cannot make the folder"),
-        (["--start-from", "absent"], "Expected a run folder, a .onnx bundle or the name of a bundled model"),
+        (["--init-from", "absent"], "Expected a run folder, a .onnx bundle or the name of a bundled model"),
         (["--teacher", "full", "--set", "distillation={weight: 0.5}"], "full is no run folder: it has no recipe.yaml"),
         (["--teacher", "full"], "'tiny' has no distillation, but --teacher was given"),
     ],
@@ -251,7 +251,7 @@ def test_every_trial_has_the_start_and_the_teachers(make: Callable[..., Tuning],
     def tuning(**options: Any) -> Tuning:
         return make("distillation={weight: 0.5}", **options)
 
-    begun = tuning(start_from=finished, teachers=(finished, finished))
+    begun = tuning(init_from=finished, teachers=(finished, finished))
     assert [row.state for row in tune(begun, 2)] == ["finished", "finished"]
     for number in (0, 1):
         info = read_info(begun.folder(number))
@@ -260,11 +260,11 @@ def test_every_trial_has_the_start_and_the_teachers(make: Callable[..., Tuning],
     with pytest.raises(UsageError, match="a study with another start: name"):
         tune(tuning(teachers=(finished, finished)), 3)
     with pytest.raises(UsageError, match="a study with another teacher: name"):
-        tune(tuning(start_from=finished, teachers=(finished,)), 3)
+        tune(tuning(init_from=finished, teachers=(finished,)), 3)
 
 
 def test_a_start_that_does_not_fit_is_refused_before_any_trial(make: Callable[..., Tuning], finished: Path) -> None:
-    begun = make("model.backbone=test_vit", start_from=finished)
+    begun = make("model.backbone=test_vit", init_from=finished)
     with pytest.raises(UsageError, match="has backbone test_resnet"):
         tune(begun, 2)
     assert not begun.out.exists()

@@ -71,7 +71,7 @@ def test_a_training_goes_on_from_a_bundle(
     bundle: Path, finished: Path, run_tiny: Train, tmp_path: Path, data: Path
 ) -> None:
     settings = "stages=[{size: 32, epochs: 1}]", "optimiser.learning_rate=1e-9"
-    info = run_tiny(*settings, start_from=bundle)
+    info = run_tiny(*settings, init_from=bundle)
     first = json.loads((finished / "run.json").read_text())
     assert info["started_from"]["run"] == "tiny"
     assert info["started_from"]["same_data"] is True
@@ -82,11 +82,11 @@ def test_a_training_goes_on_from_a_bundle(
     assert info["validation"]["score"] == pytest.approx(first["validation"]["score"], abs=0.25)
     assert info["validation"]["gender_accuracy"] > 0.9
     # Begun from the same file it goes on; and what it makes is a bundle that says where it comes from.
-    run_tiny(*settings, start_from=bundle, resume=True)
+    run_tiny(*settings, init_from=bundle, resume=True)
     out = export_run(tmp_path / "run", data, tmp_path / "second.onnx").path
     assert load_bundle(out).metadata.training["started_from"]["run"] == "tiny"
     with pytest.raises(UsageError, match="started from other weights"):
-        run_tiny(*settings, start_from=finished, resume=True)
+        run_tiny(*settings, init_from=finished, resume=True)
 
 
 def test_a_task_of_ones_own_begins_with_a_bundles_backbone(
@@ -100,7 +100,7 @@ def test_a_task_of_ones_own_begins_with_a_bundles_backbone(
     glasses = Task(name="glasses", kind="nominal", classes=("no", "yes"))
     declare(own, {glasses: {"glasses": [["no", "yes"][row % 2] for row in range(96)]}})
     settings = ("tasks=[glasses]", "loss={}", "stages=[{size: 32, epochs: 1}]", "optimiser.learning_rate=1e-9")
-    info = train(tiny_recipe(*settings), own, tmp_path / "run", start_from=bundle)
+    info = train(tiny_recipe(*settings), own, tmp_path / "run", init_from=bundle)
     assert info["started_from"]["new_heads"] == ["glasses"]
     learned, new = load_run(finished).network.backbone, load_run(tmp_path / "run").network.backbone
     seen = torch.randn(4, 3, 32, 32)

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from mien.reports.card import model_card
-from mien.runs.lineage import earlier_trainings, told_once
+from mien.runs.lineage import deduplicated, earlier_trainings
 
 
 def record(run: str, **earlier: object) -> dict[str, Any]:
@@ -25,11 +25,11 @@ def generations(count: int) -> dict[str, Any]:
 
 def test_each_earlier_training_is_told_once_in_its_order() -> None:
     whole = generations(8)
-    once = told_once(whole)
+    once = deduplicated(whole)
     assert len(json.dumps(whole)) > 10 * len(json.dumps(once))
     for told in (whole, once):
         assert [run["run"] for run in earlier_trainings(told)] == [f"g{number}" for number in range(7)]
-    assert told_once(once) == once
+    assert deduplicated(once) == once
     # Where it comes again, it says which one it is, and under which terms.
     assert once["started_from"]["command"] == "mien train g6"
     again = once["teachers"][0]
@@ -42,7 +42,7 @@ def test_runs_whose_weights_are_not_known_are_not_taken_for_one_another() -> Non
     anonymous = {"run": "a", "command": "mien train a"}
     other = {"run": "b", "command": "mien train b"}
     training = {"command": "mien train c", "started_from": anonymous, "teachers": [other, anonymous]}
-    assert told_once(training) == training
+    assert deduplicated(training) == training
     assert [run["run"] for run in earlier_trainings(training)] == ["a", "b"]
     assert earlier_trainings({}) == []
 

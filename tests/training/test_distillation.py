@@ -171,7 +171,7 @@ def test_there_is_a_weight_for_each_teacher(finished: Path, run_tiny: Train) -> 
 
 
 def test_a_teacher_that_the_run_began_with_is_told_once(finished: Path, run_tiny: Train) -> None:
-    info = run_tiny(TAUGHT, "stages=[{size: 16, epochs: 1}]", start_from=finished, teachers=[finished])
+    info = run_tiny(TAUGHT, "stages=[{size: 16, epochs: 1}]", init_from=finished, teachers=[finished])
     start, (teacher,) = info["started_from"], info["teachers"]
     assert start["weights_sha256"] == teacher["weights_sha256"]
     assert "command" in start
@@ -201,24 +201,27 @@ def test_a_taught_run_goes_on_as_if_never_stopped(finished: Path, data: Path, ru
 
 
 @pytest.mark.parametrize(
-    ("settings", "taught", "words"),
+    ("settings", "words"),
     [
-        ([TAUGHT], False, "needs at least one --teacher"),
-        ([], True, "has no distillation"),
-        ([TAUGHT, "model.heads={age: {kind: regression}}"], True, "'age' gives no probabilities"),
+        ([], "has no distillation"),
+        ([TAUGHT, "model.heads={age: {kind: regression}}"], "'age' gives no probabilities"),
     ],
 )
 def test_what_does_not_go_together_is_refused(
-    settings: list[str], taught: bool, words: str, finished: Path, run_tiny: Train, tmp_path: Path
+    settings: list[str], words: str, finished: Path, run_tiny: Train, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=words):
-        run_tiny(*settings, teachers=[finished] if taught else [])
+        run_tiny(*settings, teachers=[finished])
     assert not (tmp_path / "run" / "recipe.yaml").exists()
+
+
+def test_without_teachers_a_recipe_trains_on_the_labels_alone(run_tiny: Train) -> None:
+    assert run_tiny(TAUGHT)["teachers"] == []
 
 
 def test_a_teacher_of_other_tasks_is_refused(finished: Path, data: Path, tmp_path: Path) -> None:
     dataset = open_dataset(data)
-    with pytest.raises(UsageError, match="answers none of the recipe's tasks, but age, gender, ethnicity"):
+    with pytest.raises(UsageError, match="predicts none of the recipe's tasks, but age, gender, ethnicity"):
         load_teachers([finished], (), dataset, None)
     other = shutil.copytree(finished, tmp_path / "other")
     tasks = json.loads((other / "tasks.json").read_text())

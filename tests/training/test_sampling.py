@@ -114,9 +114,7 @@ def test_a_recipe_may_leave_data_sets_out(two_sources: Path, tmp_path: Path) -> 
 def test_what_an_earlier_run_learned_from_stays_in_the_licences(two_sources: Path, tmp_path: Path) -> None:
     short = ("stages=[{size: 16, epochs: 1}]",)
     train(tiny_recipe(*short, "sources=[small]"), two_sources, tmp_path / "first")
-    info = train(
-        tiny_recipe(*short, "sources=[large]"), two_sources, tmp_path / "second", start_from=tmp_path / "first"
-    )
+    info = train(tiny_recipe(*short, "sources=[large]"), two_sources, tmp_path / "second", init_from=tmp_path / "first")
     assert trained_licences(info) == {"small": "terms of small", "large": "terms of large"}
 
 
@@ -124,7 +122,7 @@ def test_a_run_is_calibrated_on_its_own_sources(
     two_sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    fit = "mien.calibration.fit.fit_calibration"
+    fit = "mien.evaluation.fit_calibration.fit_calibration"
     monkeypatch.setattr(fit, lambda model, data, class_offsets: asked.append(data) or {})
     train(tiny_recipe("stages=[{size: 16, epochs: 1}]", "sources=[small]"), two_sources, tmp_path / "run")
     model, dataset = open_on_data(tmp_path / "run", two_sources, None)

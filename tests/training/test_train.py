@@ -267,7 +267,7 @@ def test_a_stage_of_the_backbone_alone_learns_through_the_frozen_heads(
     (tmp_path / "run").rename(tmp_path / "first")
     before = load_run(tmp_path / "first").network
     settings = "stages=[{size: 16, epochs: 1, trains: [backbone]}]"
-    result = run_tiny(settings, start_from=tmp_path / "first")
+    result = run_tiny(settings, init_from=tmp_path / "first")
     after = load_run(tmp_path / "run").network
     assert result["validation"]["score"] != first["validation"]["score"]
     assert all(torch.equal(value, after.heads.state_dict()[name]) for name, value in before.heads.state_dict().items())

@@ -19,7 +19,7 @@ from mien.models.network import FaceAttributeNetwork
 from mien.runs.run_folder import load_run
 from mien.tasks import AGE, ETHNICITY, GENDER
 from mien.training.train import bin_tasks, train
-from mien.training.warm_start import start_from_run
+from mien.training.warm_start import init_from_run
 from tests.training.tiny import tiny_recipe
 
 Train = Callable[..., dict[str, Any]]
@@ -32,7 +32,7 @@ def network(*names: str, backbone: str = "test_resnet") -> FaceAttributeNetwork:
 
 def test_weights_are_copied(finished: Path, data: Path) -> None:
     new = network("age", "gender", "ethnicity")
-    told = start_from_run(new, finished, open_dataset(data), None)
+    told = init_from_run(new, finished, open_dataset(data), None)
     old = load_run(finished).network.state_dict()
     assert all(torch.equal(value, old[name]) for name, value in new.state_dict().items())
     assert (told["run"], told["new_heads"], told["same_data"]) == ("tiny", [], True)
@@ -51,7 +51,7 @@ def test_a_head_that_the_run_lacks_starts_anew(finished: Path, data: Path, tmp_p
     save_file(state, weights)
     new = network("age", "ethnicity")
     before = new.heads["ethnicity"].layers[1].weight.clone()
-    assert start_from_run(new, folder, open_dataset(data), None)["new_heads"] == ["ethnicity"]
+    assert init_from_run(new, folder, open_dataset(data), None)["new_heads"] == ["ethnicity"]
     assert torch.equal(new.heads["ethnicity"].layers[1].weight, before)
     assert torch.equal(new.heads["age"].layers[1].weight, state["heads.age.layers.1.weight"])
 
@@ -61,7 +61,7 @@ def test_a_head_of_other_classes_starts_anew(finished: Path, data: Path) -> None
     turned = replace(GENDER, classes=GENDER.classes[::-1])
     new = build_network(tiny_recipe("seed=99", "tasks=[age, gender]"), [AGE, turned])
     before = new.heads["gender"].layers[1].weight.clone()
-    assert start_from_run(new, finished, open_dataset(data), None)["new_heads"] == ["gender"]
+    assert init_from_run(new, finished, open_dataset(data), None)["new_heads"] == ["gender"]
     assert torch.equal(new.heads["gender"].layers[1].weight, before)
 
 
@@ -72,37 +72,37 @@ def test_regressors_of_other_bins_start_anew(run_tiny: Train, data: Path, tmp_pa
     for edges, anew in (([16, 53], []), ([20, 53], ["age", "age_bin"])):
         recipe = tiny_recipe(*settings, f"bins={{age_bin: {{of: age, edges: {edges}}}}}")
         new = build_network(recipe, [*bin_tasks(recipe, dataset), AGE])
-        assert start_from_run(new, tmp_path / "run", dataset, None)["new_heads"] == anew
+        assert init_from_run(new, tmp_path / "run", dataset, None)["new_heads"] == anew
         assert new.head("age").starts.tolist() == [0, *edges]
 
 
 def test_a_head_of_another_kind_starts_anew(finished: Path, data: Path) -> None:
     """CORN has as many numbers as the default head, each under the condition that the one before it is passed."""
     new = build_network(tiny_recipe("seed=99", "model.heads={age: {kind: corn}}"), [AGE, GENDER, ETHNICITY])
-    assert start_from_run(new, finished, open_dataset(data), None)["new_heads"] == ["age"]
+    assert init_from_run(new, finished, open_dataset(data), None)["new_heads"] == ["age"]
 
 
 def test_another_backbone_is_refused(finished: Path, data: Path) -> None:
     with pytest.raises(UsageError, match="has backbone test_resnet"):
-        start_from_run(network("age", backbone="test_vit"), finished, open_dataset(data), None)
+        init_from_run(network("age", backbone="test_vit"), finished, open_dataset(data), None)
 
 
 def test_another_fold_is_refused(finished: Path, data: Path) -> None:
     with pytest.raises(UsageError, match="learned from test faces of fold 1"):
-        start_from_run(network("age"), finished, open_dataset(data), 1)
+        init_from_run(network("age"), finished, open_dataset(data), 1)
 
 
 def test_other_data_is_said(finished: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = shutil.copytree(data, tmp_path / "other")
     info = json.loads((other / "dataset.json").read_text())
     (other / "dataset.json").write_text(json.dumps({**info, "manifest_sha256": "cd" * 32}))
-    assert start_from_run(network("age"), finished, open_dataset(other), None)["same_data"] is False
+    assert init_from_run(network("age"), finished, open_dataset(other), None)["same_data"] is False
     assert "trained on other data" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_run_that_goes_on_from_another(finished: Path, data: Path, run_tiny: Train, tmp_path: Path) -> None:
     settings = "stages=[{size: 32, epochs: 1}]", "optimiser.learning_rate=1e-9"
-    info = run_tiny(*settings, start_from=finished)
+    info = run_tiny(*settings, init_from=finished)
     assert info["started_from"]["run"] == "tiny"
     assert info["backbone_weights"] == "random"
     first = json.loads((finished / "run.json").read_text())
@@ -121,7 +121,7 @@ def test_regressors_that_are_taken_over_count_in_what_they_learned_from(
     run_tiny(*settings, bins, short)
     first = load_run(tmp_path / "run").network.head("age")
     recipe = tiny_recipe(*settings, bins, short, "optimiser.learning_rate=1e-9")
-    train(recipe, data, tmp_path / "on", start_from=tmp_path / "run", relabel=lambda data: limit_training(data, 24))
+    train(recipe, data, tmp_path / "on", init_from=tmp_path / "run", relabel=lambda data: limit_training(data, 24))
     again = load_run(tmp_path / "on").network.head("age")
     assert torch.equal(again.centres, first.centres)
     assert torch.equal(again.scales, first.scales)

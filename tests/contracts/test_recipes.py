@@ -1,0 +1,21 @@
+"""Every recipe that comes with mien is valid, and every bundled model has one of its own name."""
+
+import pytest
+
+from mien.inference.bundle import bundled_names, load_bundle
+from mien.recipes.recipe import load_recipe, recipe_names
+
+MODELS = [name for name in bundled_names() if name != "default-int8"]
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_is_valid_and_is_named_after_its_file(name: str) -> None:
+    assert load_recipe(name).name == name
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_bundled_model_has_a_recipe_of_its_name_and_network(name: str) -> None:
+    recipe, metadata = load_recipe(name), load_bundle(name).metadata
+    assert recipe.model.backbone == metadata.training["backbone"]
+    assert recipe.stages[-1].size == metadata.size
+    assert recipe.tasks == [task.name for task in metadata.tasks]
