@@ -9,26 +9,24 @@ imported when it is first used.
 41.0
 """
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING
 
-from mien.errors import MienError as MienError
-from mien.errors import UnknownTaskError as UnknownTaskError
-from mien.errors import UsageError as UsageError
-from mien.types import Face as Face
-from mien.types import ImageResult as ImageResult
-from mien.types import NominalPrediction as NominalPrediction
-from mien.types import OrdinalPrediction as OrdinalPrediction
-from mien.types import Prediction as Prediction
-
+#: Type checkers take the name for true; importing `typing` would cost more than all else here.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mien.api import FaceModel as FaceModel
     from mien.api import bundled_models as bundled_models
     from mien.api import draw as draw
     from mien.api import load as load
     from mien.api import to_dataframe as to_dataframe
+    from mien.errors import MienError as MienError
+    from mien.errors import UnknownTaskError as UnknownTaskError
+    from mien.errors import UsageError as UsageError
+    from mien.types import Face as Face
+    from mien.types import ImageResult as ImageResult
+    from mien.types import NominalPrediction as NominalPrediction
+    from mien.types import OrdinalPrediction as OrdinalPrediction
+    from mien.types import Prediction as Prediction
 
 # Before anything imports ONNX Runtime, which would otherwise write a device id into the user's cache folder and look up
 # its maker's host.
@@ -52,16 +50,21 @@ __all__ = [
     "to_dataframe",
 ]
 
-#: Names that are imported when they are first used, and the module that holds each.
-_LAZY = dict.fromkeys(("FaceModel", "bundled_models", "draw", "load", "to_dataframe"), "mien.api")
+#: The modules that hold the names of `__all__`; each is imported when a name is first used.
+_MODULES = {
+    "mien.api": ("FaceModel", "bundled_models", "draw", "load", "to_dataframe"),
+    "mien.errors": ("MienError", "UnknownTaskError", "UsageError"),
+    "mien.types": ("Face", "ImageResult", "NominalPrediction", "OrdinalPrediction", "Prediction"),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
-    if name not in _LAZY:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'mien' has no attribute {name!r}")
     from importlib import import_module
 
-    value: object = getattr(import_module(_LAZY[name]), name)
+    value: object = getattr(import_module(_MODULE_OF[name]), name)
     globals()[name] = value
     return value
 

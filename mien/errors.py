@@ -16,6 +16,12 @@ class UsageError(MienError):
     exit_code = 2
 
 
+class OutputClosedError(MienError):
+    """The reader of the output went away; there is nobody to tell."""
+
+    exit_code = 0
+
+
 class MissingExtraError(MienError):
     """An optional package is absent; the sentence names the extra that brings it."""
 

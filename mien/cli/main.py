@@ -1,4 +1,4 @@
-"""The command `mien`: arguments in, exit code out.
+"""The command `mien`.
 
 Each subcommand is one small file of this folder with one function of the command's name; its heavy imports
 stand inside that function, so that `mien --help` and `mien predict` start fast. Errors are one sentence.
@@ -6,16 +6,20 @@ stand inside that function, so that `mien --help` and `mien predict` start fast.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 import sys
+from collections.abc import Callable
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 from rich.markup import escape
 
 from mien import __version__
-from mien.errors import MienError, MissingExtraError
+from mien.cli.process import Stopping, repair_streams
+from mien.errors import MienError, MissingExtraError, OutputClosedError
 from mien.progress import console, set_quiet
 
 #: Subcommands, in the order of the help.
@@ -58,7 +62,11 @@ EXTRA_OF_MODULE: dict[str, tuple[str, str]] = {
     "torch": ("torch", "train"),
     "torchvision": ("torchvision", "train"),
     "yaml": ("pyyaml", "train"),
+    "pillow_heif": ("pillow-heif", "heic"),
 }
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars, notes or summaries.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 app = typer.Typer(
     name="mien",
@@ -68,53 +76,86 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Age, gender, ethnicity and any declared attribute of faces: data, training, evaluation, prediction.",
 )
+
+
+def _with_general_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Return the command with --quiet and --debug too, which may stand before its name or after it."""
+
+    @functools.wraps(command)
+    def wrapped(*, quiet: bool, debug: bool, **arguments: Any) -> None:
+        _apply(quiet, debug)
+        command(**arguments)
+
+    hints = {**get_type_hints(command, include_extras=True), "quiet": Quiet, "debug": Debug}
+    added = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False) for name in ("quiet", "debug")]
+    parameters = [*inspect.signature(command).parameters.values(), *added]
+    wrapped.__annotations__ = hints
+    wrapped.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [parameter.replace(annotation=hints[parameter.name], kind=parameter.KEYWORD_ONLY) for parameter in parameters]
+    )
+    return wrapped
+
+
+def _apply(quiet: bool, debug: bool) -> None:
+    if quiet:
+        set_quiet(True)
+    if debug:
+        os.environ["MIEN_DEBUG"] = "1"
+
+
 for _name in COMMANDS:
-    app.command(_name)(getattr(import_module(f"mien.cli.{_name}"), _name))
+    app.command(_name)(_with_general_options(getattr(import_module(f"mien.cli.{_name}"), _name)))
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        sys.stdout.write(f"mien {__version__}\n")
+        typer.echo(f"mien {__version__}")
         raise typer.Exit
 
 
 @app.callback()
 def options(
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars, notes or summaries.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:
-    """Options that stand before the subcommand."""
-    set_quiet(quiet)
-    if debug:
-        os.environ["MIEN_DEBUG"] = "1"
+    """Take the options that may stand before the command's name."""
+    set_quiet(False)
+    _apply(quiet, debug)
 
 
 def main() -> None:
-    """Run the command line; a `MienError` becomes its sentence and its exit code."""
-    try:
+    """Run the command line and exit; a `MienError` becomes its sentence and its exit code."""
+    repair_streams()
+    with Stopping():
         _run()
-    except MienError as error:
-        if os.environ.get("MIEN_DEBUG"):
-            raise
-        set_quiet(False)
-        console.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
-        sys.exit(error.exit_code)
-    except MemoryError:
-        if os.environ.get("MIEN_DEBUG"):
-            raise
-        set_quiet(False)
-        console.print("[bold red]error:[/] The memory is not enough for this.")
-        sys.exit(1)
-    except BrokenPipeError:
-        # The reader of our output went away (`mien predict ... | head`): stop quietly, as other tools do.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
 
 
 def _run() -> None:
+    try:
+        _run_command()
+    except OutputClosedError:
+        # The reader of the output went away (`mien predict ... | head`): stop quietly, as other tools do.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(0)
+    except MienError as error:
+        _fail(str(error), error.exit_code)
+    except MemoryError:
+        _fail("The memory is not enough for this.", 1)
+
+
+def _fail(sentence: str, code: int) -> None:
+    """Print the error and exit; with --debug raise it again."""
+    if os.environ.get("MIEN_DEBUG"):
+        raise
+    set_quiet(False)
+    console.print(f"[bold red]error:[/] {escape(sentence)}", soft_wrap=True)
+    sys.exit(code)
+
+
+def _run_command() -> None:
     """Run the chosen command; an optional module's absence becomes the error that names its extra."""
     try:
         app(standalone_mode=True)

@@ -1,4 +1,4 @@
-"""Results in, lines of a table on the terminal out, each as soon as it is known."""
+"""Print results as lines of a table on the terminal, each as soon as it is known."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mien.errors import MienError, OutputClosedError
 from mien.output.phrases import answer_phrase
 from mien.tasks import Task
 from mien.types import ImageResult
@@ -16,12 +17,21 @@ STATUS_STYLES = {"no_face": "yellow", "unreadable": "red", "too_large": "red"}
 _LONGEST_PATH = 48
 
 
+class _Terminal(Console):
+    """A console that tells when its reader went away."""
+
+    def on_broken_pipe(self) -> None:
+        raise OutputClosedError("The reader of the output went away.")
+
+
 class TableWriter:
     """Prints a header, then a row a face; columns have fixed widths so that no row waits for a later one."""
 
     def __init__(self, tasks: tuple[Task, ...]) -> None:
+        if sys.stdout is None:
+            raise MienError("Cannot write to standard output: it is closed.")
         self._tasks = tasks
-        self._console = Console(file=sys.stdout, highlight=False)
+        self._console = _Terminal(file=sys.stdout, highlight=False)
         self._widths = [max(len(task.name), _widest_answer(task)) for task in tasks]
         left = self._console.width - sum(width + 2 for width in self._widths) - 8
         self._path_width = max(12, min(_LONGEST_PATH, left))

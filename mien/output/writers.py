@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any
 
-from mien.errors import MienError, MissingExtraError, UsageError
+from mien.errors import MienError, MissingExtraError, OutputClosedError, UsageError
 from mien.files import atomic_path
 from mien.output.rows import Cell, columns_of, rows_of
 from mien.tasks import Task
@@ -145,8 +145,8 @@ def _put(stream: IO[bytes], line: bytes, out: Path | None) -> None:
         stream.write(line)
         if out is None:
             stream.flush()  # A reader at the other end of a pipe gets each result when it is known.
-    except BrokenPipeError:
-        raise
+    except BrokenPipeError as error:
+        raise OutputClosedError("The reader of the output went away.") from error
     except OSError as error:
         raise MienError(f"Cannot write {out or 'standard output'}: {error.strerror or error}.") from error
 
