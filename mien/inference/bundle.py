@@ -82,7 +82,7 @@ class Bundle:
                 outputs = self._session.run(names, {INPUT_NAME: crops}, options)
             # ONNX Runtime's exceptions share no base class but Exception.
             except Exception as error:
-                reason = f"no answer within {seconds:.0f} seconds." if options.terminate else _first_line(error)
+                reason = f"no answer within {seconds:.0f} seconds." if options.terminate else _printable(error)
                 raise BundleError(f"The model {self.identifier} failed on {len(crops)} crops: {reason}") from error
         return {task.name: self._checked(task, value, len(crops)) for task, value in zip(tasks, outputs, strict=True)}
 
@@ -137,7 +137,7 @@ def load_bundle(path: Path | str | None = None, *, threads: int | None = None) -
     try:
         return Bundle(path, model, read_metadata(properties[METADATA_KEY]), threads or 1)
     except BundleError as error:
-        raise BundleError(f"Cannot use the model {path}: {error}") from error
+        raise BundleError(f"Cannot use the model {path}: {_printable(error)}") from error
 
 
 def bundled_names() -> list[str]:
@@ -188,7 +188,7 @@ def _open(model: bytes, threads: int) -> Session:
         raise BundleError(f"ONNX Runtime did not open its graph within {_OPEN_SECONDS:.0f} seconds.") from error
     # ONNX Runtime's exceptions share no base class but Exception.
     except Exception as error:
-        raise BundleError(f"ONNX Runtime refuses its graph: {_first_line(error)}") from error
+        raise BundleError(f"ONNX Runtime refuses its graph: {_printable(error)}") from error
 
 
 def _load_again(path: Path, threads: int, identifier: str) -> Bundle:
@@ -221,5 +221,8 @@ def _shape(value: Any) -> tuple[object, ...]:
     return tuple(shape)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+def _printable(error: Exception) -> str:
+    """Return the first line of an error's text, which an untrusted bundle may have made long or full of controls."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    line = "".join(character if character.isprintable() else "?" for character in line)
+    return line if len(line) <= 500 else f"{line[:500]} ... (shortened)."

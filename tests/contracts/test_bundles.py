@@ -95,23 +95,6 @@ def change_metadata(path: Path, change: Callable[[dict], None]) -> None:
     onnx.save(model, path)
 
 
-@pytest.mark.parametrize(
-    ("offsets", "words"),
-    [([[5, 1.0]], "ascend from level 0"), ([[0, 1.0], [30, 2.0], [20, 1.0]], "ascend"), ([[0, "x"]], "finite")],
-)
-def test_offsets_must_start_at_the_lowest_level(tmp_path: Path, offsets: list, words: str) -> None:
-    path = write_tiny_bundle(tmp_path / "b.onnx")
-    change_metadata(path, lambda value: value["calibration"]["age"].update(offsets=offsets))
-    assert words in refusal(path)
-
-
-@pytest.mark.parametrize(("offsets", "words"), [([0.0], "one class offset a class"), ([0.0, "x"], "finite")])
-def test_class_offsets_must_be_one_a_class(tmp_path: Path, offsets: list, words: str) -> None:
-    path = write_tiny_bundle(tmp_path / "b.onnx")
-    change_metadata(path, lambda value: value["calibration"]["gender"].update(class_offsets=offsets))
-    assert words in refusal(path)
-
-
 def test_identifier_names_the_very_file(tmp_path: Path) -> None:
     one = load_bundle(write_tiny_bundle(tmp_path / "a.onnx", name="alpha"))
     same = load_bundle(write_tiny_bundle(tmp_path / "b.onnx", name="alpha"))
@@ -234,9 +217,9 @@ def custom_operator(model: onnx.ModelProto) -> None:
         (set_property("[" * 100_000), "not JSON"),
         (set_property("[1]"), "mien-bundle"),
         (edited(version=99), "format version 99; this mien reads 1"),
-        (edited(preprocessing={}), "incomplete"),
-        (edited(calibration={}), "incomplete"),
-        (edited(tasks=[]), "one or more"),
+        (edited(preprocessing={}), "preprocessing"),
+        (edited(calibration={}), "calibration"),
+        (edited(tasks=[]), "tasks"),
         (edited(tasks=[{"name": "age", "kind": "ordinal", "lowest": 0, "highest": 90}]), "outputs must be"),
         (rename_input, "one input must be 'crops'"),
         (float_input, "tensor\\(uint8\\)"),
@@ -416,7 +399,7 @@ def test_only_the_tasks_that_are_asked_for_are_returned(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "value", "words"),
     [
-        (("calibration", "gender", "temperature"), 10**400, "finite numbers"),
+        (("calibration", "gender", "temperature"), 10**400, "temperature"),
         (("calibration", "gender", "temperature"), 1e-320, "temperature"),
         (("card",), "\ud800", "not JSON"),
         (("tasks", 0, "lowest"), -(2**63), "within"),
