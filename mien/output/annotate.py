@@ -1,4 +1,4 @@
-"""A photo and its result in, the same photo with boxes and labels out.
+"""Draw the boxes and labels of a result on its photo, and write such pictures to a folder.
 
 Sizes follow the picture's, so that the text can be read on a thumbnail and on a 100-megapixel scan; labels stay inside
 the picture and off each other. Each picture's header says that mien drew it: no other file is ever replaced.
@@ -6,9 +6,13 @@ the picture and off each other. Each picture's header says that mien drew it: no
 
 from __future__ import annotations
 
+import io
 import os
+from functools import lru_cache
 from pathlib import Path, PurePath
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
@@ -57,12 +61,38 @@ def draw_faces(image: RGBImage, faces: tuple[Face, ...]) -> Image.Image:
     width = max(2, round(max(picture.size) / 400))
     for number, box in enumerate(boxes):
         pen.rectangle(box, outline=COLOURS[number % len(COLOURS)][0], width=width)
-    taken: list[Rectangle] = []
+    obstacles = _Obstacles(boxes)
     for number, (face, box) in enumerate(zip(faces, boxes, strict=True)):
         font, text = _fitting_text(pen, picture.size, face, box, alone=len(faces) == 1)
-        place = _draw_label(pen, picture.size, text, font, COLOURS[number % len(COLOURS)], (box, boxes, taken))
-        taken.append(place)
+        _draw_label(pen, picture.size, text, font, COLOURS[number % len(COLOURS)], box, obstacles)
     return picture
+
+
+class _Obstacles:
+    """What labels should leave free: all faces, and the labels drawn before; a label weighs more than a face."""
+
+    def __init__(self, boxes: list[Rectangle]) -> None:
+        self._count = len(boxes)
+        self._rectangles = np.zeros((2 * self._count, 4), np.int64)
+        self._rectangles[: self._count] = boxes if boxes else np.zeros((0, 4))
+        self._weights = np.repeat([1, 4], self._count)
+
+    def add_label(self, place: Rectangle) -> None:
+        """Leave the place of a label free from now on."""
+        self._rectangles[self._count] = place
+        self._count += 1
+
+    def covered(self, place: Rectangle) -> int:
+        """Return the weighted area, in pixels, that a label at this place would cover."""
+        others: NDArray[np.int64] = self._rectangles[: self._count]
+        widths = np.minimum(others[:, 2], place[2]) - np.maximum(others[:, 0], place[0]) + 1
+        heights = np.minimum(others[:, 3], place[3]) - np.maximum(others[:, 1], place[1]) + 1
+        return int((np.maximum(widths, 0) * np.maximum(heights, 0) * self._weights[: self._count]).sum())
+
+
+@lru_cache(maxsize=64)
+def _font(size: int) -> Font:
+    return ImageFont.load_default(size)
 
 
 def _scaled(box: tuple[int, int, int, int], scale: float) -> Rectangle:
@@ -77,14 +107,16 @@ def _draw_label(
     text: str,
     font: Font,
     colours: tuple[tuple[int, int, int], tuple[int, int, int]],
-    surroundings: tuple[Rectangle, list[Rectangle], list[Rectangle]],
+    box: Rectangle,
+    obstacles: _Obstacles,
 ) -> Rectangle:
-    """Draw one label on its own ground and return its rectangle; ``surroundings`` as `_free_place` takes them."""
+    """Draw the label of the face ``box`` on its own background where it covers least; return its place."""
     lines = text.split("\n")
     tall = pen.textbbox((0, 0), "Åg", font=font)  # Every line gets the height of the tallest and deepest letters.
     line_height, padding = round(tall[3] - tall[1]), max(2, round((tall[3] - tall[1]) / 5))
     width = round(max(pen.textlength(line, font) for line in lines))
-    place = _free_place(canvas, (width + 2 * padding, line_height * len(lines) + 2 * padding), *surroundings)
+    place = _free_place(canvas, (width + 2 * padding, line_height * len(lines) + 2 * padding), box, obstacles)
+    obstacles.add_label(place)
     pen.rectangle(place, fill=colours[0])
     for row, line in enumerate(lines):
         pen.text((place[0] + padding, place[1] + padding - tall[1] + row * line_height), line, colours[1], font)
@@ -97,14 +129,14 @@ def _fitting_text(
     """Font and text: all answers on one line where there is room, else one a line and smaller beside small faces."""
     phrases = [answer_phrase(answer) for answer in face.predictions.values()]
     size = max(SMALLEST_TEXT + 3, round(max(canvas) / 40))
-    font: Font = ImageFont.load_default(size)
+    font = _font(size)
     line, face_width = " · ".join(phrases), box[2] - box[0]
     if pen.textlength(line, font) <= max(1.5 * face_width, 0.9 * canvas[0] if alone else 0):
         return font, line
     longest = max((pen.textlength(phrase, font) for phrase in phrases), default=0.0) + size
     room = canvas[0] if alone else min(canvas[0], max(1.6 * face_width, canvas[0] / 8))
     if longest > room:
-        font = ImageFont.load_default(max(SMALLEST_TEXT, int(size * room / longest)))
+        font = _font(max(SMALLEST_TEXT, int(size * room / longest)))
     return font, "\n".join(phrases)
 
 
@@ -112,11 +144,9 @@ def _free_place(
     canvas: tuple[int, int],
     size: tuple[int, int],
     box: Rectangle,
-    boxes: list[Rectangle],
-    taken: list[Rectangle],
+    obstacles: _Obstacles,
 ) -> Rectangle:
-    """Where the label of the face ``box`` goes: the first place around it that covers neither a face (``boxes``) nor
-    another label (``taken``).
+    """Return where the label of the face ``box`` goes: the first place around it that covers no face and no label.
 
     Every place is pushed inside the picture first; when none is free, the one that covers least is taken, and to
     cover a label counts for more than to cover a face.
@@ -133,25 +163,13 @@ def _free_place(
         (left, top),
         (left, bottom - height),
     )
-    places = [_inside(canvas, corner, size) for corner in corners]
-
-    def covered(place: Rectangle) -> int:
-        return sum(_overlap(place, face) for face in boxes) + 4 * sum(_overlap(place, label) for label in taken)
-
-    return min(places, key=covered)
+    return min((_inside(canvas, corner, size) for corner in corners), key=obstacles.covered)
 
 
 def _inside(canvas: tuple[int, int], corner: tuple[int, int], size: tuple[int, int]) -> Rectangle:
     x = max(0, min(corner[0], canvas[0] - size[0]))
     y = max(0, min(corner[1], canvas[1] - size[1]))
     return x, y, x + size[0] - 1, y + size[1] - 1
-
-
-def _overlap(one: Rectangle, other: Rectangle) -> int:
-    """Shared area in pixels."""
-    width = min(one[2], other[2]) - max(one[0], other[0]) + 1
-    height = min(one[3], other[3]) - max(one[1], other[1]) + 1
-    return max(width, 0) * max(height, 0)
 
 
 class UnwritablePictureError(MienError):
@@ -183,14 +201,15 @@ class Annotator:
         target = self._folder / self._free_name(source)
         comment = PngInfo()
         comment.add_text("Comment", MARK)
+        encoded = io.BytesIO()  # Pillow may ignore a disk that fills up while it writes to a file.
+        try:
+            picture = draw_faces(image, result.faces)
+            kind = "PNG" if target.suffix == ".png" else "JPEG"
+            picture.save(encoded, kind, quality=92, subsampling=0, comment=MARK.encode(), pnginfo=comment)
+        except (ValueError, OSError) as error:
+            raise UnwritablePictureError(f"Cannot write {target}: {error}.") from error
         with atomic_path(target) as temporary:
-            try:
-                picture = draw_faces(image, result.faces)
-                picture.save(temporary, quality=92, subsampling=0, comment=MARK.encode(), pnginfo=comment)
-            except (ValueError, OSError) as error:
-                if getattr(error, "errno", None):  # The system's: of the disk, not of this picture.
-                    raise
-                raise UnwritablePictureError(f"Cannot write {target}: {error}.") from error
+            temporary.write_bytes(encoded.getbuffer())
         return target
 
     def _free_name(self, source: str | os.PathLike[str]) -> str:
