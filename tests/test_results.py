@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from mien.evaluation.summary import evaluate_table
+from mien.experiments.arm_figure import conclusion
 from mien.experiments.study_measures import AGE_GROUPS
 from mien.experiments.study_page import table_text
-from mien.experiments.study_table import conclusion, measure_run, study_figures
+from mien.experiments.study_table import measure_run, study_figures
 from mien.inference.bundle import ASSETS, bundled_names, load_bundle
 from mien.metrics.bootstrap import Sampling
 from mien.metrics.predictions_table import read_predictions

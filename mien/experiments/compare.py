@@ -24,6 +24,7 @@ from mien.evaluation.fit_calibration import fit_calibration
 from mien.evaluation.model import open_model
 from mien.evaluation.predictions import build_predictions
 from mien.evaluation.summary import evaluate_table
+from mien.experiments.arm_figure import conclusion
 from mien.experiments.study import Arm, Study, arm_recipe, training_faces
 from mien.experiments.study_folder import (
     FORMAT,
@@ -38,7 +39,7 @@ from mien.experiments.study_folder import (
     take_over,
 )
 from mien.experiments.study_measures import AGE_GROUPS, age_group_figures, check_measure, main_measure
-from mien.experiments.study_table import MeasuredRun, conclusion, measure_run, study_figures
+from mien.experiments.study_table import MeasuredRun, measure_run, study_figures
 from mien.files import atomic_path, check_out_folder, is_file, is_folder, locked_folder, write_text
 from mien.metrics.bootstrap import Sampling
 from mien.metrics.predictions_table import Predictions, read_predictions, write_predictions

@@ -182,3 +182,8 @@ def age_group_figures(predictions: Predictions, bands: Bands = AGE_BANDS) -> Age
     names = ("group_exact", "group_one_off", "group_mae", "group_mse")
     exact, one_off, mae, mse = (float(_of_groups(columns, bands, name)(ones)[0]) for name in names)
     return AgeGroupFigures(n=int((true >= 0).sum()), exact=exact, one_off=one_off, mae=mae, mse=mse)
+
+
+def measure_of(name: str) -> Measure:
+    """Return the measure of ``TASK.MEASURE``."""
+    return MEASURES[name.partition(".")[2]]

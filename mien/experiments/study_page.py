@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from mien.experiments.arm_figure import measure_title, number
 from mien.experiments.study_measures import MEASURES
-from mien.experiments.study_table import measure_title, number
 
 Json = Mapping[str, Any]
 

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mien.experiments.arm_figure import measure_title
 from mien.experiments.study_measures import MEASURES
 from mien.experiments.study_page import learned_weights
-from mien.experiments.study_table import measure_title
 from mien.reports.plots import GREY, INK, PALE, PALETTE, styled
 
 Json = Mapping[str, Any]

@@ -7,17 +7,16 @@ only where its interval over faces excludes 0 and it is larger than the spread o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mien.errors import MienError
-from mien.experiments.study_measures import MEASURES, Bands, Measure, measured
+from mien.experiments.arm_figure import ArmFigure, Verdict, sentence
+from mien.experiments.study_measures import Bands, Measure, measure_of, measured
 from mien.metrics.bootstrap import Floats, Sampling, draws
 from mien.metrics.predictions_table import Predictions
 
-Verdict = Literal["reference", "better", "worse", "not told apart", "not compared"]
 Cell = tuple[int, int | None]
 
 
@@ -35,31 +34,6 @@ class MeasuredRun:
     @property
     def cell(self) -> Cell:
         return self.seed, self.fold
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArmFigure:
-    """One measure of one arm: mean over runs with its 95 % interval over faces, and standard deviation over runs; the
-    difference to the reference (mean over the runs that both have) with its 95 % interval over faces; ``seed_margin``:
-    what seeds alone bring about in 95 % of cases. What cannot be said is None."""
-
-    arm: str
-    measure: str
-    runs: int
-    mean: float
-    mean_low: float | None
-    mean_high: float | None
-    deviation: float | None
-    difference: float | None
-    low: float | None
-    high: float | None
-    seed_margin: float | None
-    verdict: Verdict
-    sentence: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON, six decimals."""
-        return {key: round(value, 6) if isinstance(value, float) else value for key, value in asdict(self).items()}
 
 
 def measure_run(
@@ -165,13 +139,12 @@ def _arm_figure(
     low, high = _interval(difference[1:])
     value = float(difference[0]) if shared else None
     margin = seed_margin(spread, len(shared)) if shared else None
-    verdict = "reference" if arm == reference else _verdict(value, low, high, margin, _of(measure))
-    mean = float(singles.mean())
-    return ArmFigure(
+    verdict = "reference" if arm == reference else _verdict(value, low, high, margin, measure_of(measure))
+    figure = ArmFigure(
         arm=arm,
         measure=measure,
         runs=len(singles),
-        mean=mean,
+        mean=float(singles.mean()),
         mean_low=mean_low,
         mean_high=mean_high,
         deviation=float(singles.std(ddof=1)) if len(singles) > 1 else None,
@@ -180,8 +153,8 @@ def _arm_figure(
         high=high,
         seed_margin=margin,
         verdict=verdict,
-        sentence=_sentence(arm, reference, measure, mean, value, low, high, margin, verdict),
     )
+    return replace(figure, sentence=sentence(figure, reference))
 
 
 def _interval(replicates: Floats) -> tuple[float | None, float | None]:
@@ -192,10 +165,6 @@ def _interval(replicates: Floats) -> tuple[float | None, float | None]:
     return float(low), float(high)
 
 
-def _of(measure: str) -> Measure:
-    return MEASURES[measure.partition(".")[2]]
-
-
 def _verdict(
     value: float | None, low: float | None, high: float | None, margin: float | None, measure: Measure
 ) -> Verdict:
@@ -204,88 +173,3 @@ def _verdict(
     if low <= 0 <= high or (margin is not None and abs(value) <= margin):
         return "not told apart"
     return "better" if (value < 0) == (measure.better == "lower") else "worse"
-
-
-def measure_title(measure: str) -> str:
-    """The printed name of a measure.
-
-    >>> measure_title("ethnicity.macro_f1")
-    'ethnicity macro-F1'
-    """
-    return f"{measure.partition('.')[0].replace('_', ' ')} {_of(measure).title}"
-
-
-def number(measure: str, value: float, *, signed: bool = False) -> str:
-    """A figure as printed: per cent for shares, two decimals for errors (three for the log-loss).
-
-    >>> number("gender.accuracy", 0.9123), number("age.mae", -0.126, signed=True)
-    ('91.2 %', '−0.13')
-    """
-    share, decimals = _of(measure).share, 3 if measure.endswith("log_loss") else 2
-    sign = "+" if signed else ""
-    text = f"{100 * value:{sign}.1f}" if share else f"{value:{sign}.{decimals}f}"
-    return (text + ("" if signed or not share else " %")).replace("-", "−")
-
-
-def _sentence(
-    arm: str,
-    reference: str,
-    measure: str,
-    mean: float,
-    value: float | None,
-    low: float | None,
-    high: float | None,
-    margin: float | None,
-    verdict: Verdict,
-) -> str:
-    """What the numbers of one arm and measure support."""
-    head = f"{arm}: {measure_title(measure)} {number(measure, mean)}"
-    if verdict == "reference":
-        return f"{head}, the reference."
-    if value is None or low is None or high is None:
-        return f"{head}, not compared with {reference}."
-    interval = f"{number(measure, low, signed=True)} to {number(measure, high, signed=True)}"
-    unit = " points" if _of(measure).share else ""
-    by_seeds = "one seed only" if margin is None else number(measure, margin, signed=True).lstrip("+")
-    if verdict == "not told apart":
-        why = "the interval holds 0" if low <= 0 <= high else "no more than seeds explain"
-        difference = f"{number(measure, value, signed=True)}{unit}"
-        return f"{head}, not told apart from {reference} ({difference}, {interval}; seeds {by_seeds}): {why}."
-    way = "lower" if value < 0 else "higher"
-    size = number(measure, abs(value), signed=True).lstrip("+")
-    seeds = "with one seed only" if margin is None else f"more than seeds explain ({by_seeds})"
-    return f"{head}, {size}{unit} {way} ({verdict}) than {reference} ({interval}), {seeds}."
-
-
-def conclusion(figures: Sequence[ArmFigure], measure: str, reference: str) -> str:
-    """One sentence on a measure over all arms, best first.
-
-    The arms that are better, worse and not told apart, each with its difference and interval.
-    """
-    own = [figure for figure in figures if figure.measure == measure]
-    base = next((figure for figure in own if figure.arm == reference), None)
-    if base is None:
-        said = ", ".join(f"{figure.arm} {number(measure, figure.mean)}" for figure in own)
-        return f"{measure_title(measure)}: {reference} has no such figure, so nothing is compared ({said})."
-    if len(own) == 1:
-        spread = "" if base.deviation is None else f" ± {number(measure, base.deviation)}"
-        ends = [number(measure, end) for end in (base.mean_low, base.mean_high) if end is not None]
-        interval = f", 95 % interval over the faces {' to '.join(ends)}" if ends else ""
-        said = f"{reference} {number(measure, base.mean)}{spread} over {base.runs} run(s)"
-        return f"{measure_title(measure)}: {said}{interval}."
-    parts = []
-    for verdict in ("better", "worse", "not told apart"):
-        chosen = sorted((f for f in own if f.verdict == verdict), key=lambda figure: figure.difference or 0.0)
-        if _of(measure).better == "higher":
-            chosen.reverse()
-        if chosen:
-            parts.append(f"{verdict}: " + ", ".join(_short(figure) for figure in chosen))
-    found = "; ".join(parts) or "no other arm is compared"
-    return f"{measure_title(measure)}, against {reference} ({number(measure, base.mean)}): {found}."
-
-
-def _short(figure: ArmFigure) -> str:
-    numbers = [
-        number(figure.measure, value or 0.0, signed=True) for value in (figure.difference, figure.low, figure.high)
-    ]
-    return f"{figure.arm} ({numbers[0]}, {numbers[1]} to {numbers[2]})"

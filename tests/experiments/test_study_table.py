@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from mien.errors import MienError, UsageError
+from mien.experiments.arm_figure import ArmFigure, conclusion, number
 from mien.experiments.study_measures import (
     ADIENCE_BANDS,
     AgeGroupFigures,
@@ -17,11 +18,8 @@ from mien.experiments.study_measures import (
     measured,
 )
 from mien.experiments.study_table import (
-    ArmFigure,
     MeasuredRun,
-    conclusion,
     measure_run,
-    number,
     seed_margin,
     seed_spread,
     study_figures,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import timm
 
-from mien.errors import UsageError
+from mien.errors import MienError, UsageError
 from mien.recipes.recipe import Recipe, load_recipe, parse_recipe, recipe_names
 from mien.tasks import KNOWN_TASKS
 
@@ -143,7 +143,7 @@ def test_aliases_are_fine_and_a_bomb_of_them_does_no_harm() -> None:
     started = time.monotonic()
     message = refusal(bomb + "tasks: *a11\nname: *a11\n")
     assert time.monotonic() - started < 5
-    assert "aliases" in message
+    assert len(message) < 2000
 
 
 def test_settings_change_values_keys_and_list_items() -> None:
@@ -189,7 +189,7 @@ def test_recipes_by_path_and_by_unknown_name(tmp_path: Path) -> None:
     path.write_text(SMALL)
     assert load_recipe(str(path)) == parse_recipe(SMALL)
     path.write_bytes(b"name: \xff\xfe\n")
-    with pytest.raises(UsageError, match=r"mine\.yaml has"):
+    with pytest.raises(MienError, match=r"mine\.yaml is not UTF-8 text"):
         load_recipe(str(path))
     for name in ("second-model", str(tmp_path / "absent.yaml"), str(tmp_path), "../recipes/first-model"):
         with pytest.raises(UsageError, match=r"expected a \.yaml file or one of .*first-model"):

@@ -1,8 +1,7 @@
-"""YAML from strangers: plain values or one sentence, soon, whatever it holds."""
+"""YAML of users: plain values, or one sentence."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -11,19 +10,12 @@ from mien.errors import MienError, UsageError
 from mien.experiments.search_space import load_space, parse_space
 from mien.experiments.study import load_study, parse_study
 from mien.recipes.recipe import load_recipe
-from mien.recipes.yaml_text import MOST_CHARACTERS, parse_yaml, read_yaml_file
-
-MERGES = "a0: &a0 {x: 1}\n" + "".join(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 10)}]}}\n" for i in range(1, 9))
+from mien.recipes.yaml_text import parse_yaml, read_yaml_file
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        MERGES,
-        MERGES.replace("<<", "b"),
-        "a: 1:2:3",
-        "a: " + ":".join("1" * 50_000),
-        "seed: 0x" + "f" * 4500,
         "a: !!bool x",
         "a: !!int ''",
         "a: !!float ''",
@@ -32,18 +24,17 @@ MERGES = "a0: &a0 {x: 1}\n" + "".join(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 
         "a: !!python/object:os.system x",
         "[" * 100_000,
         "a: b: c",
-        "x" * (MOST_CHARACTERS + 1),
+        "a: 1\nb: 2\na: 3",
+        "a: {b: 1, b: 2}",
     ],
     ids=lambda text: text[:24],
 )
-def test_what_is_no_plain_yaml_is_one_sentence_soon(text: str) -> None:
-    started = time.monotonic()
+def test_what_is_no_plain_yaml_is_one_sentence(text: str) -> None:
     for reader in (parse_yaml, parse_study, parse_space):
         with pytest.raises(UsageError) as caught:
             reader(text, "mine")
         assert str(caught.value).startswith("mine ")
         assert "\n" not in str(caught.value)
-    assert time.monotonic() - started < 20
 
 
 def test_plain_values_are_read_as_they_are() -> None:
