@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mien.errors import UsageError
 from mien.inference.bundle import ASSETS, Bundle, bundled_names, load_bundle
 from mien.inference.image_source import ACCEPTED, BinaryFile, ChannelOrder, check_channel_order, read_image
+from mien.inference.metadata import BundleError
 from mien.inference.pipeline import BATCH_SIZE, predict_image, predict_images, predict_with_pixels
 from mien.inference.prepare import Search
 from mien.output.annotate import draw_faces
@@ -108,6 +109,7 @@ class FaceModel:
         )
         self._threads = threads
         self._bundle = _load(model, threads)
+        self._path = self._bundle.path.resolve()
         chosen = self._bundle.tasks if tasks is None else select_tasks(self._bundle.tasks, tasks)
         self._tasks: Mapping[str, Task] = MappingProxyType({task.name: task for task in chosen})
 
@@ -185,7 +187,7 @@ class FaceModel:
     @property
     def path(self) -> Path:
         """Return the path of the bundle."""
-        return self._bundle.path
+        return self._path
 
     @property
     def tasks(self) -> Mapping[str, Task]:
@@ -211,7 +213,6 @@ class FaceModel:
         return f"FaceModel({self.name!r}, tasks={list(self._tasks)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        bundled = self.path.parent == ASSETS
         options = {
             "tasks": list(self._tasks),
             "threads": self._threads,
@@ -220,7 +221,9 @@ class FaceModel:
             "channel_order": self._search.channel_order,
             "max_pixels": self._search.max_pixels,
         }
-        return _reload, (self.path.stem if bundled else str(self.path.resolve()), options)
+        # The package may lie elsewhere where the copy is made.
+        bundled = self.path.parent == ASSETS.resolve()
+        return _reload, (self.path.name if bundled else str(self.path), bundled, self.name, options)
 
 
 def draw(image: ImageInput, result: ImageResult, *, channel_order: ChannelOrder = "rgb") -> NDArray[Any]:
@@ -250,8 +253,12 @@ def draw(image: ImageInput, result: ImageResult, *, channel_order: ChannelOrder 
     return np.ascontiguousarray(picture[:, :, ::-1]) if order == "bgr" else picture
 
 
-def _reload(model: str, options: dict[str, Any]) -> FaceModel:
-    return FaceModel(model, **options)
+def _reload(path: str, bundled: bool, name: str, options: dict[str, Any]) -> FaceModel:
+    """Load a model that was pickled, or raise `BundleError` where its file is another now."""
+    model = FaceModel(ASSETS / path if bundled else path, **options)
+    if model.name != name:
+        raise BundleError(f"The model was {name} when it was pickled; {path} is {model.name} now.")
+    return model
 
 
 def _load(model: str | os.PathLike[str], threads: int | None) -> Bundle:
