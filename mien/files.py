@@ -114,7 +114,7 @@ def locked_folder(folder: Path) -> Iterator[None]:
     this process ends, however it ends.
 
     Raises:
-        UsageError: another process holds it.
+        UsageError: another process holds it, or its lock cannot be written.
         MienError: the folder cannot be made.
     """
     import sqlite3
@@ -129,7 +129,9 @@ def locked_folder(folder: Path) -> Iterator[None]:
             stack.callback(connection.close)
             connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:
-            raise UsageError(f"Cannot lock {folder} ({error}): another mien may be at work there.") from error
+            if "is locked" in str(error):
+                raise UsageError(f"Another mien is at work in {folder}.") from error
+            raise UsageError(f"Cannot lock {folder}: {folder / LOCK} cannot be written ({error}).") from error
         except sqlite3.Error as error:
             raise UsageError(f"Cannot lock {folder}: {folder / LOCK} is no lock of mien's ({error}).") from error
         yield

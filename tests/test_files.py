@@ -6,12 +6,14 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from mien.errors import MienError, UsageError
 from mien.files import atomic_path, is_file, is_folder, locked_folder, write_text
+from tests.disk import ordinary_user
 
 
 def test_a_device_or_folder_is_not_replaced(tmp_path: Path) -> None:
@@ -53,3 +55,12 @@ def test_a_lock_that_is_none_is_one_sentence(kind: str, tmp_path: Path) -> None:
         (tmp_path / ".lock").mkdir()
     with pytest.raises(UsageError, match="Cannot lock"), locked_folder(tmp_path):
         pytest.fail("the folder was locked")
+
+
+def test_a_folder_that_is_read_only_is_not_said_to_be_in_use() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o555)
+        with ordinary_user(), pytest.raises(UsageError, match="cannot be written"), locked_folder(folder):
+            pytest.fail("the folder was locked")
+        folder.chmod(0o755)

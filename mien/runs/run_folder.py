@@ -96,10 +96,17 @@ def read_recipe(folder: Path) -> Recipe:
 
 
 def save_weights(folder: Path, checkpoint: Path) -> int:
-    """Write the network's weights of a checkpoint as safetensors; returns its epoch, counted from 1."""
+    """Write the network's weights of a checkpoint as safetensors; return its epoch, counted from 1.
+
+    Raises:
+        MienError: the checkpoint is damaged, or the weights cannot be written.
+    """
     content = read_checkpoint(checkpoint)
-    with atomic_path(folder / WEIGHTS) as temporary:
-        save_file({name: value.contiguous() for name, value in _network_state(content).items()}, temporary)
+    try:
+        with atomic_path(folder / WEIGHTS) as temporary:
+            save_file({name: value.contiguous() for name, value in _network_state(content).items()}, temporary)
+    except SafetensorError as error:
+        raise MienError(f"Cannot write {folder / WEIGHTS}: {error}.") from error
     return int(content["epoch"]) + 1
 
 

@@ -5,8 +5,10 @@ The rows travel inside the checkpoint, so a resumed run goes on with exactly the
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch.utils.tensorboard import SummaryWriter
 
+from mien.errors import MienError
 from mien.files import atomic_path
 from mien.progress import console
 from mien.training.module import AttributeTraining
@@ -64,10 +67,11 @@ class History(pl.Callback):
             writer.writerows(self.rows)
         if time.perf_counter() - self._drawn >= CURVES_EVERY:
             self._draw()
-        self._writer = self._writer or SummaryWriter(str(self._folder / "tensorboard"))
-        for name, value in row.items():
-            self._writer.add_scalar(name, value, int(row["epoch"]))
-        self._writer.flush()
+        with self._written_to_disk():
+            self._writer = self._writer or SummaryWriter(str(self._folder / "tensorboard"))
+            for name, value in row.items():
+                self._writer.add_scalar(name, value, int(row["epoch"]))
+            self._writer.flush()
 
     def _draw(self) -> None:
         with atomic_path(self._folder / "curves.png") as temporary:
@@ -80,7 +84,16 @@ class History(pl.Callback):
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if self._writer is not None:
-            self._writer.close()
+            with self._written_to_disk():
+                self._writer.close()
+
+    @contextlib.contextmanager
+    def _written_to_disk(self) -> Iterator[None]:
+        """Make one sentence of TensorBoard's errors, such as that of a full disk."""
+        try:
+            yield
+        except OSError as error:
+            raise MienError(f"Cannot write {self._folder / 'tensorboard'}: {error.strerror or error}.") from error
 
 
 def _epoch_sentence(row: dict[str, float], epochs: int) -> str:

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
 
 from mien.progress import console
 from mien.recipes.recipe import Recipe
 from mien.training.averaging import MovingAverage
+from mien.training.checkpoints import AtomicCheckpoints, MovableCheckpoint
 from mien.training.precision import choose_precision
 
 
@@ -23,26 +24,6 @@ class ResumableStop(EarlyStopping):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
-
-
-class MovableCheckpoint(ModelCheckpoint):
-    """Checkpoints of a run folder that may be moved between two sessions: Lightning forgets the best score where the
-    folder's path has changed, and a worse epoch would replace the best one."""
-
-    @property
-    def state_key(self) -> str:
-        """As Lightning's own class says it."""
-        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Find the files that the state names in the folder of today."""
-
-        def here(path: str) -> str:
-            return str(Path(self.dirpath or "", Path(path).name)) if path else path
-
-        paths = {name: here(state_dict[name]) for name in state_dict if name.endswith("_path")}
-        kept = {here(path): score for path, score in state_dict["best_k_models"].items()}
-        super().load_state_dict({**state_dict, **paths, "best_k_models": kept, "dirpath": self.dirpath})
 
 
 def make_trainer(
@@ -60,6 +41,7 @@ def make_trainer(
         "logger": False,
         "gradient_clip_val": recipe.optimiser.gradient_clip or None,
         "enable_checkpointing": checkpoints,
+        "plugins": [AtomicCheckpoints()],
         "enable_progress_bar": bars,
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,

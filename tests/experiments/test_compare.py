@@ -287,7 +287,7 @@ def test_an_arm_of_one_source_is_calibrated_on_it(tmp_path: Path, monkeypatch: p
 
 
 def test_two_processes_at_one_study_are_refused(home: Path, data: Path) -> None:
-    with locked_folder(home / "out"), pytest.raises(UsageError, match="another mien may be at work there"):
+    with locked_folder(home / "out"), pytest.raises(UsageError, match="Another mien is at work"):
         compare(load_study(str(home / "study.yaml")), data, home / "out", sampling=SAMPLING)
 
 

@@ -110,7 +110,7 @@ def refused(make: Callable[..., Tuning]) -> None:
     for words, other in others.items():
         with pytest.raises(UsageError, match=f"is a study with {words}: name another --out"):
             tune(other, 4)
-    with locked_folder(make().out), pytest.raises(UsageError, match="another mien may be at work"):
+    with locked_folder(make().out), pytest.raises(UsageError, match="Another mien is at work"):
         tune(make(), 4)
 
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from mien.errors import MienError
-from mien.runs.run_folder import load_run, read_checkpoint
+from mien.runs.run_folder import load_run, read_checkpoint, save_weights
+from tests.disk import file_limit_kept, set_file_limit
 
 
 @pytest.fixture
@@ -112,3 +113,11 @@ def test_weights_of_another_network(run: Path) -> None:
 def test_without_a_description_the_network_still_loads(run: Path) -> None:
     (run / "run.json").unlink()
     assert load_run(run).info == {}
+
+
+def test_a_disk_too_full_for_the_weights_is_one_sentence(run: Path) -> None:
+    weights = (run / "model.safetensors").read_bytes()
+    with file_limit_kept(), pytest.raises(MienError, match=r"^Cannot write .*model\.safetensors: .*File too large"):
+        set_file_limit(1000)
+        save_weights(run, run / "checkpoints" / "best.ckpt")
+    assert (run / "model.safetensors").read_bytes() == weights

@@ -234,7 +234,7 @@ def test_folders_that_are_taken(finished: Path, data: Path, tmp_path: Path) -> N
         train(tiny_recipe(), data, tmp_path / "notes.txt")
     with pytest.raises(MienError, match="Cannot make the folder"):
         train(tiny_recipe(), data, tmp_path / "notes.txt" / "run")
-    with locked_folder(finished), pytest.raises(UsageError, match="another mien may be at work there"):
+    with locked_folder(finished), pytest.raises(UsageError, match="Another mien is at work"):
         train(tiny_recipe(), data, finished, resume=True)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
