@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks.facts import REPOSITORY, run_benchmark
 from benchmarks.result_tables import history_table, peer_table, read, table, training_commands
 from mien.files import write_text
+from mien.metrics.bootstrap import Estimate
 from mien.reports.formatting import format_interval, format_number
 
 FOLDER = REPOSITORY / "docs" / "results" / "first-model"
@@ -28,7 +29,7 @@ def accuracy_table(metrics: dict[str, Any]) -> str:
     rows = []
     for task, name, title, goal in GOALS:
         figure = metrics["tasks"][task][name]
-        value, interval = format_number(name, figure["value"]), format_interval(name, figure)
+        value, interval = format_number(name, figure["value"]), format_interval(name, Estimate(**figure))
         rows.append((title, f"**{value}**", interval, f"{figure['n']:,}", goal or "–"))
     return table(("UTKFace, test split", "first model", "95 % interval", "n", "goal"), rows)
 

@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks.facts import REPOSITORY, run_benchmark
 from benchmarks.result_tables import history_table, read, runs_table, table, training_commands, with_interval
 from mien.files import write_text
+from mien.metrics.bootstrap import Estimate
 from mien.reports.formatting import format_interval, format_number
 
 FOLDER = REPOSITORY / "docs" / "results" / "grayscale48"
@@ -57,7 +58,7 @@ def figures_table() -> str:
     rows = []
     for model, path, title, name, source, goal in FIGURES:
         found = [reduce(getitem, path, metrics_of(system, model)["tasks"]) for system, _ in SYSTEMS]
-        ours = [f"**{format_number(name, one['value'])}** ({format_interval(name, one)})" for one in found]
+        ours = [f"**{format_number(name, one['value'])}** ({format_interval(name, Estimate(**one))})" for one in found]
         rows.append((title, source, *ours, " / ".join(f"{one['n']:,}" for one in found), goal))
     return table(("test split", "source", *(title for _, title in SYSTEMS), "n", "goal"), rows)
 

@@ -20,8 +20,9 @@ from mien.experiments.study_measures import ADIENCE_BANDS, measured
 from mien.experiments.study_page import table_rows
 from mien.files import write_text
 from mien.metrics import functional
-from mien.metrics.bootstrap import Figure, Measures, Sampling, estimate
-from mien.metrics.predictions_table import Predictions, nominal_columns, ordinal_columns, read_predictions
+from mien.metrics.bootstrap import Estimate, Measures, Sampling, estimate
+from mien.metrics.predictions_table import Predictions, nominal_columns, ordinal_columns
+from mien.metrics.table_file import read_predictions
 from mien.reports.formatting import figure_title, format_number
 from mien.tasks import AGE_BANDS
 
@@ -61,7 +62,7 @@ def answers(folder: Path) -> Predictions:
     return read_predictions(folder / "predictions.parquet")
 
 
-def group_figures(predictions: Predictions) -> dict[str, Figure]:
+def group_figures(predictions: Predictions) -> dict[str, Estimate]:
     """Exact and 1-off age groups, by decades and by Adience's groups, with intervals."""
     functions = {
         f"{name}.{figure}": measured(predictions, f"age.{figure}", bands)
@@ -71,7 +72,7 @@ def group_figures(predictions: Predictions) -> dict[str, Figure]:
     return _estimated(predictions, {name: function for name, function in functions.items() if function})
 
 
-def baseline_figures(predictions: Predictions) -> dict[str, Figure]:
+def baseline_figures(predictions: Predictions) -> dict[str, Estimate]:
     """The baseline's own measures: gender as a number 0 or 1 and its mean absolute error, and the mean of its loss."""
     tasks = {task.name: task for task in predictions.tasks}
     gender, age = (
@@ -92,7 +93,7 @@ def baseline_figures(predictions: Predictions) -> dict[str, Figure]:
     )
 
 
-def _estimated(predictions: Predictions, functions: Mapping[str, Any]) -> dict[str, Figure]:
+def _estimated(predictions: Predictions, functions: Mapping[str, Any]) -> dict[str, Estimate]:
     every: Measures = lambda weights: {name: function(weights) for name, function in functions.items()}  # noqa: E731
     return estimate(every, len(predictions.frame), Sampling())
 

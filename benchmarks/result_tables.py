@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.audit.perturbations import CORRUPTIONS
+from mien.metrics.bootstrap import Estimate
 from mien.reports.formatting import format_interval, format_number
 from mien.runs.lineage import earlier_trainings
 
@@ -35,7 +36,7 @@ def table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 def with_interval(name: str, figure: dict[str, Any]) -> str:
     """A figure and its interval in one cell."""
-    return f"{format_number(name, figure['value'])} ({format_interval(name, figure)})"
+    return f"{format_number(name, figure['value'])} ({format_interval(name, Estimate(**figure))})"
 
 
 def cell(metrics: Mapping[str, Any], task: str, name: str, *, interval: bool = True) -> str:
@@ -67,7 +68,7 @@ def headline_rows(folder: Path, figures: Iterable[tuple[str, str, str, str]]) ->
     for source, task, name, title in figures:
         figure = read(folder / source / "metrics.json")["tasks"][task][name]
         value = f"**{format_number(name, figure['value'])}**"
-        rows.append((title, value, format_interval(name, figure), f"{figure['n']:,}"))
+        rows.append((title, value, format_interval(name, Estimate(**figure)), f"{figure['n']:,}"))
     return rows
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from mien.evaluation.predictions import answers
 from mien.inference.metadata import NominalCalibration
+from mien.metrics.about import About, CalibrationRecord
 from mien.metrics.predictions_table import Predictions
 from mien.tasks import AGE, ETHNICITY, GENDER
 from tests.prepared import write_prepared
@@ -43,7 +44,7 @@ def made_up() -> Callable[..., Predictions]:
             columns[f"{task.name}_true"] = [task.classes[index] for index in true]
             columns |= answers(task, NominalCalibration(abstain_below=0.5), chances)
         tasks = (AGE, GENDER, ETHNICITY)
-        about = {"model": "made-up", "split": "test", "calibration": {"age": {"coverage": 0.9}}}
+        about = About(model="made-up", split="test", calibration={"age": CalibrationRecord(coverage=0.9)})
         return Predictions(frame=pd.DataFrame(columns), tasks=tasks, labelled=tasks, about=about)
 
     return make

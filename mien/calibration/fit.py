@@ -17,7 +17,7 @@ from sklearn.isotonic import IsotonicRegression
 from mien.data.dataset import PreparedDataset
 from mien.inference.answers import Probabilities, apply_temperature, distribution_quantile, ordinal_point
 from mien.inference.metadata import Calibration, NominalCalibration, OrdinalCalibration
-from mien.metrics.measures import bands_of
+from mien.metrics.ordinal import bands_of
 from mien.tasks import Task
 
 #: With fewer labelled faces nothing is fitted: the defaults say less, but nothing wrong.

@@ -1,15 +1,15 @@
-"""A run folder, its predictions and their crops in, its diagnosis out, as `metrics.json` keeps it.
+"""Evaluate a run folder with its diagnosis.
 
-`mien.diagnosis.signatures` judges; this module asks the run for what no predictions table holds: its history, and what
-its ordinal heads say of the levels before thresholds are sorted.
+`mien.diagnosis.signatures` judges; this module reads from the run what no predictions table holds: its history, and the
+outputs of its ordinal heads before thresholds are sorted.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,40 +17,79 @@ from numpy.typing import NDArray
 
 from mien.diagnosis.signatures import LevelLook, diagnose
 from mien.errors import MienError, UsageError
-from mien.metrics.predictions_table import Predictions
+from mien.evaluation.measure import Evaluated, Faces, evaluate_model
+from mien.evaluation.result import Diagnosis, Evaluation, read_metrics
+from mien.files import is_file, is_folder
+from mien.metrics.bootstrap import Sampling
 from mien.models.ordinal_heads import ThresholdHead
 from mien.progress import track
 from mien.runs.run_folder import Run, load_run
 from mien.vision.resize import resize_crops
 
-#: Faces that are looked at, at most: enough for shares to within a few per cent.
+#: Most faces that are checked: enough for fractions to within a few per cent.
 FACES = 1000
 BATCH = 256
 
 
-def diagnose_run(
-    folder: Path,
-    predictions: Predictions,
-    crops: NDArray[np.uint8],
-    metrics: Mapping[str, Any],
-    singles: Mapping[str, Mapping[str, Any]],
-    seed: int,
-) -> dict[str, Any]:
-    """The findings of a run folder as JSON; ``crops`` are those of the predictions, row for row."""
+def diagnose_run(folder: Path, evaluated: Evaluated, singles: Mapping[str, Evaluation], seed: int) -> Diagnosis:
+    """Return the findings of a run folder; ``singles``: by task, the evaluation of a model of this task alone."""
+    if evaluated.crops is None:
+        raise UsageError("A diagnosis needs the crops of the evaluated faces.")
     run = load_run(folder)
     findings = diagnose(
-        predictions,
-        metrics,
+        evaluated.predictions,
+        evaluated.evaluation,
         read_history(folder / "history.csv"),
         learned_weights=run.recipe.loss.weighting == "uncertainty",
-        levels=look_at_levels(run, crops, seed),
+        levels=look_at_levels(run, evaluated.crops, seed),
         singles=singles,
     )
-    return {"findings": [finding.to_json() for finding in findings]}
+    return Diagnosis(findings=findings)
+
+
+def evaluate_run(
+    folder: Path,
+    faces: Faces,
+    sampling: Sampling,
+    *,
+    command: str,
+    class_offsets: Collection[str] = (),
+    singles: Mapping[str, Path] | None = None,
+) -> Evaluated:
+    """Evaluate a run folder on ``faces`` and diagnose it.
+
+    Args:
+        folder: the run.
+        faces, sampling, command, class_offsets: see `mien.evaluation.measure.evaluate_model`.
+        singles: by task, a run or bundle of this task alone, which is evaluated too, or its metrics.json.
+    """
+    singles = singles or {}
+    recorded = {task: single_metrics(path) for task, path in singles.items()}
+    evaluated = evaluate_model(folder, faces, sampling, command=command, class_offsets=class_offsets)
+    alone = {}
+    for task, path in singles.items():
+        alone[task] = recorded[task] or evaluate_model(path, faces, sampling, command=command).evaluation
+        check_single(task, alone[task], evaluated.evaluation, path)
+    diagnosis = diagnose_run(folder, evaluated, alone, sampling.seed)
+    return replace(evaluated, evaluation=replace(evaluated.evaluation, diagnosis=diagnosis))
+
+
+def single_metrics(path: Path) -> Evaluation | None:
+    """Return the evaluation in a metrics.json or in the one of a folder; None for a folder without one (a run)."""
+    if not (is_file(path) or is_folder(path)):
+        raise UsageError(f"--single: expected a run folder or a metrics.json, got nothing at {str(path)!r}.")
+    if is_folder(path):
+        path = path / "metrics.json"
+        if not is_file(path):
+            return None
+    try:
+        return read_metrics(path)
+    except MienError as error:
+        raise UsageError(f"--single: {error}") from error
 
 
 def read_history(path: Path) -> tuple[dict[str, float], ...]:
-    """The epochs of a ``history.csv``; none where there is no file. Empty cells are left out."""
+    """Return the epochs of a ``history.csv``; none where there is no file. Empty cells are left out."""
     if not path.is_file():
         return ()
     try:
@@ -60,29 +99,32 @@ def read_history(path: Path) -> tuple[dict[str, float], ...]:
         raise MienError(f"{path} must be a history of epochs in numbers, got: {error}.") from error
 
 
-def check_single(task: str, single: Mapping[str, Any], metrics: Mapping[str, Any], source: Path) -> None:
-    """Refuse the figures of a model of more tasks, of another split or of other data than those of ``metrics``."""
-    if task not in metrics["tasks"]:
-        raise UsageError(f"--single names a task of the model ({', '.join(metrics['tasks'])}), got {task!r}.")
-    trained = list(single["tasks"])
-    if trained != [task]:
-        raise UsageError(f"--single {task}: expected a model of {task} alone, got {', '.join(trained)} in {source}.")
+def check_single(task: str, single: Evaluation, evaluation: Evaluation, path: Path) -> None:
+    """Refuse the figures of a model of more tasks, of another split or of other data than those of ``evaluation``."""
+    if task not in evaluation.tasks:
+        raise UsageError(f"--single names a task of the model ({', '.join(evaluation.tasks)}), got {task!r}.")
+    if list(single.tasks) != [task]:
+        trained = ", ".join(single.tasks)
+        raise UsageError(f"--single {task}: expected a model of {task} alone, got {trained} in {path}.")
     for what, ours, theirs in (
-        ("split", metrics["split"], single.get("split")),
-        ("data", metrics["data"].get("fingerprint"), (single.get("data") or {}).get("fingerprint")),
+        ("split", evaluation.split, single.split),
+        ("data", evaluation.data and evaluation.data.fingerprint, single.data and single.data.fingerprint),
     ):
         if None not in (ours, theirs) and ours != theirs:
-            raise UsageError(f"--single {task}: expected figures on the {what} {ours!r}, got {theirs!r} in {source}.")
+            raise UsageError(f"--single {task}: expected figures on the {what} {ours!r}, got {theirs!r} in {path}.")
 
 
 def look_at_levels(run: Run, crops: NDArray[np.uint8], seed: int) -> dict[str, LevelLook]:
-    """Ask a run about (at most 1,000, seeded) crops; by ordinal task. ``crops``: uint8, n x S x S x 3, RGB."""
+    """Return the outputs of a run's ordinal heads on at most 1,000 (seeded) of the crops, by task.
+
+    ``crops``: uint8, n x S x S x 3, RGB.
+    """
     rows = np.arange(len(crops))
     if len(rows) > FACES:
         rows = np.sort(np.random.default_rng(seed).choice(rows, FACES, replace=False))
     tasks = [task for task in run.tasks if task.kind == "ordinal"]
-    said: dict[str, list[NDArray[np.float64]]] = {task.name: [] for task in tasks}
-    asked: dict[str, list[NDArray[np.float64]]] = {task.name: [] for task in tasks}
+    outputs: dict[str, list[NDArray[np.float64]]] = {task.name: [] for task in tasks}
+    exceeded: dict[str, list[NDArray[np.float64]]] = {task.name: [] for task in tasks}
     starts = range(0, len(rows), BATCH) if tasks else range(0)
     for start in track(list(starts), "diagnosing", unit="batches"):
         batch = torch.from_numpy(resize_crops(np.asarray(crops[rows[start : start + BATCH]]), run.size))
@@ -90,18 +132,20 @@ def look_at_levels(run: Run, crops: NDArray[np.uint8], seed: int) -> dict[str, L
             logits = run.network(batch)
             probabilities = run.network.probabilities(logits)
         for task in tasks:
-            said[task.name].append(probabilities[task.name].double().numpy())
+            outputs[task.name].append(probabilities[task.name].double().numpy())
             if isinstance(run.network.head(task.name), ThresholdHead):
-                asked[task.name].append(logits[task.name].double().sigmoid().numpy())
+                exceeded[task.name].append(logits[task.name].double().sigmoid().numpy())
     return {
-        task.name: _look(np.concatenate(said[task.name]), task.lowest, asked[task.name]) for task in tasks if len(rows)
+        task.name: _look(np.concatenate(outputs[task.name]), task.lowest, exceeded[task.name])
+        for task in tasks
+        if len(rows)
     }
 
 
-def _look(said: NDArray[np.float64], lowest: int, asked: list[NDArray[np.float64]]) -> LevelLook:
-    levels = lowest + np.arange(said.shape[1])
+def _look(distribution: NDArray[np.float64], lowest: int, exceeded: list[NDArray[np.float64]]) -> LevelLook:
+    levels = lowest + np.arange(distribution.shape[1])
     return LevelLook(
-        mean=said @ levels,
-        mode=levels[said.argmax(axis=1)].astype(np.float64),
-        exceeded=np.concatenate(asked) if asked else None,
+        mean=distribution @ levels,
+        mode=levels[distribution.argmax(axis=1)].astype(np.float64),
+        exceeded=np.concatenate(exceeded) if exceeded else None,
     )

@@ -18,6 +18,7 @@ from mien.errors import MienError
 from mien.evaluation.model import EvaluatedModel
 from mien.inference.answers import Probabilities, apply_temperature, ordinal_interval, ordinal_point
 from mien.inference.metadata import Calibration, NominalCalibration, OrdinalCalibration
+from mien.metrics.about import About, CalibrationRecord, DataRecord, SourceRecord
 from mien.metrics.predictions_table import Predictions, true_bin_column
 from mien.progress import track
 from mien.tasks import Task
@@ -74,9 +75,18 @@ def build_predictions(
         if task.name in model.two_stage:
             columns |= _true_bin_answers(model, dataset, task, rows)
     frame = pd.DataFrame(columns)
-    about = _about(model, dataset, rows, split)
     sources = sorted(set(columns["source"].tolist()))
-    about["source"] = sources[0] if len(sources) == 1 else None
+    about = About(
+        model=model.name,
+        model_sha256=model.sha256,
+        split=split,
+        source=sources[0] if len(sources) == 1 else None,
+        size=model.size,
+        calibration={name: _calibration_record(value) for name, value in model.calibration.items()},
+        data=data_record(model, dataset, rows),
+        training=_plain({key: value for key, value in model.training.items() if key != "data"}),
+        licences=_plain(model.licences),
+    )
     return Predictions(frame=frame, tasks=model.tasks, labelled=labelled, about=about)
 
 
@@ -128,45 +138,33 @@ def _true_bin_answers(
     return {true_bin_column(task): np.where(numbers >= 0, chosen, np.float32(np.nan)).astype(np.float32)}
 
 
-def _about(model: EvaluatedModel, dataset: PreparedDataset, rows: NDArray[np.int64], split: str) -> dict[str, Any]:
-    calibration = {name: _calibration_json(value) for name, value in model.calibration.items()}
-    return {
-        "model": model.name,
-        "model_sha256": model.sha256,
-        "split": split,
-        "size": model.size,
-        "calibration": calibration,
-        "data": data_section(model, dataset, rows),
-        "training": _plain({key: value for key, value in model.training.items() if key != "data"}),
-        "licences": _plain(model.licences),
-    }
-
-
-def _calibration_json(calibration: Calibration) -> dict[str, Any]:
+def _calibration_record(calibration: Calibration) -> CalibrationRecord:
     if isinstance(calibration, NominalCalibration):
-        shifts = {"class_offsets": list(calibration.class_offsets)} if calibration.class_offsets else {}
-        return {"temperature": calibration.temperature, "abstain_below": calibration.abstain_below, **shifts}
-    offsets = {"offsets": [list(pair) for pair in calibration.offsets]} if calibration.offsets else {}
-    return {"coverage": calibration.coverage, "offset": calibration.offset, **offsets}
+        return CalibrationRecord(
+            temperature=calibration.temperature,
+            abstain_below=calibration.abstain_below,
+            class_offsets=calibration.class_offsets or None,
+        )
+    return CalibrationRecord(
+        coverage=calibration.coverage, offset=calibration.offset, offsets=calibration.offsets or None
+    )
 
 
-def data_section(model: EvaluatedModel, dataset: PreparedDataset, rows: NDArray[np.int64]) -> dict[str, Any]:
-    """What the report says of the data: faces per split and source, licences, the handling of duplicates, whether the
-    model was trained on this very data, and how many evaluated faces share a group with a training face."""
+def data_record(model: EvaluatedModel, dataset: PreparedDataset, rows: NDArray[np.int64]) -> DataRecord:
+    """Return what the report says of the data; ``rows`` are the evaluated ones."""
     info = dataset.info
     splits = Counter(dataset.split_of[dataset.split_of != OTHER_SOURCE].tolist())
     prepared = {
         key: info[key] for key in ("seed", "read", "quarantined", "duplicates", "crop", "crop_kinds") if key in info
     }
-    section: dict[str, Any] = {
-        "fingerprint": info.get("manifest_sha256"),
-        "trained_on_this_data": trained_on(model, dataset),
-        "splits": {name: splits[name] for name in sorted(splits)},
-        "sources": _sources(dataset),
-        "faces_sharing_a_group_with_training": _shared_with_training(dataset, rows),
-        "prepared": {**prepared, "split": info.get("arguments", {}).get("split")},
-    }
-    return dict(_plain(section))
+    return DataRecord(
+        fingerprint=info.get("manifest_sha256"),
+        trained_on_this_data=trained_on(model, dataset),
+        splits={str(name): splits[name] for name in sorted(splits)},
+        sources=_sources(dataset),
+        faces_sharing_a_group_with_training=_shared_with_training(dataset, rows),
+        prepared=_plain({**prepared, "split": info.get("arguments", {}).get("split")}),
+    )
 
 
 def trained_on(model: EvaluatedModel, dataset: PreparedDataset) -> bool | None:
@@ -175,12 +173,16 @@ def trained_on(model: EvaluatedModel, dataset: PreparedDataset) -> bool | None:
     return None if known is None else bool(known == dataset.info.get("manifest_sha256"))
 
 
-def _sources(dataset: PreparedDataset) -> dict[str, dict[str, Any]]:
-    """Faces, licence and citation of each source; never its path, which is the machine's."""
-    told: dict[str, dict[str, Any]] = {source.get("name"): source for source in dataset.info.get("sources", [])}
+def _sources(dataset: PreparedDataset) -> dict[str, SourceRecord]:
+    """Return faces, licence and citation of each source; never its path, which is the machine's."""
+    recorded: dict[str, dict[str, Any]] = {source.get("name"): source for source in dataset.info.get("sources", [])}
     counts = Counter(dataset.manifest["source"][dataset.split_of != OTHER_SOURCE].astype(str).tolist())
     return {
-        name: {"faces": count, **{key: told.get(name, {}).get(key) for key in ("licence", "citation")}}
+        name: SourceRecord(
+            faces=count,
+            licence=recorded.get(name, {}).get("licence"),
+            citation=recorded.get(name, {}).get("citation"),
+        )
         for name, count in counts.items()
     }
 

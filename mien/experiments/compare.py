@@ -21,9 +21,9 @@ from mien import __version__
 from mien.data.dataset import PreparedDataset, open_dataset
 from mien.errors import MienError, UsageError
 from mien.evaluation.fit_calibration import fit_calibration
+from mien.evaluation.measure import evaluate_table
 from mien.evaluation.model import open_model
 from mien.evaluation.predictions import build_predictions
-from mien.evaluation.summary import evaluate_table
 from mien.experiments.arm_figure import conclusion
 from mien.experiments.study import Arm, Study, arm_recipe, training_faces
 from mien.experiments.study_folder import (
@@ -42,7 +42,9 @@ from mien.experiments.study_measures import AGE_GROUPS, age_group_figures, check
 from mien.experiments.study_table import MeasuredRun, measure_run, study_figures
 from mien.files import atomic_path, check_out_folder, is_file, is_folder, locked_folder, write_text
 from mien.metrics.bootstrap import Sampling
-from mien.metrics.predictions_table import Predictions, read_predictions, write_predictions
+from mien.metrics.predictions_table import Predictions
+from mien.metrics.schema import to_json
+from mien.metrics.table_file import read_predictions, write_predictions
 from mien.progress import console
 from mien.recipes.recipe import Recipe
 from mien.runs import run_folder
@@ -263,7 +265,7 @@ def _evaluate(study: Study, run: PlannedRun, data: Path, out: Path, split: str) 
 def _result(study: Study, run: PlannedRun, folder: Path, predictions: Predictions, split: str) -> dict[str, Any]:
     """What the run's JSON says."""
     info, recipe = run_folder.read_info(folder), run_folder.read_recipe(folder)
-    metrics = evaluate_table(predictions, Sampling(resamples=0), command_text())
+    evaluation = evaluate_table(predictions, Sampling(resamples=0), command_text())
     groups = age_group_figures(predictions, AGE_GROUPS[study.age_groups])
     keys = ("parameters", "backbone_weights", "epochs", "best_epoch", "training_seconds", "commit")
     return {
@@ -277,7 +279,7 @@ def _result(study: Study, run: PlannedRun, folder: Path, predictions: Prediction
         **{key: info[key] for key in keys},
         "weights": _learned_weights(folder, info) if recipe.loss.weighting == "uncertainty" else None,
         "age_groups": None if groups is None else asdict(groups),
-        "tasks": metrics["tasks"],
+        "tasks": to_json(evaluation.tasks),
     }
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mien.errors import UsageError
 from mien.metrics import functional
 from mien.metrics.bootstrap import Floats
-from mien.metrics.measures import ordinal_error
+from mien.metrics.ordinal import ordinal_error
 from mien.metrics.predictions_table import NominalColumns, OrdinalColumns, Predictions, nominal_columns, ordinal_columns
 from mien.tasks import AGE, AGE_BANDS, Kind, Task
 

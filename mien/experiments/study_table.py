@@ -14,7 +14,7 @@ import numpy as np
 from mien.errors import MienError
 from mien.experiments.arm_figure import ArmFigure, Verdict, sentence
 from mien.experiments.study_measures import Bands, Measure, measure_of, measured
-from mien.metrics.bootstrap import Floats, Sampling, draws
+from mien.metrics.bootstrap import Floats, Sampling, resample_counts
 from mien.metrics.predictions_table import Predictions
 
 Cell = tuple[int, int | None]
@@ -53,7 +53,7 @@ def measure_run(
     parts: dict[str, list[Floats]] = {name: [function(np.ones((1, n)))] for name, function in known.items()}
     # Folds hold other faces: each draws its own.
     own = Sampling(resamples=sampling.resamples, seed=sampling.seed + (fold or 0))
-    for weights in draws(n, own):
+    for weights in resample_counts(n, own):
         for name, function in known.items():
             parts[name].append(function(weights))
     faces = tuple(predictions.frame["name"].astype(str))

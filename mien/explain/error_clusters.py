@@ -18,7 +18,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
 from sklearn.preprocessing import StandardScaler
 
-from mien.metrics.bootstrap import Figure, Sampling, estimate
+from mien.metrics.bootstrap import Estimate, Sampling, estimate
 from mien.metrics.functional import mean
 
 Floats = NDArray[np.float64]
@@ -37,7 +37,7 @@ class Light:
         """Those of some faces."""
         return Light(brightness=self.brightness[rows], contrast=self.contrast[rows])
 
-    def means(self, sampling: Sampling) -> dict[str, Figure]:
+    def means(self, sampling: Sampling) -> dict[str, Estimate]:
         """Their means with 95 % intervals: ``brightness`` and ``contrast``."""
         return estimate(
             lambda w: {"brightness": mean(self.brightness, w), "contrast": mean(self.contrast, w)},
@@ -55,8 +55,8 @@ class ErrorCluster:
     size: int
     true: Mapping[str, int]
     predicted: Mapping[str, int]
-    brightness: Figure
-    contrast: Figure
+    brightness: Estimate
+    contrast: Estimate
     nearest: tuple[int, ...]
 
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from mien.explain.saliency import saliency_maps
 from mien.explain.types import FaceMap, Subject
-from mien.metrics.measures import TOLERANCE, ordinal_error
-from mien.metrics.predictions_table import answer_columns, nominal_truth, ordinal_columns
+from mien.metrics.ordinal import TOLERANCE, ordinal_error
+from mien.metrics.predictions_table import nominal_truth, ordinal_columns, prediction_columns
 from mien.tasks import Task
 
 
@@ -47,7 +47,7 @@ def read_answers(frame: pd.DataFrame, task: Task) -> TaskAnswers:
 
 
 def _nominal(frame: pd.DataFrame, task: Task) -> TaskAnswers:
-    probabilities = frame[list(answer_columns(task)[1:])].to_numpy(np.float64)
+    probabilities = frame[list(prediction_columns(task)[1:])].to_numpy(np.float64)
     true = nominal_truth(frame, task)
     predicted = probabilities.argmax(axis=1) if len(frame) else np.empty(0, np.int64)
     confidence = probabilities.max(axis=1, initial=0.0)

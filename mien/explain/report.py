@@ -21,8 +21,10 @@ from mien.explain.architecture import count_parameters
 from mien.explain.sanity import COMPARISONS
 from mien.explain.types import Explanation, Mistakes, TaskMaps
 from mien.files import atomic_path, write_text
-from mien.reports import formatting as wording
-from mien.reports.report import Picture, page_environment, picture
+from mien.metrics.bootstrap import Estimate
+from mien.metrics.schema import to_json
+from mien.reports import formatting
+from mien.reports.report import Picture, picture, report_environment
 from mien.runs.provenance import source_commit
 
 PAGE, NUMBERS, TABLE = "explain.html", "explain.json", "error_clusters.csv"
@@ -36,7 +38,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 def write_explanation(folder: Path, explanation: Explanation) -> dict[str, Any]:
     """Write the folder, explain.json last; returns what explain.json says."""
-    numbers = to_json(explanation)
+    numbers = numbers_of(explanation)
     pictures = draw(explanation)
     for found in (each for part in pictures.values() for each in part if part is not pictures["run"]):
         with atomic_path(folder / "figures" / f"{found.name}.png") as temporary:
@@ -126,7 +128,7 @@ def _run_pictures(folder: Path) -> list[Picture]:
     return found
 
 
-def to_json(explanation: Explanation) -> dict[str, Any]:
+def numbers_of(explanation: Explanation) -> dict[str, Any]:
     """Every number of the report as plain JSON."""
     subject, options = explanation.subject, explanation.options
     about = subject.predictions.about
@@ -134,7 +136,7 @@ def to_json(explanation: Explanation) -> dict[str, Any]:
         "format": "mien-explanation",
         "version": 1,
         "run": subject.run.name,
-        "model_sha256": about.get("model_sha256"),
+        "model_sha256": about.model_sha256,
         "split": options.split,
         "n": len(subject.rows),
         "limit": options.limit,
@@ -142,7 +144,7 @@ def to_json(explanation: Explanation) -> dict[str, Any]:
         "resamples": explanation.sampling.resamples,
         "command": explanation.command,
         "commit": source_commit(),
-        "data": about.get("data", {}),
+        "data": to_json(about.data) or {},
         "size": subject.run.size,
         "parameters": count_parameters(subject.run.network),
         "architecture": [{**asdict(layer), "shape": layer.shape and list(layer.shape)} for layer in explanation.layers],
@@ -216,10 +218,10 @@ def _rounded(value: float | None) -> float | None:
 
 def render(explanation: Explanation, numbers: dict[str, Any], pictures: dict[str, list[Picture]]) -> str:
     """The HTML page. Text from data is escaped: names and labels may hold anything."""
-    environment = page_environment()
+    environment = report_environment()
     environment.globals.update(
-        number=lambda value: wording.format_number("", value),
-        interval=lambda figure: wording.format_interval("", figure),
+        number=lambda value: formatting.format_number("", value),
+        interval=lambda figure: formatting.format_interval("", Estimate(**figure)),
         version=__version__,
     )
     template = environment.get_template("explain.html.j2")

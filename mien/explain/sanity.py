@@ -18,7 +18,7 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from mien.explain.saliency import MapLayer, saliency_maps
-from mien.metrics.bootstrap import Figure, Sampling, estimate
+from mien.metrics.bootstrap import Estimate, Sampling, estimate
 from mien.metrics.functional import mean
 from mien.models.network import FaceAttributeNetwork
 from mien.tasks import Task
@@ -34,7 +34,7 @@ class SanityCheck:
     float32, n x S x S, and under ``trained`` the maps compared with; ``depends``: None where it cannot be told."""
 
     task: str
-    correlations: Mapping[str, Figure]
+    correlations: Mapping[str, Estimate]
     maps: Mapping[str, Maps]
     depends: bool | None
     sentence: str
@@ -60,7 +60,7 @@ def check_maps(
         maps[name] = saliency_maps(drawn, layer, task, crops, classes)
     correlations = {name: mean_correlation(trained, maps[name], sampling) for name in COMPARISONS}
     if len(crops) < 2:  # The only face's "other face" is itself.
-        correlations["other_face"] = Figure(value=None, low=None, high=None, n=0, reason="one face only")
+        correlations["other_face"] = Estimate(value=None, low=None, high=None, n=0, reason="one face only")
     depends, sentence = verdict(task.name, correlations["all_weights"], correlations["mirrored"])
     return SanityCheck(task=task.name, correlations=correlations, maps=maps, depends=depends, sentence=sentence)
 
@@ -119,20 +119,20 @@ def rank_correlations(first: Maps, second: Maps) -> NDArray[np.float64]:
     return found
 
 
-def mean_correlation(first: Maps, second: Maps, sampling: Sampling) -> Figure:
+def mean_correlation(first: Maps, second: Maps, sampling: Sampling) -> Estimate:
     """The mean rank correlation over the faces whose both maps are not the same everywhere, with its interval."""
     values = rank_correlations(first, second)
     values = values[np.isfinite(values)]
     found = estimate(lambda w: {"mean": mean(values, w)}, len(values), sampling)["mean"]
     if found.n == 0:
-        return Figure(value=None, low=None, high=None, n=0, reason="every map is empty")
+        return Estimate(value=None, low=None, high=None, n=0, reason="every map is empty")
     return found
 
 
-def verdict(task: str, drawn: Figure, reference: Figure) -> tuple[bool | None, str]:
+def verdict(task: str, drawn: Estimate, reference: Estimate) -> tuple[bool | None, str]:
     """Whether maps depend on the weights: yes where the interval of re-drawn weights lies wholly below the reference's.
 
-    >>> low, high = (Figure(value=v, low=v - .1, high=v + .1, n=9) for v in (0.1, 0.8))
+    >>> low, high = (Estimate(value=v, low=v - .1, high=v + .1, n=9) for v in (0.1, 0.8))
     >>> verdict("age", low, high)[0]
     True
     """
@@ -148,7 +148,7 @@ def verdict(task: str, drawn: Figure, reference: Figure) -> tuple[bool | None, s
     return False, f"{task}: the maps are not shown to depend on the model, do not rely on them: {figures}."
 
 
-def _text(figure: Figure) -> str:
+def _text(figure: Estimate) -> str:
     if figure.value is None:
         return "–"
     return f"{figure.value:.2f} (95 % interval {figure.low:.2f} to {figure.high:.2f}, n = {figure.n})".replace("-", "−")

@@ -18,26 +18,26 @@ from mien.calibration.fit import calibrate_task
 from mien.data.dataset import PreparedDataset, note_enlarged_crops, open_dataset
 from mien.errors import MienError, UsageError
 from mien.evaluation.fit_calibration import fit_calibration
+from mien.evaluation.measure import evaluate_table
 from mien.evaluation.model import EvaluatedModel, default_calibration, open_model
 from mien.evaluation.predictions import build_predictions
-from mien.evaluation.summary import evaluate_table
+from mien.evaluation.result import Evaluation
 from mien.export.graph import check_parity, set_metadata, write_graph
 from mien.export.quantise import Quantised, quantise_bundle
 from mien.files import atomic_path, is_folder
 from mien.inference.answers import Probabilities
 from mien.inference.bundle import load_bundle
 from mien.inference.metadata import BundleMetadata, Calibration
-from mien.metrics.bootstrap import Sampling
+from mien.metrics.bootstrap import Estimate, Sampling
 from mien.metrics.predictions_table import of_source
 from mien.models.network import ProbabilityNetwork
 from mien.progress import console
-from mien.reports.card import model_card
+from mien.reports.card import CardFields, model_card
 from mien.runs.provenance import command_text, without_folders
 from mien.runs.run_folder import Run, load_run
 from mien.tasks import Task
 from mien.training.memory import keep_freed_memory
 from mien.training.warm_start import trained_licences
-from mien.vision.align import CROP_RECIPE
 from mien.vision.resize import resize_crops
 
 #: Greatest difference of a probability between torch and ONNX Runtime.
@@ -170,41 +170,36 @@ def _with_figures(path: Path, metadata: BundleMetadata, dataset: PreparedDataset
     except MienError:
         console.print("[yellow]The data has no test split: the bundle's card is without figures.[/]")
         rows = np.zeros(0, np.int64)
-    fields = {
-        "name": metadata.name,
-        "size": metadata.size,
-        "crop": CROP_RECIPE,
-        "summary": metadata.training.get("description", ""),
-        "licences": metadata.licences,
-        "training": {key: value for key, value in metadata.training.items() if key not in ("description", "data")},
-        "tasks": [task.to_json() for task in metadata.tasks],
-    }
+    fields = CardFields(
+        name=metadata.name,
+        size=metadata.size,
+        summary=metadata.training.get("description", ""),
+        licences=metadata.licences,
+        training={key: value for key, value in metadata.training.items() if key not in ("description", "data")},
+        tasks=metadata.tasks,
+    )
     if not len(rows):
-        return replace(metadata, card=model_card({}, fields))
+        return replace(metadata, card=model_card(None, fields))
     model = replace(open_model(path), sha256=None)
     predictions, command = build_predictions(model, dataset, rows, "test"), command_text()
-    metrics = evaluate_table(predictions, Sampling(), command)
+    evaluation = evaluate_table(predictions, Sampling(), command)
     sources = sorted(set(predictions.frame["source"].tolist()))
     by_source = {
         name: evaluate_table(of_source(predictions, name), Sampling(), command)
         for name in (sources if len(sources) > 1 else ())
     }
-    told: dict[str, Any] = {"n": metrics["n"], "split": "test", "seed": metrics["seed"]}
-    told["tasks"] = _headlines(metrics["tasks"])
+    metrics = {"n": evaluation.n, "split": "test", "seed": evaluation.seed, "tasks": _headlines(evaluation)}
     if by_source:
-        told["sources"] = {
-            name: {"n": each["n"], "tasks": _headlines(each["tasks"])} for name, each in by_source.items()
-        }
-    return replace(
-        metadata, metrics=told, card=model_card({**metrics, "training": {}}, {**fields, "by_source": by_source})
-    )
+        metrics["sources"] = {name: {"n": each.n, "tasks": _headlines(each)} for name, each in by_source.items()}
+    card = model_card(replace(evaluation, training={}), replace(fields, by_source=by_source))
+    return replace(metadata, metrics=metrics, card=card)
 
 
-def _headlines(tasks: dict[str, Any]) -> dict[str, Any]:
-    """Of each task, the figures that are single numbers with an interval."""
+def _headlines(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
+    """Return, by task, the figures that are single numbers with an interval, as plain JSON."""
     return {
-        name: {key: figure for key, figure in figures.items() if isinstance(figure, dict) and "value" in figure}
-        for name, figures in tasks.items()
+        task: {name: value.to_json() for name, value in vars(figures).items() if isinstance(value, Estimate)}
+        for task, figures in evaluation.tasks.items()
     }
 
 

@@ -1,4 +1,4 @@
-"""The predictions table in, every task's error per group of people out, with the gap between the groups.
+"""Measure every task's error in each group of faces, and the gaps between groups.
 
 A group is the faces that share a *true* label: gender, ethnicity, an age band, gender and ethnicity together, or all
 three. Its gap is its error minus that of all faces: above zero, the model serves this group worse. Groups of fewer than
@@ -8,15 +8,16 @@ three. Its gap is its error minus that of all faces: above zero, the model serve
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.metrics import functional
-from mien.metrics.bootstrap import Figure, Floats, Sampling, estimate
-from mien.metrics.measures import band_numbers, bands_of, ordinal_error
+from mien.metrics.bootstrap import Estimate, Floats, Sampling, estimate
+from mien.metrics.ordinal import band_numbers, bands_of, ordinal_error
 from mien.metrics.predictions_table import Predictions, nominal_columns, nominal_truth, ordinal_columns
+from mien.metrics.schema import SIX_DECIMALS
 from mien.tasks import Task
 
 SMALL_GROUP = 30
@@ -44,20 +45,20 @@ class Errors:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroupResult:
-    """``gap`` is the group's error minus that of all faces of the task; ``small`` marks n < 30."""
+class GroupError:
+    """The error of one group. ``gap`` is this error minus that of all faces of the task; ``small`` marks n < 30."""
 
     task: str
     measure: str
     by: str
     group: str
-    error: Figure
-    gap: float
+    error: Estimate
+    gap: float = field(metadata=SIX_DECIMALS)
     small: bool
 
 
 @dataclass(frozen=True, kw_only=True)
-class GapResult:
+class GroupGap:
     """The largest difference between two groups that are not small, with its interval."""
 
     task: str
@@ -65,11 +66,31 @@ class GapResult:
     by: str
     worst: str
     best: str
-    difference: Figure
+    difference: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupCounts:
+    """How many groups the labels allow, how many hold a face, and how many of these have fewer than 30."""
+
+    possible: int
+    found: int
+    small: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intersections:
+    """The errors by all labels of ``by`` together, and by task how many of these groups there are."""
+
+    by: tuple[str, ...]
+    minimum: int
+    counts: Mapping[str, GroupCounts]
+    groups: tuple[GroupError, ...]
+    gaps: tuple[GroupGap, ...]
 
 
 def groupings_of(predictions: Predictions) -> tuple[Grouping, ...]:
-    """Every grouping that the labels allow: each nominal task, each ordinal task's bands, gender x ethnicity."""
+    """Return every grouping that the labels allow: each nominal task, each ordinal task's bands, gender x ethnicity."""
     frame = predictions.frame
     found = []
     for task in predictions.labelled:
@@ -88,7 +109,7 @@ def groupings_of(predictions: Predictions) -> tuple[Grouping, ...]:
 
 
 def cross(first: Grouping, second: Grouping) -> Grouping:
-    """The groups of both labels together."""
+    """Return the groups of both labels together."""
     labels = tuple(f"{one}, {other}" for one in first.labels for other in second.labels)
     both = first.members * len(second.labels) + second.members
     members = np.where((first.members >= 0) & (second.members >= 0), both, -1)
@@ -96,7 +117,7 @@ def cross(first: Grouping, second: Grouping) -> Grouping:
 
 
 def intersection_of(predictions: Predictions) -> Grouping | None:
-    """The groups of gender, ethnicity and age band together; None where the table lacks one of the labels."""
+    """Return the groups of gender, ethnicity and age band together; None where the table lacks one of the labels."""
     by = {grouping.by: grouping for grouping in groupings_of(predictions)}
     if not all(name in by for name in CROSSED):
         return None
@@ -105,7 +126,7 @@ def intersection_of(predictions: Predictions) -> Grouping | None:
 
 
 def errors_of(predictions: Predictions, task: Task) -> Errors:
-    """The error of each labelled row: absolute levels (exact labels; all where none is exact), else wrong or not."""
+    """Return the error of each labelled row: absolute levels (of exact labels; of all where none is exact), or 0/1."""
     if task.kind == "nominal":
         nominal = nominal_columns(predictions.frame, task)
         wrong = (nominal.predicted != nominal.true).astype(np.float64)
@@ -116,19 +137,18 @@ def errors_of(predictions: Predictions, task: Task) -> Errors:
     return Errors(task=task.name, measure=measure, rows=ordinal.rows[use], values=np.abs(ordinal_error(ordinal)[use]))
 
 
-def group_results(
-    predictions: Predictions, sampling: Sampling
-) -> tuple[tuple[GroupResult, ...], tuple[GapResult, ...]]:
-    """Errors of every task in every group, the largest gap first (small groups last), and the gaps between groups."""
-    return results_by(predictions, groupings_of(predictions), sampling)
+def group_errors(predictions: Predictions, sampling: Sampling) -> tuple[tuple[GroupError, ...], tuple[GroupGap, ...]]:
+    """Return the errors of every task in every group, the largest gap first (small groups last), and the gaps between
+    groups."""
+    return errors_by(predictions, groupings_of(predictions), sampling)
 
 
-def results_by(
+def errors_by(
     predictions: Predictions, groupings: Sequence[Grouping], sampling: Sampling
-) -> tuple[tuple[GroupResult, ...], tuple[GapResult, ...]]:
-    """As `group_results`, over these groupings; groups without a face of the task are left out."""
-    groups: list[GroupResult] = []
-    gaps: list[GapResult] = []
+) -> tuple[tuple[GroupError, ...], tuple[GroupGap, ...]]:
+    """Return `group_errors` of these groupings; groups without a face of the task are left out."""
+    groups: list[GroupError] = []
+    gaps: list[GroupGap] = []
     scale: dict[str, float] = {}
     for task in predictions.tasks:
         errors = errors_of(predictions, task)
@@ -143,7 +163,21 @@ def results_by(
     return tuple(groups), tuple(gaps)
 
 
-def _one_grouping(errors: Errors, grouping: Grouping, sampling: Sampling) -> tuple[list[GroupResult], list[GapResult]]:
+def evaluate_intersections(predictions: Predictions, sampling: Sampling) -> Intersections | None:
+    """Return the errors by gender, ethnicity and age band together; None where the table lacks one of the labels."""
+    grouping = intersection_of(predictions)
+    if grouping is None:
+        return None
+    groups, gaps = errors_by(predictions, (grouping,), sampling)
+    small = {task.name: [group.small for group in groups if group.task == task.name] for task in predictions.tasks}
+    counts = {
+        task: GroupCounts(possible=len(grouping.labels), found=len(found), small=sum(found))
+        for task, found in small.items()
+    }
+    return Intersections(by=CROSSED, minimum=SMALL_GROUP, counts=counts, groups=groups, gaps=gaps)
+
+
+def _one_grouping(errors: Errors, grouping: Grouping, sampling: Sampling) -> tuple[list[GroupError], list[GroupGap]]:
     members = grouping.members[errors.rows]
     counts = np.bincount(members[members >= 0], minlength=len(grouping.labels))
     present = np.flatnonzero(counts)
@@ -164,8 +198,8 @@ def _one_grouping(errors: Errors, grouping: Grouping, sampling: Sampling) -> tup
     return results, _largest_gap(errors, grouping, members, results, sampling)
 
 
-def _group(errors: Errors, grouping: Grouping, number: int, error: Figure, overall: float) -> GroupResult:
-    return GroupResult(
+def _group(errors: Errors, grouping: Grouping, number: int, error: Estimate, overall: float) -> GroupError:
+    return GroupError(
         task=errors.task,
         measure=errors.measure,
         by=grouping.by,
@@ -180,10 +214,10 @@ def _largest_gap(
     errors: Errors,
     grouping: Grouping,
     members: NDArray[np.int64],
-    results: list[GroupResult],
+    results: list[GroupError],
     sampling: Sampling,
-) -> list[GapResult]:
-    """Worst minus best among the groups of 30 faces or more; none where fewer than two are that large."""
+) -> list[GroupGap]:
+    """Return worst minus best among the groups of 30 faces or more; none where fewer than two are that large."""
     large = sorted((result for result in results if not result.small), key=lambda result: result.gap)
     if len(large) < 2:
         return []
@@ -198,4 +232,4 @@ def _largest_gap(
 
     difference = replace(estimate(measures, len(members), sampling)["gap"], n=worst.error.n + best.error.n)
     names = {"task": errors.task, "measure": errors.measure, "by": grouping.by}
-    return [GapResult(**names, worst=worst.group, best=best.group, difference=difference)]
+    return [GroupGap(**names, worst=worst.group, best=best.group, difference=difference)]

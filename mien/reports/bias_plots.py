@@ -1,7 +1,7 @@
-"""Errors by gender x ethnicity x age band in, one picture a task out: where, among all of them, the model errs more.
+"""Plot one task's error by gender, ethnicity and age band.
 
-Rows are the age bands, columns gender and ethnicity; each cell says its error, its colour the gap to all faces. Cells
-of too few faces are left pale, so that the eye is not drawn to what proves nothing.
+Rows are the age bands, columns gender and ethnicity; each cell prints its error, its colour is the gap to all faces.
+Cells of too few faces have no colour.
 """
 
 from __future__ import annotations
@@ -17,18 +17,17 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from mien.metrics.groups import GroupError
 from mien.reports.formatting import figure_title
 from mien.reports.plots import GREY, INK, STYLE
 
-Json = Mapping[str, Any]
 
-
-def intersections_plot(groups: Sequence[Json], overall: float) -> Figure:
-    """Error of each group of one task; ``groups`` are named "gender, ethnicity, band" and none is empty."""
-    task, measure = groups[0]["task"], groups[0]["measure"]
+def intersections_plot(groups: Sequence[GroupError], overall: float) -> Figure:
+    """Plot the error of each group of one task; ``groups`` are named "gender, ethnicity, band" and none is empty."""
+    task, measure = groups[0].task, groups[0].measure
     scale = 100 if measure == "error_rate" else 1
     # A class may have a comma in its name: the band is what stands after the last.
-    named = [(*group["group"].rpartition(", ")[::2], group) for group in groups]
+    named = [(*group.group.rpartition(", ")[::2], group) for group in groups]
     columns = sorted({people for people, _, _ in named})
     bands = sorted({band for _, band, _ in named}, key=_band_start)
     cells = {(bands.index(band), columns.index(people)): group for people, band, group in named}
@@ -57,27 +56,27 @@ def intersections_plot(groups: Sequence[Json], overall: float) -> Figure:
     return figure
 
 
-def _gaps(cells: Mapping[tuple[int, int], Json], shape: tuple[int, int], scale: int) -> NDArray[np.float64]:
+def _gaps(cells: Mapping[tuple[int, int], GroupError], shape: tuple[int, int], scale: int) -> NDArray[np.float64]:
     gaps = np.full(shape, np.nan)
     for place, group in cells.items():
-        if not group["small"]:
-            gaps[place] = scale * group["gap"]
+        if not group.small:
+            gaps[place] = scale * group.gap
     return gaps
 
 
-def _norm(cells: Mapping[tuple[int, int], Json], scale: int) -> TwoSlopeNorm:
+def _norm(cells: Mapping[tuple[int, int], GroupError], scale: int) -> TwoSlopeNorm:
     """White at no gap, the darkest red and blue at the largest gap of a group that is large enough."""
-    largest = max((abs(group["gap"]) for group in cells.values() if not group["small"]), default=0.0)
+    largest = max((abs(group.gap) for group in cells.values() if not group.small), default=0.0)
     reach = scale * largest or 1.0
     return TwoSlopeNorm(vcenter=0.0, vmin=-reach, vmax=reach)
 
 
-def _cell(axes: Axes, row: int, column: int, group: Json, scale: int, norm: Any) -> None:
-    number = f"{scale * group['error']['value']:.{_decimals(scale)}f}"
-    if group["small"]:
+def _cell(axes: Axes, row: int, column: int, group: GroupError, scale: int, norm: Any) -> None:
+    number = f"{scale * (group.error.value or 0.0):.{_decimals(scale)}f}"
+    if group.small:
         axes.text(column, row, number, ha="center", va="center", color=GREY, fontsize=8, fontstyle="italic")
         return
-    dark = abs(norm(scale * group["gap"]) - 0.5) > 0.36
+    dark = abs(norm(scale * group.gap) - 0.5) > 0.36
     axes.text(column, row, number, ha="center", va="center", color="white" if dark else INK, fontweight="bold")
 
 

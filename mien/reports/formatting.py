@@ -1,8 +1,9 @@
-"""Figures of `metrics.json` in, the words and numbers that people read out: one wording for table, report and card."""
+"""Format figures for people: the same titles and numbers in tables, reports and model cards."""
 
 from __future__ import annotations
 
-from typing import Any
+from mien.evaluation.result import Evaluation
+from mien.metrics.bootstrap import Estimate
 
 HEADLINE = {
     "ordinal": ("mae", "rmse", "cs5", "bias", "mae_to_interval", "group_accuracy", "coverage", "width"),
@@ -19,7 +20,7 @@ HEADLINE = {
     ),
 }
 
-#: Printed name of each figure, and whether it is a share (printed in per cent).
+#: Printed name of each figure, and whether it is a fraction (printed in per cent).
 FIGURES: dict[str, tuple[str, bool]] = {
     "mae": ("MAE", False),
     "rmse": ("RMSE", False),
@@ -36,11 +37,11 @@ FIGURES: dict[str, tuple[str, bool]] = {
     "log_loss": ("log-loss (nats)", False),
     "ece": ("calibration error (ECE)", True),
     "ece_uncalibrated": ("ECE before calibration", True),
-    "answered": ("answered (not abstained)", True),
-    "accuracy_answered": ("accuracy where answered", True),
+    "answered": ("coverage (not abstained)", True),
+    "accuracy_answered": ("selective accuracy", True),
     "mae_predicted_bin": ("MAE, predicted bin", False),
     "mae_true_bin": ("MAE, true bin (an oracle)", False),
-    "constant": ("MAE of the true bin's median (an oracle without a picture)", False),
+    "constant": ("MAE of the true bin's median (an oracle without an image)", False),
     "error_rate": ("error rate", True),
     "precision": ("precision", True),
     "recall": ("recall", True),
@@ -49,12 +50,12 @@ FIGURES: dict[str, tuple[str, bool]] = {
 
 
 def figure_title(name: str) -> str:
-    """The printed name of a figure."""
+    """Return the printed name of a figure."""
     return FIGURES.get(name, (name, False))[0]
 
 
 def format_number(name: str, value: float | None) -> str:
-    """A figure's number as printed: per cent with one decimal for shares, else two or three decimals.
+    """Return a number as printed: per cent with one decimal for fractions, else two or three decimals.
 
     >>> format_number("accuracy", 0.9412), format_number("mae", 4.567), format_number("mae", None)
     ('94.1 %', '4.57', '–')
@@ -68,19 +69,22 @@ def format_number(name: str, value: float | None) -> str:
     return text.replace("-", "−")
 
 
-def format_interval(name: str, figure: dict[str, Any]) -> str:
-    """A figure's interval as printed, or why there is none."""
-    if figure["low"] is None:
-        return str(figure.get("reason", "–"))
-    return f"{format_number(name, figure['low'])} to {format_number(name, figure['high'])}"
+def format_interval(name: str, estimate: Estimate) -> str:
+    """Return an interval as printed, or why there is none."""
+    if estimate.low is None:
+        return estimate.reason or "–"
+    return f"{format_number(name, estimate.low)} to {format_number(name, estimate.high)}"
 
 
-def headline(metrics: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
-    """Task, figure name and figure of the headline table, in order; figures without a single face are left out."""
+def headline(evaluation: Evaluation) -> list[tuple[str, str, Estimate]]:
+    """Return the rows of the headline table: task, name of the figure, figure.
+
+    Figures without a face are left out, except the main one of a task.
+    """
     rows = []
-    for task, figures in metrics["tasks"].items():
-        for name in HEADLINE[figures["kind"]]:
-            # Files of earlier versions lack the younger figures.
-            if name in figures and (figures[name]["n"] or name == figures["main"]):
-                rows.append((task, name, figures[name]))
+    for task, figures in evaluation.tasks.items():
+        for name in HEADLINE[figures.kind]:
+            estimate: Estimate = getattr(figures, name)
+            if estimate.n or name == figures.main:
+                rows.append((task, name, estimate))
     return rows

@@ -1,12 +1,12 @@
-"""Arrays and figures in, matplotlib figures out: every picture of the evaluation report.
+"""Plot the figures of the evaluation report.
 
-No global state: each function draws on a `Figure` of its own, in one style, with colours that colour-blind readers tell
-apart.
+Each function draws on a matplotlib `Figure` of its own, in one style, with colours that colour-blind readers tell
+apart; no global state is changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, ParamSpec
 
@@ -17,6 +17,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from mien.metrics.functional import CALIBRATION_BINS, calibration_bins
+from mien.metrics.groups import GroupError
+from mien.metrics.ordinal import BandEvaluation
+from mien.metrics.two_stage import TwoStageEvaluation
 from mien.reports.formatting import figure_title
 
 #: Okabe and Ito's palette, strongest first; the eighth class and later ones take the colours again, dashed.
@@ -45,7 +48,6 @@ STYLE: Any = {
     "text.parse_math": False,  # A class may be named "a$b$".
 }
 
-Json = Mapping[str, Any]
 P = ParamSpec("P")
 
 
@@ -61,14 +63,14 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 
 def new_figure(width: float, height: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
-    """An empty figure (inches) and its panels, side by side."""
+    """Return an empty figure (inches) and its panels, side by side."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, list(np.atleast_1d(figure.subplots(1, panels)))
 
 
 @styled
 def confusion_plot(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> Figure:
-    """Confusion matrix twice: counts, and each row as shares of its true class. Rows true, columns predicted."""
+    """Plot the confusion matrix twice: counts, and each row in per cent of its true class."""
     matrix = np.array(counts, dtype=np.float64)
     rows = matrix.sum(axis=1, keepdims=True)
     shares = np.divide(matrix, rows, out=np.zeros_like(matrix), where=rows > 0)
@@ -95,7 +97,7 @@ def _matrix(axes: Axes, shares: NDArray[np.float64], text: list[list[str]], clas
 
 @styled
 def roc_plot(true: NDArray[np.int64], probabilities: NDArray[np.float64], classes: Sequence[str]) -> Figure:
-    """ROC curve of the second class of two, or of each class against the rest; classes without faces are left out."""
+    """Plot the ROC curve of the second class of two, or of each class that occurs against the rest."""
     from sklearn.metrics import auc, roc_curve
 
     figure, (axes,) = new_figure(4.8, 4.6)
@@ -117,7 +119,7 @@ def roc_plot(true: NDArray[np.int64], probabilities: NDArray[np.float64], classe
 
 @styled
 def reliability_plot(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> Figure:
-    """Accuracy against stated probability in 15 bins, over the number of faces in each bin."""
+    """Plot accuracy against predicted probability in 15 bins, over the number of faces in each bin."""
     figure = Figure(figsize=(4.8, 4.6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     bins = calibration_bins(confidence)
@@ -128,17 +130,17 @@ def reliability_plot(confidence: NDArray[np.float64], right: NDArray[np.bool_]) 
     upper.plot([0, 1], [0, 1], ":", color=GREY, lw=1.2, label="perfectly calibrated")
     upper.plot(stated, observed, "-", color=PALETTE[0], lw=1.4)
     upper.scatter(stated, observed, s=np.where(counts[full] < 30, 18, 42), color=PALETTE[0], label="model")
-    upper.set(title="Calibration", ylabel="share right", xlim=(0, 1.01), ylim=(0, 1.03))
+    upper.set(title="Calibration", ylabel="accuracy", xlim=(0, 1.01), ylim=(0, 1.03))
     upper.legend(loc="upper left")
     centres = (np.arange(CALIBRATION_BINS) + 0.5) / CALIBRATION_BINS
     lower.bar(centres, counts, width=0.9 / CALIBRATION_BINS, color=PALETTE[0])
-    lower.set(xlabel="probability of the answered class", ylabel="faces")
+    lower.set(xlabel="probability of the predicted class", ylabel="faces")
     return figure
 
 
 @styled
 def predicted_true_plot(true: NDArray[np.float64], predicted: NDArray[np.float64], name: str) -> Figure:
-    """Density of predicted against true level (exact labels only), with the identity line."""
+    """Plot the density of predicted against true level (exact labels only), with the identity line."""
     figure, (axes,) = new_figure(5.4, 4.6)
     ends = (min(true.min(), predicted.min()) - 1, max(true.max(), predicted.max()) + 1)
     cells = axes.hexbin(true, predicted, gridsize=45, bins="log", mincnt=1, cmap="Blues", extent=(*ends, *ends), lw=0.1)
@@ -151,20 +153,20 @@ def predicted_true_plot(true: NDArray[np.float64], predicted: NDArray[np.float64
 
 
 @styled
-def two_stage_plot(stages: Json, name: str) -> Figure:
-    """MAE by true bin: with the predicted bin, with the true bin, and of the bin's median."""
+def two_stage_plot(stages: TwoStageEvaluation, name: str) -> Figure:
+    """Plot the MAE by true bin: with the predicted bin, with the true bin, and of the bin's median."""
     figure, (axes,) = new_figure(6.4, 4.6)
     kinds = {
         "mae_predicted_bin": "predicted bin",
         "mae_true_bin": "true bin (oracle)",
         "constant": "bin's median (oracle)",
     }
-    places = np.arange(len(stages["per_bin"]))
+    places = np.arange(len(stages.per_bin))
     for index, (key, label) in enumerate(kinds.items()):
-        heights = [bin_[key]["value"] or 0.0 for bin_ in stages["per_bin"].values()]
-        text = f"{label}: {stages[key]['value']:.2f}"
+        heights = [getattr(found, key).value or 0.0 for found in stages.per_bin.values()]
+        text = f"{label}: {getattr(stages, key).value:.2f}"
         axes.bar(places + 0.27 * (index - 1), heights, 0.25, color=PALETTE[index], label=text)
-    names = [f"{label}\nn {figures['mae_true_bin']['n']}" for label, figures in stages["per_bin"].items()]
+    names = [f"{label}\nn {figures.mae_true_bin.n}" for label, figures in stages.per_bin.items()]
     axes.set_xticks(places, names)
     axes.set(title="Error of both stages", xlabel=f"bin of the true {name}", ylabel="mean absolute error")
     axes.legend()
@@ -172,8 +174,8 @@ def two_stage_plot(stages: Json, name: str) -> Figure:
 
 
 @styled
-def error_by_band_plot(bands: Sequence[Json], name: str, overall: float | None) -> Figure:
-    """MAE with its 95 % interval in each band; the line is that of all faces."""
+def error_by_band_plot(bands: Sequence[BandEvaluation], name: str, overall: float | None) -> Figure:
+    """Plot the MAE with its 95 % interval in each band; the line is that of all faces."""
     figure, (axes,) = new_figure(6.4, 4.6)
     _bars(axes, bands, "mae", PALETTE[0])
     title = f"Mean absolute error by true {name}"
@@ -185,47 +187,46 @@ def error_by_band_plot(bands: Sequence[Json], name: str, overall: float | None) 
 
 
 @styled
-def coverage_by_band_plot(bands: Sequence[Json], name: str, stated: float | None) -> Figure:
-    """Share of faces whose true level the answered interval holds, and the interval's mean width, by band."""
+def coverage_by_band_plot(bands: Sequence[BandEvaluation], name: str, stated: float | None) -> Figure:
+    """Plot by band the fraction of faces whose true level lies in the predicted interval, and its mean width."""
     figure, (left, right) = new_figure(10.4, 4.0, panels=2)
     _bars(left, bands, "coverage", PALETTE[2])
     title = "Interval coverage"
     if stated is not None:
         left.axhline(stated, ls="--", lw=1.2, color=INK)
         title += f" (dashed: stated, {100 * stated:.0f} %)"
-    left.set(title=title, xlabel=f"true {name} (n below)", ylabel="share covered", ylim=(0, 1.03))
+    left.set(title=title, xlabel=f"true {name} (n below)", ylabel="fraction covered", ylim=(0, 1.03))
     _bars(right, bands, "width", PALETTE[4])
     right.set(title="Mean interval width", xlabel=f"true {name} (n below)", ylabel="levels")
     return figure
 
 
-def _bars(axes: Axes, bands: Sequence[Json], figure: str, colour: str) -> None:
-    """One bar per band with faces, its interval as a whisker."""
-    full = [band for band in bands if band[figure]["value"] is not None]
-    heights = [band[figure]["value"] for band in full]
-    axes.bar(range(len(full)), heights, color=colour, width=0.7, alpha=0.85)
-    for place, band in enumerate(full):
-        if band[figure]["low"] is not None:
-            axes.plot([place, place], [band[figure]["low"], band[figure]["high"]], color=INK, lw=1.5)
-    axes.set_xticks(range(len(full)), [f"{band['band']}\n{band[figure]['n']:,}" for band in full], fontsize=9)
+def _bars(axes: Axes, bands: Sequence[BandEvaluation], figure: str, colour: str) -> None:
+    """Draw one bar per band with faces, its interval as a whisker."""
+    known = [(band.band, getattr(band, figure)) for band in bands if getattr(band, figure).value is not None]
+    axes.bar(range(len(known)), [estimate.value for _, estimate in known], color=colour, width=0.7, alpha=0.85)
+    for place, (_, estimate) in enumerate(known):
+        if estimate.low is not None:
+            axes.plot([place, place], [estimate.low, estimate.high], color=INK, lw=1.5)
+    axes.set_xticks(range(len(known)), [f"{name}\n{estimate.n:,}" for name, estimate in known], fontsize=9)
     axes.grid(axis="x", visible=False)
 
 
 @styled
-def groups_plot(groups: Sequence[Json], overall: float) -> Figure:
-    """Error of each group with its interval as a dot and a line, worst on top; small groups are hollow."""
-    task, measure, by = (groups[0][key] for key in ("task", "measure", "by"))
-    ordered = sorted(groups, key=lambda group: group["error"]["value"])
+def groups_plot(groups: Sequence[GroupError], overall: float) -> Figure:
+    """Plot the error of each group with its interval as a dot and a line, worst on top; small groups are hollow."""
+    task, measure, by = groups[0].task, groups[0].measure, groups[0].by
+    ordered = sorted(groups, key=lambda group: group.error.value or 0.0)
     figure, (axes,) = new_figure(6.4, 1.3 + 0.32 * len(ordered))
     scale = 100 if measure == "error_rate" else 1
     for place, group in enumerate(ordered):
-        error, small = group["error"], group["small"]
-        if error["low"] is not None:
-            axes.plot([error["low"] * scale, error["high"] * scale], [place] * 2, color=GREY if small else PALETTE[0])
+        error, small = group.error, group.small
+        if error.low is not None and error.high is not None:
+            axes.plot([error.low * scale, error.high * scale], [place] * 2, color=GREY if small else PALETTE[0])
         face = "white" if small else PALETTE[0]
-        axes.plot(error["value"] * scale, place, "o", color=GREY if small else PALETTE[0], markerfacecolor=face)
+        axes.plot((error.value or 0.0) * scale, place, "o", color=GREY if small else PALETTE[0], markerfacecolor=face)
     axes.axvline(overall * scale, ls="--", lw=1.2, color=PALETTE[1], label="all faces")
-    names = [f"{group['group'].replace('_', ' ')} ({group['error']['n']:,})" for group in ordered]
+    names = [f"{group.group.replace('_', ' ')} ({group.error.n:,})" for group in ordered]
     axes.set_yticks(range(len(ordered)), names)
     unit = " (%)" if scale == 100 else ""
     axes.set(title=f"{task.capitalize()}: {figure_title(measure)} by {by}")

@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 
 from mien.audit import robustness
-from mien.audit.perturbations import CHANGES
+from mien.audit.perturbations import PERTURBATIONS
 from mien.audit.robustness import (
-    Said,
+    TaskPredictions,
     TaskRobustness,
-    ask_under_changes,
     conditions,
     measure_robustness,
-    read_answers,
+    predict_perturbed,
+    task_predictions,
     task_robustness,
 )
 from mien.errors import MienError
@@ -24,13 +24,13 @@ from mien.metrics.bootstrap import Sampling
 from mien.tasks import AGE, GENDER, Task
 
 SAMPLING = Sampling(resamples=200)
-MIRROR, JITTER = CHANGES[:1], CHANGES[1:7]
+MIRROR, JITTER = PERTURBATIONS[:1], PERTURBATIONS[1:7]
 
 
-def said(*values: float, answered: tuple[bool, ...] | None = None) -> dict[str, Said]:
+def said(*values: float, answered: tuple[bool, ...] | None = None) -> dict[str, TaskPredictions]:
     """Answers of the tasks age and gender alike."""
     given = np.ones(len(values), np.bool_) if answered is None else np.array(answered)
-    return dict.fromkeys(("age", "gender"), Said(values=np.array(values, np.float64), answered=given))
+    return dict.fromkeys(("age", "gender"), TaskPredictions(values=np.array(values, np.float64), answered=given))
 
 
 def genders(*labels: str | None) -> pd.DataFrame:
@@ -42,7 +42,10 @@ def ages(*ends: tuple[float, float]) -> pd.DataFrame:
     return pd.DataFrame({"age_true_low": low, "age_true_high": high})
 
 
-def under_mirror(task: Task, before: dict[str, Said], after: dict[str, Said], labels: pd.DataFrame) -> TaskRobustness:
+Predicted = dict[str, TaskPredictions]
+
+
+def under_mirror(task: Task, before: Predicted, after: Predicted, labels: pd.DataFrame) -> TaskRobustness:
     answers = {"unchanged": before, "mirror": after}
     return task_robustness(task, answers, labels, conditions(MIRROR), SAMPLING)
 
@@ -168,10 +171,10 @@ def test_a_model_that_looks_at_one_half_is_thrown_off_by_the_mirror_alone() -> N
 
 def test_batches_do_not_change_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     crops, rows = halves(9), np.array([0, 2, 3, 4, 5, 7, 8])
-    whole = ask_under_changes(halves_model(), crops, rows, CHANGES, seed=5)
+    whole = predict_perturbed(halves_model(), crops, rows, PERTURBATIONS, seed=5)
     monkeypatch.setattr(robustness, "BATCH", 3)
-    parts = ask_under_changes(halves_model(), crops, rows, CHANGES, seed=5)
-    assert set(whole) == {"unchanged", *(change.name for change in CHANGES)}
+    parts = predict_perturbed(halves_model(), crops, rows, PERTURBATIONS, seed=5)
+    assert set(whole) == {"unchanged", *(change.name for change in PERTURBATIONS)}
     for name, tasks in whole.items():
         for task, answers in tasks.items():
             assert len(answers.values) == 7
@@ -180,13 +183,13 @@ def test_batches_do_not_change_the_answers(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_answers_are_those_of_the_calibration() -> None:
     chances = np.array([[0.6, 0.4], [0.1, 0.9]], np.float32)
-    found = read_answers(GENDER, NominalCalibration(abstain_below=0.7), chances)
+    found = task_predictions(GENDER, NominalCalibration(abstain_below=0.7), chances)
     assert found.values.tolist() == [0, 1]  # the likeliest class, also where the model abstains
     assert found.answered.tolist() == [False, True]
     smile = Task(name="smile", kind="ordinal", lowest=0, highest=2)
     levels = np.array([[0.5, 0.25, 0.25]])
-    assert read_answers(smile, OrdinalCalibration(point="mean"), levels).values.tolist() == [0.75]
-    assert read_answers(smile, OrdinalCalibration(point="median"), levels).values.tolist() == [0.5]
+    assert task_predictions(smile, OrdinalCalibration(point="mean"), levels).values.tolist() == [0.75]
+    assert task_predictions(smile, OrdinalCalibration(point="median"), levels).values.tolist() == [0.5]
 
 
 def test_answers_that_are_no_numbers_are_refused() -> None:

@@ -122,7 +122,7 @@ def test_class_offsets_change_the_answers_and_the_error_before_them(tmp_path: Pa
         (["model.onnx", "--data", "data", "--out", "o", "--limit", "0"], "1 or more", 2),
         (["report/predictions.parquet", "--data", "data", "--out", "o"], "without --data", 2),
         (["model.onnx", "--data", "data", "--out", "o", "--class-offsets", "gender"], "needs a run", 2),
-        (["report/predictions.parquet", "--out", "o", "--class-offsets", "gender"], "calibrated already", 2),
+        (["report/predictions.parquet", "--out", "o", "--class-offsets", "gender"], "without --class-offsets.", 2),
         (["report/predictions.parquet", "--out", "o", "--split", "test"], "without --split.", 2),
         (["report/predictions.parquet", "--out", "o", "--fold", "0"], "without --fold.", 2),
         (

@@ -1,10 +1,10 @@
 """Each failure signature on made-up runs that have it and that have not, against hand-worked numbers."""
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +14,12 @@ from mien.diagnosis import signatures as diagnosis
 from mien.diagnosis.run import check_single, diagnose_run, look_at_levels, read_history
 from mien.diagnosis.signatures import LevelLook
 from mien.errors import MienError, UsageError
-from mien.evaluation.summary import evaluate_table
-from mien.metrics.bootstrap import Sampling
+from mien.evaluation.measure import Evaluated, evaluate_table
+from mien.evaluation.result import Evaluation, TaskEvaluation
+from mien.metrics.about import DataRecord
+from mien.metrics.bootstrap import Estimate, Sampling
+from mien.metrics.nominal import Confusion, NominalEvaluation
+from mien.metrics.ordinal import OrdinalEvaluation
 from mien.metrics.predictions_table import Predictions
 from mien.models.build import build_network
 from mien.reports.report import write_report
@@ -28,13 +32,37 @@ MakeUp = Callable[..., Predictions]
 SMILE = Task(name="smile", kind="ordinal", lowest=0, highest=4)
 
 
-def figures(kind: str, value: float, half: float, n: int = 500) -> dict[str, Any]:
-    name = "mae" if kind == "ordinal" else "accuracy"
-    return {"kind": kind, "main": name, name: {"value": value, "low": value - half, "high": value + half, "n": n}}
+def figures(kind: str, value: float, half: float, n: int = 500) -> TaskEvaluation:
+    """Figures that all have this value."""
+    each = Estimate(value=value, low=value - half, high=value + half, n=n)
+    if kind == "ordinal":
+        names = ("mae", "rmse", "cs5", "bias", "coverage", "mae_to_interval", "group_accuracy", "width")
+        return OrdinalEvaluation(main="mae", bands=(), **dict.fromkeys(names, each))
+    names = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "log_loss", "ece", "ece_uncalibrated", "answered")
+    return NominalEvaluation(
+        **dict.fromkeys((*names, "accuracy_answered"), each),
+        abstained=0,
+        per_class={},
+        confusion=Confusion(classes=(), counts=()),
+    )
 
 
-def metrics_of(task: str, *arguments: Any, **others: Any) -> dict[str, Any]:
-    return {"tasks": {task: figures(*arguments)}, "split": "test", "data": {"fingerprint": "a"}, **others}
+def evaluation_of(*tasks: str, figures: TaskEvaluation) -> Evaluation:
+    return Evaluation(
+        n=500,
+        split="test",
+        seed=0,
+        resamples=10,
+        command="",
+        commit="",
+        data=DataRecord(fingerprint="a"),
+        training={},
+        licences={},
+        calibration={},
+        tasks=dict.fromkeys(tasks, figures),
+        groups=(),
+        gaps=(),
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,31 +80,38 @@ def test_a_task_behind_its_single_arm(
     kind: str, shared: float, alone: float, half: float, seen: bool, share: float
 ) -> None:
     found = diagnosis.behind_single_task(
-        "x", metrics_of("x", kind, shared, half), metrics_of("x", kind, alone, half, 400)
+        "x",
+        evaluation_of("x", figures=figures(kind, shared, half)),
+        evaluation_of("x", figures=figures(kind, alone, half, 400)),
     )
     assert found.seen is seen
-    assert found.numbers["share"] == pytest.approx(share)
+    assert found.numbers["share"] == pytest.approx(share, abs=1e-6)
     assert (found.numbers["n"], found.numbers["n_alone"]) == (500, 400)
-    assert found.to_json()["points_to"] == "too little capacity of its own"
+    assert "capacity" in found.points_to
 
 
 def test_without_a_single_arm_nothing_is_said() -> None:
-    assert diagnosis.behind_single_task("x", metrics_of("x", "ordinal", 6.0, 0.1), None).seen is None
+    assert (
+        diagnosis.behind_single_task("x", evaluation_of("x", figures=figures("ordinal", 6.0, 0.1)), None).seen is None
+    )
+
+
+OTHER = figures("ordinal", 5.0, 0.1)
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"tasks": {"age": {}, "gender": {}}}, "of age alone, got age, gender"),
+        ({"tasks": dict.fromkeys(("age", "gender"), OTHER)}, "of age alone, got age, gender"),
         ({"split": "val"}, "the split 'test', got 'val'"),
-        ({"data": {"fingerprint": "b"}}, "the data 'a', got 'b'"),
+        ({"data": DataRecord(fingerprint="b")}, "the data 'a', got 'b'"),
     ],
 )
-def test_a_single_arm_must_be_comparable(change: dict[str, Any], words: str) -> None:
-    metrics = metrics_of("age", "ordinal", 5.0, 0.1)
+def test_a_single_arm_must_be_comparable(change: dict[str, object], words: str) -> None:
+    metrics = evaluation_of("age", figures=OTHER)
     check_single("age", metrics, metrics, Path("m"))
     with pytest.raises(UsageError, match=re.escape(words)):
-        check_single("age", {**metrics, **change}, metrics, Path("m"))
+        check_single("age", replace(metrics, **change), metrics, Path("m"))
     with pytest.raises(UsageError, match="a task of the model"):
         check_single("gender", metrics, metrics, Path("m"))
 
@@ -91,7 +126,7 @@ def test_a_variance_that_grows_names_the_disputed_faces(made_up: MakeUp) -> None
     history = weights([4.0, 3.0, 2.0, 1.0, 1.0, 1.1, 1.21, 1.331])
     found = diagnosis.growing_variance(GENDER, history, True, predictions)
     assert found.seen
-    assert found.numbers["slope"] == pytest.approx(np.log(1.1))
+    assert found.numbers["slope"] == pytest.approx(np.log(1.1), abs=1e-6)
     assert found.numbers["growth"] == pytest.approx(0.331)
     assert "on its way" not in found.says
     frame = predictions.frame.set_index("name")
@@ -192,23 +227,27 @@ def folder(tmp_path: Path) -> Path:
 def test_a_run_is_diagnosed_on_the_page(folder: Path, made_up: MakeUp, tmp_path: Path) -> None:
     predictions = made_up(40)
     predictions = replace(predictions, tasks=(AGE, GENDER))
-    metrics = evaluate_table(predictions, Sampling(resamples=20), "x")
+    evaluation = evaluate_table(predictions, Sampling(resamples=20), "x")
     crops = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
-    metrics["diagnosis"] = diagnose_run(folder, predictions, crops, metrics, {}, 0)
-    found = {(each["signature"], each["task"]): each["seen"] for each in metrics["diagnosis"]["findings"]}
+    evaluated = Evaluated(evaluation=evaluation, predictions=predictions, crops=crops)
+    made = diagnose_run(folder, evaluated, {}, 0)
+    evaluation = replace(evaluation, diagnosis=made)
+    found = {(each.signature, each.task): each.seen for each in made.findings}
     assert found[("growing_variance", "age")] is True
     assert found[("growing_variance", "gender")] is False
     assert found[("over_fitting", None)] is True
     assert found[("behind_single_task", "age")] is None
     assert set(found) >= {("crossing_thresholds", "age"), ("mean_off_mode", "age")}
-    text = " ".join(write_report(tmp_path / "report", predictions, metrics, ()).read_text().split())
+    text = " ".join(write_report(tmp_path / "report", predictions, evaluation, ()).read_text().split())
     section = text[text.index('id="diagnosis"') :]
     assert "<strong>A learned variance that grows: age.</strong>" in section
     assert "points to the quality of the labels" in section
     assert "None of them" not in section
-    for each in metrics["diagnosis"]["findings"]:
-        each["seen"] = each["seen"] and False
-    text = write_report(tmp_path / "report", predictions, metrics, ()).read_text()
+    recorded = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert Evaluation.from_json(recorded).diagnosis == made
+    unseen = tuple(replace(each, seen=each.seen and False) for each in made.findings)
+    evaluation = replace(evaluation, diagnosis=replace(made, findings=unseen))
+    text = write_report(tmp_path / "report", predictions, evaluation, ()).read_text()
     assert "None of them is seen." in text
 
 

@@ -15,6 +15,7 @@ from mien.evaluation.predictions import build_predictions
 from mien.inference.answers import answer_faces
 from mien.inference.bundle import load_bundle
 from mien.inference.metadata import NominalCalibration, OrdinalCalibration
+from mien.metrics.about import SourceRecord
 from mien.tasks import AGE, ETHNICITY, GENDER, Task
 from mien.types import NominalPrediction, OrdinalPrediction
 from mien.vision.resize import resize_crops
@@ -74,7 +75,7 @@ def test_labels_come_from_the_manifest_rows(bundle_path: Path, prepared: Path) -
     assert frame.loc["face-8.jpg", ["age_true", "age_true_low", "age_true_high"]].tolist() == [56, 56, 56]
     assert frame["gender_true"].isna()["face-35.jpg"]
     assert frame.loc["face-8.jpg", "ethnicity_true"] == "indian"
-    assert predictions.about["data"]["splits"] == {"test": 30, "train": 30, "val": 30}
+    assert predictions.about.data.splits == {"test": 30, "train": 30, "val": 30}
 
 
 def test_batches_do_not_change_the_answers(bundle_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +121,7 @@ def test_faces_shared_with_training_are_counted(tmp_path: Path) -> None:
     for leak in (False, True):
         dataset = open_dataset(write_prepared(tmp_path / f"data-{leak}", leak=leak))
         predictions = build_predictions(made_model((AGE,)), dataset, dataset.rows("test"), "test")
-        assert predictions.about["data"]["faces_sharing_a_group_with_training"] == int(leak)
+        assert predictions.about.data.faces_sharing_a_group_with_training == int(leak)
 
 
 @pytest.mark.parametrize(("digest", "expected"), [("ab" * 32, True), ("cd" * 32, False), (None, None)])
@@ -129,15 +130,15 @@ def test_whether_the_model_saw_this_data(prepared: Path, digest: str | None, exp
     training = {"seed": 3, **({"data": {"manifest_sha256": digest}} if digest else {})}
     model = replace(made_model((AGE,)), training=training)
     about = build_predictions(model, dataset, dataset.rows("test"), "test").about
-    assert about["data"]["trained_on_this_data"] is expected
-    assert about["training"] == {"seed": 3}
+    assert about.data.trained_on_this_data is expected
+    assert about.training == {"seed": 3}
 
 
 def test_no_path_of_this_machine_is_told(prepared: Path) -> None:
     dataset = open_dataset(prepared)
     about = build_predictions(made_model((AGE,)), dataset, dataset.rows("test"), "test").about
     assert "/nowhere" not in repr(about)
-    assert about["data"]["sources"] == {"made-up": {"faces": 90, "licence": "none", "citation": "nobody"}}
+    assert about.data.sources == {"made-up": SourceRecord(faces=90, licence="none", citation="nobody")}
 
 
 def test_the_limit_draws_a_seeded_sample(prepared: Path) -> None:

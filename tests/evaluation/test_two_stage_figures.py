@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mien.evaluation.two_stage import two_stage_json
 from mien.metrics.bootstrap import Sampling
 from mien.metrics.predictions_table import Predictions
+from mien.metrics.two_stage import evaluate_two_stage
 from mien.tasks import AGE, bin_task
 
 HALVES = bin_task("half", AGE, [50])
@@ -35,25 +35,25 @@ def table(told: list[float] | None = None) -> Predictions:
 
 
 def test_both_errors_by_hand() -> None:
-    found = two_stage_json(table([12.0, 16.0, 57.0, np.nan]), AGE, Sampling(resamples=50))
+    found = evaluate_two_stage(table([12.0, 16.0, 57.0, np.nan]), AGE, Sampling(resamples=50))
     assert found is not None
-    assert found["bins"] == "half"
-    assert found["mae_predicted_bin"]["value"] == pytest.approx((2 + 35 + 3) / 3, abs=1e-5)
-    assert found["mae_true_bin"]["value"] == pytest.approx((2 + 4 + 3) / 3, abs=1e-5)
+    assert found.bins == "half"
+    assert found.mae_predicted_bin.value == pytest.approx((2 + 35 + 3) / 3, abs=1e-5)
+    assert found.mae_true_bin.value == pytest.approx((2 + 4 + 3) / 3, abs=1e-5)
     # The first bin's median is 15, five years from both; the second's is the face's own age.
-    assert found["constant"]["value"] == pytest.approx((5 + 5 + 0) / 3, abs=1e-5)
-    assert found["mae_true_bin"]["n"] == 3
-    assert found["per_bin"]["0-49"]["mae_predicted_bin"]["value"] == pytest.approx(18.5)
-    alone = found["per_bin"]["50+"]["mae_true_bin"]
-    assert (alone["value"], alone["n"]) == (3.0, 1)
+    assert found.constant.value == pytest.approx((5 + 5 + 0) / 3, abs=1e-5)
+    assert found.mae_true_bin.n == 3
+    assert found.per_bin["0-49"].mae_predicted_bin.value == pytest.approx(18.5)
+    alone = found.per_bin["50+"].mae_true_bin
+    assert (alone.value, alone.n) == (3.0, 1)
 
 
 def test_a_bin_without_faces_has_no_figure() -> None:
     predictions = table([12.0, 16.0, np.nan, np.nan])
-    found = two_stage_json(predictions, AGE, Sampling(resamples=10))
+    found = evaluate_two_stage(predictions, AGE, Sampling(resamples=10))
     assert found is not None
-    assert found["per_bin"]["50+"]["mae_true_bin"]["value"] is None
+    assert found.per_bin["50+"].mae_true_bin.value is None
 
 
 def test_a_table_without_both_stages_has_none() -> None:
-    assert two_stage_json(table(), AGE, Sampling(resamples=10)) is None
+    assert evaluate_two_stage(table(), AGE, Sampling(resamples=10)) is None

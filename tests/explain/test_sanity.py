@@ -8,7 +8,7 @@ import torch
 
 from mien.explain.saliency import choose_layer
 from mien.explain.sanity import COMPARISONS, check_maps, mean_correlation, randomised, rank_correlations, verdict
-from mien.metrics.bootstrap import Figure, Sampling
+from mien.metrics.bootstrap import Estimate, Sampling
 from mien.models.build import build_network
 from mien.tasks import AGE, GENDER
 from tests.explain.small_networks import COLOUR, ColourNetwork
@@ -42,9 +42,9 @@ def test_empty_maps_do_not_count() -> None:
     assert (nothing.value, nothing.n, nothing.reason) == (None, 0, "every map is empty")
 
 
-def figure(low: float | None, high: float | None, n: int = 24) -> Figure:
+def figure(low: float | None, high: float | None, n: int = 24) -> Estimate:
     value = None if low is None or high is None else (low + high) / 2
-    return Figure(value=value, low=low, high=high, n=n)
+    return Estimate(value=value, low=low, high=high, n=n)
 
 
 @pytest.mark.parametrize(("drawn", "reference", "depends"), [
@@ -55,7 +55,7 @@ def figure(low: float | None, high: float | None, n: int = 24) -> Figure:
     (figure(None, None, 0), figure(0.4, 0.7), None),
     (figure(0.1, 0.4), figure(None, None, 1), None),
 ])  # fmt: skip
-def test_the_verdict(drawn: Figure, reference: Figure, depends: bool | None) -> None:
+def test_the_verdict(drawn: Estimate, reference: Estimate, depends: bool | None) -> None:
     found, sentence = verdict("age", drawn, reference)
     assert found is depends
     words = {True: "the maps depend on the model", False: "not shown to depend", None: "cannot be told"}

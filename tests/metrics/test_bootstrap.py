@@ -6,7 +6,7 @@ from scipy import stats
 
 from mien.errors import UsageError
 from mien.metrics import functional
-from mien.metrics.bootstrap import Figure, Sampling, draws, estimate
+from mien.metrics.bootstrap import Estimate, Sampling, estimate, resample_counts
 
 
 def mean_of(values: np.ndarray) -> object:
@@ -14,7 +14,7 @@ def mean_of(values: np.ndarray) -> object:
 
 
 def test_draws_are_counts_that_sum_to_n() -> None:
-    blocks = np.concatenate(list(draws(7, Sampling(resamples=500, seed=1))))
+    blocks = np.concatenate(list(resample_counts(7, Sampling(resamples=500, seed=1))))
     assert blocks.shape == (500, 7)
     assert (blocks.sum(axis=1) == 7).all()
     assert blocks.mean(axis=0) == pytest.approx(np.ones(7), abs=0.2)
@@ -46,22 +46,22 @@ def test_same_seed_same_interval_other_seed_another() -> None:
     assert first.low != other.low
 
 
-def test_blocks_do_not_change_the_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = np.concatenate(list(draws(20, Sampling(resamples=50))))
+def test_blocks_do_not_change_the_resample_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = np.concatenate(list(resample_counts(20, Sampling(resamples=50))))
     monkeypatch.setattr("mien.metrics.bootstrap._BLOCK", 140)
-    assert (np.concatenate(list(draws(20, Sampling(resamples=50)))) == whole).all()
+    assert (np.concatenate(list(resample_counts(20, Sampling(resamples=50)))) == whole).all()
 
 
 @pytest.mark.parametrize(
     ("values", "resamples", "expected"),
     [
-        ([], 100, Figure(value=None, low=None, high=None, n=0, reason="no labelled face")),
-        ([2.0], 100, Figure(value=2.0, low=None, high=None, n=1, reason="no interval: one face only")),
-        ([2.0, 2.0], 0, Figure(value=2.0, low=None, high=None, n=2, reason="no interval: none asked for")),
-        ([2.0, 2.0], 9, Figure(value=2.0, low=2.0, high=2.0, n=2)),
+        ([], 100, Estimate(value=None, low=None, high=None, n=0, reason="no labelled face")),
+        ([2.0], 100, Estimate(value=2.0, low=None, high=None, n=1, reason="no interval: one face only")),
+        ([2.0, 2.0], 0, Estimate(value=2.0, low=None, high=None, n=2, reason="no interval: none asked for")),
+        ([2.0, 2.0], 9, Estimate(value=2.0, low=2.0, high=2.0, n=2)),
     ],
 )
-def test_small_n(values: list[float], resamples: int, expected: Figure) -> None:
+def test_small_n(values: list[float], resamples: int, expected: Estimate) -> None:
     found = estimate(mean_of(np.array(values)), len(values), Sampling(resamples=resamples))["mean"]
     assert found == expected
 

@@ -11,18 +11,22 @@ import pytest
 from fairlearn.metrics import MetricFrame, count
 from sklearn.metrics import mean_absolute_error, zero_one_loss
 
-from mien.evaluation.summary import evaluate_table
+from mien.evaluation.measure import evaluate_table
+from mien.evaluation.result import Evaluation
 from mien.metrics.bootstrap import Sampling
 from mien.metrics.predictions_table import Predictions
-from mien.reports.card import model_card
 from mien.reports.report import SHOWN_INTERSECTIONS, write_report
 from mien.tasks import AGE_BANDS, age_band_name
 
 MakeUp = Callable[..., Predictions]
 
 
-def evaluated(predictions: Predictions, resamples: int = 30) -> dict[str, Any]:
+def evaluation_of(predictions: Predictions, resamples: int = 30) -> Evaluation:
     return evaluate_table(predictions, Sampling(resamples=resamples), "mien evaluate x")
+
+
+def evaluated(predictions: Predictions, resamples: int = 30) -> dict[str, Any]:
+    return evaluation_of(predictions, resamples).to_json()
 
 
 def band_of(age: float) -> str:
@@ -94,7 +98,7 @@ def test_a_planted_intersection_comes_first_and_small_ones_never_count(made_up: 
 def test_the_page_shows_the_largest_gaps_of_large_groups_and_counts_the_rest(made_up: MakeUp, tmp_path: Path) -> None:
     predictions = planted(made_up)
     metrics = evaluated(predictions)
-    text = write_report(tmp_path, predictions, metrics, ()).read_text()
+    text = write_report(tmp_path, predictions, evaluation_of(predictions), ()).read_text()
     assert (tmp_path / "figures" / "intersections_age.png").is_file()
     section = text[text.index('id="intersections"') :]
     table = section[section.index("largest gaps") : section.index("</table>")]
@@ -112,16 +116,6 @@ def test_a_table_without_one_of_the_labels_has_none(made_up: MakeUp, tmp_path: P
     labelled = tuple(task for task in predictions.labelled if task.name != "ethnicity")
     tasks = tuple(task for task in predictions.tasks if task.name != "ethnicity")
     predictions = replace(predictions, tasks=tasks, labelled=labelled)
-    metrics = evaluated(predictions)
-    assert metrics["intersections"] is None
-    assert 'id="intersections"' not in write_report(tmp_path, predictions, metrics, ()).read_text()
-
-
-def test_figures_from_before_still_make_a_page_and_a_card(made_up: MakeUp, tmp_path: Path) -> None:
-    predictions = made_up(60)
-    metrics = evaluated(predictions)
-    del metrics["intersections"]
-    text = write_report(tmp_path, predictions, metrics, ()).read_text()
-    assert 'id="intersections"' not in text
-    assert 'id="diagnosis"' not in text
-    assert model_card(metrics, {})
+    evaluation = evaluation_of(predictions)
+    assert evaluation.to_json()["intersections"] is None
+    assert 'id="intersections"' not in write_report(tmp_path, predictions, evaluation, ()).read_text()

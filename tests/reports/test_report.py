@@ -6,16 +6,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
-from mien.evaluation.summary import evaluate_table, write_metrics
+from mien.evaluation.measure import evaluate_table
+from mien.evaluation.result import Evaluation, write_metrics
+from mien.metrics.about import DataRecord, SourceRecord
 from mien.metrics.bootstrap import Sampling
 from mien.metrics.predictions_table import Predictions
-from mien.reports.card import model_card
+from mien.reports.card import CardFields, model_card
 from mien.reports.gallery import galleries
 from mien.reports.report import write_report
 
@@ -24,7 +25,7 @@ HOSTILE = '<script>alert("1")</script>.jpg'
 
 
 class Page(HTMLParser):
-    """Every address, script and picture of a page."""
+    """Every address, script and picture of a report."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -40,15 +41,14 @@ class Page(HTMLParser):
             self.pictures.append(dict(attrs))
 
 
-def evaluated(predictions: Predictions) -> dict[str, Any]:
+def evaluated(predictions: Predictions) -> Evaluation:
     return evaluate_table(predictions, Sampling(resamples=30), "mien evaluate x")
 
 
 def test_a_report_is_complete_self_contained_and_escaped(made_up: MakeUp, tmp_path: Path) -> None:
     predictions = made_up(120)
     predictions.frame["name"] = HOSTILE
-    about = {**predictions.about, "model": "a <b>bold</b> & model"}
-    predictions = replace(predictions, about=about)
+    predictions = replace(predictions, about=replace(predictions.about, model="a <b>bold</b> & model"))
     metrics = evaluated(predictions)
     crops = np.random.default_rng(0).integers(0, 256, (120, 20, 20, 3), dtype=np.uint8)
     text = write_report(tmp_path, predictions, metrics, galleries(predictions, crops, 0)).read_text()
@@ -66,13 +66,13 @@ def test_a_report_is_complete_self_contained_and_escaped(made_up: MakeUp, tmp_pa
         assert picture.min() < 100 < picture.max()  # neither blank nor black
     for words in ("CS@5", "balanced accuracy", "not for deciding", "n &lt; 30", "most confidently wrong"):
         assert words in " ".join(text.split()), words
-    assert json.loads((tmp_path / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
+    assert json.loads((tmp_path / "metrics.json").read_text()) == json.loads(json.dumps(metrics.to_json()))
     assert (tmp_path / "predictions.parquet").is_file()
-    mae = metrics["tasks"]["age"]["mae"]
+    mae = metrics.tasks["age"].mae
     row = re.search(r"<td>age</td><td>MAE</td>(.*?)</tr>", text, re.DOTALL)
     assert row is not None
     cells = re.findall(r"<td[^>]*>(.*?)</td>", row[1])
-    assert cells == [f"{mae['value']:.2f}", f"{mae['low']:.2f} to {mae['high']:.2f}", "120"]
+    assert cells == [f"{mae.value:.2f}", f"{mae.low:.2f} to {mae.high:.2f}", "120"]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_degenerate_tables_still_make_a_report(
     crops = np.zeros((n, 20, 20, 3), np.uint8)
     text = write_report(tmp_path, predictions, metrics, galleries(predictions, crops, 0)).read_text()
     assert "nan" not in re.sub(r"data:image/[^\"]*", "", text).lower().replace("finance", "")
-    assert model_card(metrics, {})
+    assert model_card(metrics, CardFields())
 
 
 def test_an_empty_table_makes_a_report(made_up: MakeUp, tmp_path: Path) -> None:
@@ -106,13 +106,14 @@ def test_an_empty_table_makes_a_report(made_up: MakeUp, tmp_path: Path) -> None:
     metrics = evaluated(predictions)
     text = write_report(tmp_path, predictions, metrics, ()).read_text()
     assert "Faces" not in re.findall(r"<h2[^>]*>(.*?)</h2>", text)  # no pictures, no grid
-    assert metrics["n"] == 0
-    assert metrics["tasks"]["age"]["mae"]["reason"] == "no face has an exact label"
+    assert metrics.n == 0
+    assert metrics.tasks["age"].mae.reason == "no face has an exact label"
 
 
-def test_nan_is_never_written(tmp_path: Path) -> None:
+def test_nan_is_never_written(made_up: MakeUp, tmp_path: Path) -> None:
+    evaluation = replace(evaluated(made_up(5)), training={"loss": float("nan")})
     with pytest.raises(ValueError, match="JSON compliant"):
-        write_metrics(tmp_path / "metrics.json", {"mae": float("nan")})
+        write_metrics(tmp_path / "metrics.json", evaluation)
     assert not list(tmp_path.iterdir())
 
 
@@ -139,7 +140,7 @@ def test_galleries_show_the_worst_mistakes_first(made_up: MakeUp) -> None:
     wrong = grids["gender: most confidently wrong"]
     assert [face.name for face in wrong] == ["4.jpg", "7.jpg"]
     assert ("gender", "male", "female 99 %", False) in wrong[0].lines
-    right = grids["Right in every attribute (drawn at random)"]
+    right = next(faces for title, faces in grids.items() if title.startswith("Correct"))
     assert all(good for face in right for *_, good in face.lines)
 
 
@@ -157,18 +158,21 @@ def test_the_picture_of_a_face_keeps_its_colours(made_up: MakeUp) -> None:
 
 def test_the_card_tells_figures_licences_and_limits(made_up: MakeUp) -> None:
     predictions = made_up(100)
-    data = {"splits": {"train": 800, "test": 100}, "sources": {"utkface": {"faces": 900}, "fairface": {"faces": 9}}}
-    metrics = evaluated(replace(predictions, about={**predictions.about, "data": data}))
-    fields = {
-        "name": "first|model\n# <x>",
-        "size": 96,
-        "tasks": [task.to_json() for task in predictions.tasks],
-        "training": {"recipe": "spine", "seed": 7},
+    sources = {
+        "utkface": SourceRecord(faces=900, licence="non-commercial"),
+        "fairface": SourceRecord(faces=9, licence="CC BY 4.0"),
+        "own": SourceRecord(faces=1),
     }
+    data = DataRecord(splits={"train": 800, "test": 100}, sources=sources)
+    metrics = evaluated(replace(predictions, about=replace(predictions.about, data=data)))
+    fields = CardFields(
+        name="first|model\n# <x>", size=96, tasks=predictions.tasks, training={"recipe": "spine", "seed": 7}
+    )
     card = model_card(metrics, fields)
-    mae = metrics["tasks"]["age"]["mae"]
-    for words in ("non-commercial", "CC BY 4.0", "train 800", "96 x 96", "five-landmarks-37", "seed: 7",
-                  f"| age | MAE | {mae['value']:.2f} |", "apparent", "Not for identifying a person",
+    mae = metrics.tasks["age"].mae
+    for words in ("utkface: non-commercial", "CC BY 4.0", "own: see its source", "train 800",
+                  "96 x 96", "five-landmarks-37", "seed: 7",
+                  f"| age | MAE | {mae.value:.2f} |", "apparent", "Not for identifying a person",
                   "gender x ethnicity", "mien evaluate x"):  # fmt: skip
         assert words in card, words
     assert card.startswith("# first\\|model # &lt;x&gt;\n")
@@ -178,13 +182,13 @@ def test_the_card_tells_figures_licences_and_limits(made_up: MakeUp) -> None:
 
 def test_the_card_says_where_intervals_rest_on_groups_alone(made_up: MakeUp) -> None:
     predictions = made_up()
-    exact = model_card(evaluated(predictions), {})
+    exact = model_card(evaluated(predictions), CardFields())
     predictions.frame["age_true_low"] -= 5
     predictions.frame["age_true"] = np.nan
-    grouped = model_card(evaluated(predictions), {})
+    grouped = model_card(evaluated(predictions), CardFields())
     assert "No exact label of age" not in exact
     assert "No exact label of age" in grouped
 
 
 def test_a_card_without_figures_is_still_a_card() -> None:
-    assert "Not for identifying a person" in model_card({}, {"name": "untested"})
+    assert "Not for identifying a person" in model_card(None, CardFields(name="untested"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from mien.reports.card import model_card
+from mien.reports.card import CardFields, model_card
 from mien.runs.lineage import deduplicated, earlier_trainings
 
 
@@ -49,9 +49,12 @@ def test_runs_whose_weights_are_not_known_are_not_taken_for_one_another() -> Non
 
 def test_the_card_lists_each_earlier_training_once() -> None:
     training = {key: value for key, value in generations(5).items() if key != "licences"}
-    card = model_card({}, {"training": training})
+    card = model_card(None, CardFields(training=training))
     assert "- started from: g3 `g3000000`\n- teachers: g3 `g3000000`\n" in card
     for number in range(4):
         assert card.count(f"`mien train g{number}`") == 1
-    assert "- g1 `g1000000` (epochs 3, seed 0, commit " + "c" * 40 + ", from g0 `g0000000`, taught by g0" in card
-    assert "Trainings before it" not in model_card({}, {"training": {"recipe": "first", "seed": 0}})
+    assert (
+        "- g1 `g1000000` (epochs 3, seed 0, commit " + "c" * 40 + ", fine-tuned from g0 `g0000000`, distilled from g0"
+        in card
+    )
+    assert "Trainings before it" not in model_card(None, CardFields(training={"recipe": "first", "seed": 0}))
