@@ -154,7 +154,7 @@ def data_record(model: EvaluatedModel, dataset: PreparedDataset, rows: NDArray[n
     """Return what the report says of the data; ``rows`` are the evaluated ones."""
     info = dataset.info
     splits = Counter(dataset.split_of[dataset.split_of != OTHER_SOURCE].tolist())
-    prepared = {
+    prepared: dict[str, Any] = {
         key: info[key] for key in ("seed", "read", "quarantined", "duplicates", "crop", "crop_kinds") if key in info
     }
     return DataRecord(
