@@ -149,6 +149,56 @@ def test_csv_on_standard_output(folder: Path) -> None:
     ]  # fmt: skip
 
 
+def test_csv_for_spreadsheets(folder: Path) -> None:
+    names = b"=1+1.jpg\0+a\nb.jpg\0-x\0@y\0photos/none.png\0"
+    out = run_apart(folder, "predict", "--model", "m.onnx", "-", "-0", "--excel", "-f", "csv", stdin=names).stdout
+    assert out.startswith(b"\xef\xbb\xbfpath,")
+    rows = list(csv.DictReader(io.StringIO(out.decode("utf-8-sig"), newline="")))
+    assert [row["path"] for row in rows] == ["'=1+1.jpg", "'+a\nb.jpg", "'-x", "'@y", "photos/none.png"]
+
+
+def test_out_may_be_standard_output(folder: Path) -> None:
+    assert predict(folder, "photos/none.png", "--out", "-").stdout.startswith(b'{"path"')
+    assert not (folder / "-").exists()
+
+
+def test_faces_can_be_chosen(folder: Path) -> None:
+    def faces(*arguments: str) -> list[int]:
+        lines = predict(folder, "photos/sub", *arguments).stdout.splitlines()
+        return [len(json.loads(line)["faces"]) for line in lines]
+
+    assert faces() == [2]
+    assert faces("--largest") == [1]
+    assert faces("--min-size", "1000") == [0]
+    assert faces("--min-score", "1") == [0]
+
+
+def test_landmarks_are_written_where_they_are_asked_for(folder: Path) -> None:
+    face = json.loads(predict(folder, "photos/a é.jpg", "--landmarks").stdout)["faces"][0]
+    row = next(
+        csv.DictReader(predict(folder, "photos/a é.jpg", "--landmarks", "-f", "csv").stdout.decode().splitlines())
+    )
+    assert [float(row["nose_x"]), float(row["nose_y"])] == face["landmarks"][2]
+
+
+def test_what_is_left_out_of_folders_is_in_the_summary(folder: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (50, 40)).save(tmp_path / "a.JPG_large", "JPEG")
+    (tmp_path / "b.mov").write_bytes(b"\0\0\0\x14ftypqt  \0\0\0\0qt  " + bytes(40))
+    (tmp_path / "c.txt").write_text("x")
+    done = predict(folder, str(tmp_path))
+    assert len(done.stdout.splitlines()) == 1
+    assert "left out of folders: 1 video (extract frames first" in done.stderr.decode()
+    assert "1 other file" in done.stderr.decode()
+
+
+def test_folders_named_as_images_cost_no_descriptor(folder: Path) -> None:
+    """More folders than the process may have open files, then a photo."""
+    (folder / "many").write_text("photos\n" * 200 + "photos/none.png\n", encoding="utf-8")
+    line = f'ulimit -n 100; "{sys.executable}" -m mien.cli.main predict --model m.onnx --workers 2 - < many | tail -n 1'
+    done = subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, timeout=60, check=True)
+    assert json.loads(done.stdout)["status"] == "no_face"
+
+
 def test_annotated_pictures_of_every_readable_image(folder: Path) -> None:
     predict(folder, "photos", "--annotate", "photos/marked")
     assert sorted(path.name for path in (folder / "photos" / "marked").iterdir()) == [
@@ -232,6 +282,11 @@ def test_a_terminal_gets_a_table(folder: Path) -> None:
         (["photos", "--format", "xml"], "'xml'; known: table, jsonl, csv, parquet"),
         (["photos", "--format", "parquet"], "--out FILE.parquet"),
         (["photos", "--format", "table", "--out", "o"], "for the terminal"),
+        (["photos", "--out", "o.xlsx"], ".jsonl, .ndjson, .csv, .parquet, .pq, got 'o.xlsx'"),
+        (["photos", "--out", "o"], "or name the format with --format"),
+        (["photos", "--excel", "--format", "jsonl"], "--excel is for CSV"),
+        (["photos", "--landmarks", "--format", "table"], "no room for --landmarks"),
+        (["photos", "--min-score", "2"], "min_score from 0 to 1"),
         (["*.nothing"], "matches no file"),
         (["photos", "--annotate", "photos"], "another folder"),
         (["photos", "--batch-size", "0"], "--batch-size"),

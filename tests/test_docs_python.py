@@ -1,0 +1,64 @@
+"""Every Python block of README.md and docs/*.md runs and passes `mypy --strict`.
+
+The scheme: a block is a whole program. It runs in a folder of its own in which every name with an image's suffix that
+it mentions is a copy of the example photo, ``photos`` is a folder of two, and names that begin with ``data/`` or
+``runs/data`` are small prepared folders.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.prepared import write_prepared
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLE = ROOT / "examples" / "eileen_collins.jpg"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+IMAGE_NAME = re.compile(r'"([\w./-]+\.(?:jpg|jpeg|png))"')
+DATA_NAME = re.compile(r'"((?:data|runs/data)[\w./-]*)"')
+
+BLOCKS = [
+    pytest.param(block, id=f"{page.relative_to(ROOT).as_posix()}-{number}")
+    for page in PAGES
+    for number, block in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")), start=1)
+]
+
+
+def lay_out(block: str, folder: Path) -> None:
+    """Put what a block names into a folder."""
+    for name in ["photos/a.jpg", "photos/b.jpg", *IMAGE_NAME.findall(block)]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(EXAMPLE, folder / name)
+    for name in set(DATA_NAME.findall(block)):
+        write_prepared(folder / name)
+
+
+def test_the_front_page_shows_python() -> None:
+    assert any(block.id is not None and block.id.startswith("README.md") for block in BLOCKS)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_python_blocks_run(block: str, tmp_path: Path) -> None:
+    lay_out(block, tmp_path)
+    (tmp_path / "block.py").write_text(block, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "block.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_python_blocks_pass_mypy_strict(tmp_path: Path) -> None:
+    for number, block in enumerate(BLOCKS):
+        (tmp_path / f"block_{number}.py").write_text(str(block.values[0]), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "."],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
