@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from mien.errors import MienError as MienError
     from mien.errors import UnknownTaskError as UnknownTaskError
     from mien.errors import UsageError as UsageError
+    from mien.evaluation.measure import evaluate as evaluate
+    from mien.evaluation.result import Evaluation as Evaluation
     from mien.types import Face as Face
     from mien.types import ImageResult as ImageResult
     from mien.types import NominalPrediction as NominalPrediction
@@ -35,6 +37,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 __version__ = "0.1.0"
 
 __all__ = [
+    "Evaluation",
     "Face",
     "FaceModel",
     "ImageResult",
@@ -46,6 +49,7 @@ __all__ = [
     "UsageError",
     "bundled_models",
     "draw",
+    "evaluate",
     "load",
     "to_dataframe",
 ]
@@ -54,6 +58,8 @@ __all__ = [
 _MODULES = {
     "mien.api": ("FaceModel", "bundled_models", "draw", "load", "to_dataframe"),
     "mien.errors": ("MienError", "UnknownTaskError", "UsageError"),
+    "mien.evaluation.measure": ("evaluate",),  # with mien[train]
+    "mien.evaluation.result": ("Evaluation",),
     "mien.types": ("Face", "ImageResult", "NominalPrediction", "OrdinalPrediction", "Prediction"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
@@ -64,7 +70,14 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'mien' has no attribute {name!r}")
     from importlib import import_module
 
-    value: object = getattr(import_module(_MODULE_OF[name]), name)
+    from mien.errors import MissingExtraError
+
+    try:
+        value: object = getattr(import_module(_MODULE_OF[name]), name)
+    except ModuleNotFoundError as error:
+        if "evaluation" not in _MODULE_OF[name]:
+            raise
+        raise MissingExtraError(error.name or "", "train", f"mien.{name}") from error
     globals()[name] = value
     return value
 
