@@ -50,6 +50,26 @@ def prepare(
         list[str] | None,
         typer.Option(help="Declare a task of a manifest: NAME=nominal:a,b or NAME=ordinal:LOW-HIGH; may be repeated."),
     ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="The label file calls a column otherwise: NAME=COLUMN, such as gender=sex; may be repeated."),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="What cells mean: TASK=CELL:LABEL,... such as gender=M:male,F:female; may be repeated."),
+    ] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[PREFIX=]DIR",
+            help="Folder that a label file's paths start from; PREFIX=DIR replaces PREFIX at their start.",
+            show_default=False,
+        ),
+    ] = None,
+    repair_dates: Annotated[
+        bool, typer.Option("--repair-dates", help="Read 9-Mar, made of 3-9 by a spreadsheet, as 3-9.")
+    ] = False,
+    decimals: Annotated[str, typer.Option(help="Levels such as an age of 25.42: refuse, floor or round.")] = "refuse",
     keep_duplicates: Annotated[
         bool, typer.Option("--keep-duplicates", help="Keep duplicates (always in the same split).")
     ] = False,
@@ -81,6 +101,11 @@ def prepare(
             keep_duplicates=keep_duplicates,
             workers=workers or min(os.cpu_count() or 1, 16),
             force=force,
+            columns=tuple(column or ()),
+            labels=tuple(label or ()),
+            images=images,
+            repair_dates=repair_dates,
+            decimals=decimals,
         )
     )
     _print_summary(data)
@@ -108,4 +133,13 @@ def _print_summary(data: PreparedDataset) -> None:
     )
     console.print(table)
     total = sum(info["quarantined"].values())
+    for source in info["sources"]:
+        if source["unused_columns"]:
+            _note(f"Columns of {source['name']} that were not used: {', '.join(source['unused_columns'])}.")
+    for hint in info["hints"]:
+        _note(f"Hint: {hint}.")
     console.print(f"{info['read']:,} read = {info['rows']:,} kept + {total:,} quarantined.")
+
+
+def _note(text: str) -> None:
+    console.print(text, style="yellow", markup=False, soft_wrap=True)

@@ -30,6 +30,7 @@ from mien.vision.decode import (
     ImageTooLargeError,
     RGBImage,
     UnreadableImageError,
+    as_path_text,
     decode_image,
     image_format,
     read_regular_file,
@@ -136,7 +137,7 @@ def ordered_map(work: Callable[[Given], Result], items: Iterable[Given], workers
 def _decode(path: Path) -> RGBImage:
     try:
         if not path.exists():
-            raise RowError("missing_file", "expected an image file there, found none")
+            raise RowError("missing_file", f"expected an image file, found none at {as_path_text(path)}")
         data = read_regular_file(path)
         image = decode_image(data)
         said, found = FORMAT_OF_SUFFIX.get(path.suffix.lower()), image_format(data)

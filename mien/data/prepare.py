@@ -15,12 +15,13 @@ import numpy as np
 import pandas as pd
 
 from mien.data import report, store
+from mien.data.advice import advice
 from mien.data.dataset import INFO_NAME, PreparedDataset, open_dataset
 from mien.data.deduplicate import drop_duplicates, find_duplicates, held_out_duplicates_first
 from mien.data.faces import read_faces
 from mien.data.merge_labels import merge_labels
-from mien.data.rows import Rejection, all_tasks, rejection_of, text_array
-from mien.data.sources import nothing_usable, read_source
+from mien.data.rows import QUARANTINE_NAME, Rejection, SourceRows, all_tasks, rejection_of, text_array
+from mien.data.sources import SourceArgument
 from mien.data.splits import (
     KnownSplits,
     assign_splits,
@@ -91,13 +92,14 @@ def _write_all(options: PrepareOptions, tasks: Sequence[Task], known: KnownSplit
 
 def gather(options: PrepareOptions, tasks: Sequence[Task], raw: Path) -> Gathered:
     """Read every source and decode its faces; crops go to the file ``raw``, row after row."""
-    tables, thumbnails, rejected, n_read = [], [], [], {}
+    tables, thumbnails, rejected, n_read = [], [], list[tuple[str, Rejection]](), {}
+    unused, hints = {}, list[str]()
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # The pool below has one thread a worker already.
     try:
         with raw.open("wb") as file:
             for argument in options.arguments:
-                found = read_source(argument, tasks)
+                found = argument.source.read(argument.root, tasks, options.reading)
                 faces = read_faces(
                     found.rows,
                     found.images,
@@ -108,17 +110,65 @@ def gather(options: PrepareOptions, tasks: Sequence[Task], raw: Path) -> Gathere
                     label=argument.label,
                 )
                 refused = [*found.rejected, *faces.rejected]
+                rejected += [(argument.label, row) for row in refused]
+                found_hints = hints_of(argument, found, refused, tasks)
                 if not len(faces.rows):
-                    raise nothing_usable(argument, Counter(row.reason for row in refused), found.n_read)
+                    raise nothing_usable(argument, found, refused, found_hints, write_failed(options.out, rejected))
+                hints += found_hints
+                unused[argument.label] = found.unused
                 tables.append(faces.rows.assign(source=text_array([argument.label] * len(faces.rows))))
                 thumbnails.append(faces.thumbnails)
-                rejected += [(argument.label, row) for row in refused]
                 n_read[argument.label] = found.n_read
     finally:
         cv2.setNumThreads(threads)
     rows = pd.concat(tables, ignore_index=True)
     rows["row"] = np.arange(len(rows))
-    return Gathered(rows=rows, thumbnails=np.concatenate(thumbnails), rejected=tuple(rejected), n_read=n_read)
+    return Gathered(
+        rows=rows,
+        thumbnails=np.concatenate(thumbnails),
+        rejected=tuple(rejected),
+        n_read=n_read,
+        unused=unused,
+        hints=tuple(dict.fromkeys(hints)),
+    )
+
+
+def hints_of(
+    argument: SourceArgument, found: SourceRows, refused: Sequence[Rejection], tasks: Sequence[Task]
+) -> list[str]:
+    """Return the options that would read what one source could not."""
+    table = argument.root if argument.source.is_file else None
+    hints = advice(refused, columns=found.columns, unused=found.unused, tasks=tasks, label_file=table)
+    if several := int(found.rows["path"].astype(str).duplicated().sum()):
+        hints.append(
+            f"{several:,} rows name an image that another row names: one face an image is read, so crop the faces"
+        )
+    return hints
+
+
+def nothing_usable(
+    argument: SourceArgument, found: SourceRows, refused: Sequence[Rejection], hints: Sequence[str], quarantine: str
+) -> MienError:
+    """Return the error for a source with no usable row: each reason with its first detail, and what would help."""
+    if not found.n_read:
+        return MienError(f"Nothing usable in {argument.scheme}:{argument.root}: no image or row was found there.")
+    first = {row.reason: row for row in reversed(refused)}
+    reasons = []
+    for reason, count in Counter(row.reason for row in refused).most_common(5):
+        row = first[reason]
+        place = row.name if row.line is None else f"line {row.line}"
+        reasons.append(f"{count:,} {reason} ({place}: {row.detail})")
+    parts = [f"all {found.n_read:,} rows are unusable: {', '.join(reasons)}", *hints]
+    parts += [f"the columns are {', '.join(found.columns[:20])}"] if found.columns else []
+    return MienError(f"Nothing usable in {argument.scheme}:{argument.root}: {'; '.join([*parts, quarantine])}.")
+
+
+def write_failed(out: Path, rejected: Sequence[tuple[str, Rejection]]) -> str:
+    """Write the quarantine of a preparation that fails, unless the folder holds prepared data; return where it is."""
+    if (out / INFO_NAME).exists():
+        return f"{out} is as it was"
+    store.write_quarantine(out, rejected)
+    return f"every row is in {out / QUARANTINE_NAME}"
 
 
 def split_rows(

@@ -6,7 +6,7 @@ A source calls `SourceBuilder.keep` or `.reject` exactly once a row it read, so 
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,25 +15,28 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mien.data.values import Label, RowError
 from mien.tasks import KNOWN_TASKS, Task
 from mien.vision.decode import as_path_text
 
 #: The rejected rows of a prepared folder.
 QUARANTINE_NAME = "quarantine.csv"
 
-#: One label as a source hands it over: an interval of levels, a class, or None.
-Label = tuple[int, int] | str | None
-
 
 @dataclass(frozen=True, kw_only=True)
 class Rejection:
-    """One unusable row. ``line`` is its line in the label file (first line = 1); None where there is no such file."""
+    """One unusable row.
+
+    ``line`` is its line in the label file (first line = 1), None where there is no such file; ``value`` is the cell
+    that is to blame, where it is one.
+    """
 
     name: str
     path: str
     reason: str
     detail: str
     line: int | None = None
+    value: str = ""
 
 
 def rejection_of(row: pd.Series, reason: str, detail: str) -> Rejection:
@@ -47,12 +50,15 @@ class SourceRows:
     """``rows``: name, path, line, source_split, identity, group and every task's columns, one row a face.
 
     ``images``: for sources whose pixels stand in the label file itself, uint8, n x H x W, grayscale; row i belongs to
-    row i of ``rows``. None: each row's ``path`` is an image file.
+    row i of ``rows``. None: each row's ``path`` is an image file. ``columns``: of the label files;
+    ``unused``: those that were not read.
     """
 
     rows: pd.DataFrame
     rejected: tuple[Rejection, ...]
     images: NDArray[np.uint8] | None = None
+    columns: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
 
     @property
     def n_read(self) -> int:
@@ -104,16 +110,43 @@ class SourceBuilder:
         return True
 
     def reject(
-        self, name: str, path: str | os.PathLike[str], reason: str, detail: str, *, line: int | None = None
+        self,
+        name: str,
+        path: str | os.PathLike[str],
+        reason: str,
+        detail: str,
+        *,
+        line: int | None = None,
+        value: str = "",
     ) -> None:
         """Reject a row."""
-        self.rejected.append(
-            Rejection(name=name, path=as_path_text(path) if path else "", reason=reason, detail=detail, line=line)
-        )
+        text = as_path_text(path) if path else ""
+        self.rejected.append(Rejection(name=name, path=text, reason=reason, detail=detail, line=line, value=value))
 
-    def result(self, tasks: Iterable[Task], images: NDArray[np.uint8] | None = None) -> SourceRows:
-        """Return everything collected, with the columns of all tasks in their fixed types."""
-        return SourceRows(rows=rows_frame(self.records, tasks), rejected=tuple(self.rejected), images=images)
+    def refuse(self, name: str, path: str | os.PathLike[str], error: RowError, *, line: int | None = None) -> None:
+        """Reject a row because of an error."""
+        self.reject(name, path, error.reason, error.detail, line=line, value=error.value)
+
+    def result(
+        self,
+        tasks: Iterable[Task],
+        images: NDArray[np.uint8] | None = None,
+        *,
+        columns: Iterable[str] = (),
+        used: Collection[str] = (),
+    ) -> SourceRows:
+        """Return everything collected, with the columns of all tasks in their fixed types.
+
+        ``columns``: of the label files; ``used``: those that the source reads.
+        """
+        names = tuple(dict.fromkeys(columns))
+        return SourceRows(
+            rows=rows_frame(self.records, tasks),
+            rejected=tuple(self.rejected),
+            images=images,
+            columns=names,
+            unused=tuple(name for name in names if name not in used),
+        )
 
 
 def rows_frame(records: list[dict[str, object]], tasks: Iterable[Task]) -> pd.DataFrame:

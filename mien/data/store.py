@@ -40,14 +40,18 @@ def write_tables(
     """Write manifest.parquet, quarantine.csv and label_conflicts.csv."""
     with atomic_path(out / MANIFEST_NAME) as path:
         manifest_of(kept).to_parquet(path, index=False)
-    fields = ("source", "name", "path", "line", "reason", "detail")
-    with atomic_path(out / QUARANTINE_NAME) as path, _text(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(fields)
-        for source, row in rejected:
-            writer.writerow([source, row.name, row.path, "" if row.line is None else row.line, row.reason, row.detail])
+    write_quarantine(out, rejected)
     with atomic_path(out / CONFLICTS_NAME) as path, _text(path) as file:
         conflicts.assign(path=[path_text(place) for place in conflicts["path"]]).to_csv(file, index=False)
+
+
+def write_quarantine(out: Path, rejected: Sequence[tuple[str, Rejection]]) -> None:
+    """Write quarantine.csv: one line a rejected row, with its source."""
+    with atomic_path(out / QUARANTINE_NAME) as path, _text(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("source", "name", "path", "line", "reason", "detail"))
+        for source, row in rejected:
+            writer.writerow([source, row.name, row.path, "" if row.line is None else row.line, row.reason, row.detail])
 
 
 def _text(path: Path) -> Any:
@@ -109,11 +113,17 @@ def describe(
             "as_is": not options.align,
             "near_duplicates": options.near_threshold,
             "keep_duplicates": options.keep_duplicates,
+            "columns": list(options.columns),
+            "labels": list(options.labels),
+            "repair_dates": options.repair_dates,
+            "decimals": options.decimals,
+            "images": options.images,
         },
         "tasks": [task.to_json() for task in tasks],
         "sources": [_source(argument, kept, gathered, rejected) for argument in options.arguments],
         "read": sum(gathered.n_read.values()),
         "quarantined": dict(reasons.most_common()),
+        "hints": list(gathered.hints),
         "splits": _split_sizes(kept),
         "duplicates": {
             "threshold": options.near_threshold,
@@ -150,4 +160,5 @@ def _source(
         "read": gathered.n_read[argument.label],
         "kept": int((kept["source"] == argument.label).sum()),
         "quarantined": dict(Counter(row.reason for source, row in rejected if source == argument.label).most_common()),
+        "unused_columns": list(gathered.unused.get(argument.label, ())),
     }

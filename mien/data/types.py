@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mien.data.duplicates import LOWEST_THRESHOLD, NEAR_THRESHOLD, Pairs
 from mien.data.rows import QUARANTINE_NAME, Rejection, all_tasks
 from mien.data.sources import SourceArgument, parse_sources
+from mien.data.sources.reading import DECIMALS, Reading, parse_columns, parse_images, parse_labels
 from mien.data.splits import SplitPlan, parse_split
 from mien.errors import UsageError
 from mien.files import TEMPORARY, check_out_folder, is_folder
@@ -36,8 +37,14 @@ class PrepareOptions:
     keep_duplicates: bool = False
     workers: int = 1
     force: bool = False
+    columns: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    repair_dates: bool = False
+    decimals: str = "refuse"
+    images: str | None = None
     plan: SplitPlan = field(init=False)
     arguments: tuple[SourceArgument, ...] = field(init=False)
+    reading: Reading = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "plan", parse_split(self.split))
@@ -49,6 +56,7 @@ class PrepareOptions:
         if taken:
             raise UsageError(f"--task declares new tasks, each once; {', '.join(taken)} is known already.")
         _check_columns(all_tasks(self.declared))
+        object.__setattr__(self, "reading", self._reading())
         if not LOWEST_THRESHOLD <= self.near_threshold <= 1:
             raise UsageError(
                 f"--near-duplicates expects a cosine from {LOWEST_THRESHOLD} to 1, got {self.near_threshold}."
@@ -63,15 +71,42 @@ class PrepareOptions:
         if is_folder(self.out) and not self.force and any(map(_matters, self.out.iterdir())):
             raise UsageError(f"The folder {self.out} is not empty; give --force to replace the prepared data in it.")
 
+    def _reading(self) -> Reading:
+        """Return how label files are read; raise `UsageError` where that goes with none of the sources."""
+        if self.decimals not in DECIMALS:
+            raise UsageError(f"--decimals expects one of {', '.join(DECIMALS)}, got {self.decimals!r}.")
+        given = self.columns or self.labels or self.repair_dates or self.decimals != "refuse" or self.images
+        if given and not any(argument.source.has_table for argument in self.arguments):
+            raise UsageError(
+                "--column, --label, --repair-dates, --decimals and --images go with a source that has a label file; "
+                f"{', '.join(argument.scheme for argument in self.arguments)} has none."
+            )
+        tasks = all_tasks(self.declared)
+        images, prefix = parse_images(self.images)
+        return Reading(
+            columns=parse_columns(self.columns, tasks),
+            labels=parse_labels(self.labels, tasks),
+            repair_dates=self.repair_dates,
+            decimals=self.decimals,
+            images=images,
+            prefix=prefix,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Gathered:
-    """All decodable rows of all sources; ``thumbnails``: uint8, n x 2,304; ``n_read``: rows read by source."""
+    """All decodable rows of all sources.
+
+    ``thumbnails``: uint8, n x 2,304; ``n_read``: rows read by source; ``unused``: columns of its label file that were
+    not read; ``hints``: options that would read what was rejected or not used.
+    """
 
     rows: pd.DataFrame
     thumbnails: NDArray[np.uint8]
     rejected: tuple[tuple[str, Rejection], ...]
     n_read: dict[str, int]
+    unused: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    hints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

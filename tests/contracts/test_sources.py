@@ -8,8 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mien.data.prepare import prepare
 from mien.data.rows import SourceRows, all_tasks
-from mien.data.sources import SOURCES, parse_sources, read_source
+from mien.data.sources import SOURCES, parse_sources
+from mien.data.sources.reading import AS_WRITTEN
+from mien.data.types import PrepareOptions
 from mien.errors import MienError, UsageError
 from mien.tasks import Task
 
@@ -36,31 +39,31 @@ def make_utkface(root: Path) -> Path:
 def make_pixels(root: Path) -> Path:
     rng = np.random.default_rng(0)
 
-    def greys(count: int = 2304) -> str:
+    def levels(count: int = 2304) -> str:
         return " ".join(map(str, rng.integers(0, 256, count)))
 
-    whole = f"30,2,1,a.jpg,{greys()}"
+    whole = f"30,2,1,a.jpg,{levels()}"
     lines = [
         b"Age,ethnicity,gender,img_name,pixels",
         whole.encode(),
         whole.encode(),
-        f"31,0,0,a.jpg,{greys()}".encode(),
-        f"32,0,0,,{greys()}".encode(),
+        f"31,0,0,a.jpg,{levels()}".encode(),
+        f"32,0,0,,{levels()}".encode(),
         b"",
-        f"-31,0,0,b.jpg,{greys()}".encode(),
-        f"2014,0,0,b.jpg,{greys()}".encode(),
-        f"33,7,0,b.jpg,{greys()}".encode(),
-        f"33,0,male,b.jpg,{greys()}".encode(),
-        f",0,0,b.jpg,{greys()}".encode(),
-        f"33,0,0,b.jpg,{greys(2303)}".encode(),
-        f"33,0,0,b.jpg,256 {greys(2303)}".encode(),
-        f"33,0,0,b.jpg,1.5 {greys(2303)}".encode(),
+        f"-31,0,0,b.jpg,{levels()}".encode(),
+        f"2014,0,0,b.jpg,{levels()}".encode(),
+        f"33,7,0,b.jpg,{levels()}".encode(),
+        f"33,0,male,b.jpg,{levels()}".encode(),
+        f",0,0,b.jpg,{levels()}".encode(),
+        f"33,0,0,b.jpg,{levels(2303)}".encode(),
+        f"33,0,0,b.jpg,256 {levels(2303)}".encode(),
+        f"33,0,0,b.jpg,1.5 {levels(2303)}".encode(),
         b"33,0,0,b.jpg",
-        f"33,0,0,b\0.jpg,{greys()}".encode(),
-        f"33,0,0,b\xe9.jpg,{greys()}".encode("latin-1"),
-        f'33,0,0,"b.jpg,{greys()}'.encode(),
+        f"33,0,0,b\0.jpg,{levels()}".encode(),
+        f"33,0,0,b\xe9.jpg,{levels()}".encode("latin-1"),
+        f'33,0,0,"b.jpg,{levels()}'.encode(),
         b"33,0,0,b.jpg," + b"1 " * 600_000,
-        f"34,4,1,last.jpg,{greys()}".encode(),
+        f"34,4,1,last.jpg,{levels()}".encode(),
     ]
     path = root / "faces.csv"
     path.write_bytes(b"\xef\xbb\xbf" + b"\r\n".join(lines))
@@ -187,7 +190,7 @@ def check(found: SourceRows) -> None:
 
 
 def read(scheme: str, root: Path) -> SourceRows:
-    return SOURCES[scheme].read(root, TASKS)
+    return SOURCES[scheme].read(root, TASKS, AS_WRITTEN)
 
 
 def test_every_source_is_tested_here() -> None:
@@ -223,7 +226,7 @@ def test_nothing_usable_is_one_clear_error(scheme: str, tmp_path: Path) -> None:
     else:
         root.write_bytes(root.read_bytes().splitlines()[0] + b"\n")
     with pytest.raises(MienError, match="Nothing usable in"):
-        read_source(parse_sources([f"{scheme}:{root}"])[0], TASKS)
+        prepare(PrepareOptions(sources=(f"{scheme}:{root}",), out=tmp_path / "data"))
 
 
 @pytest.mark.parametrize("scheme", [name for name, source in SOURCES.items() if source.is_file])

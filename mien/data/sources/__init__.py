@@ -1,4 +1,4 @@
-"""Data sets in, rows in one shape out. A source is one function ``read(root, tasks) -> SourceRows``.
+"""Read data sets into rows of one form. A source is one function ``read(root, tasks, reading) -> SourceRows``.
 
 To add one: write the function in a file of its own, add it to `SOURCES`; the contract tests then run over it.
 """
@@ -14,21 +14,26 @@ from types import MappingProxyType
 
 from mien.data.rows import SourceRows
 from mien.data.sources import adience, fairface, manifest, pixels, utkface
-from mien.errors import MienError, UsageError
+from mien.data.sources.reading import Reading
+from mien.errors import UsageError
 from mien.files import is_file, is_folder
 from mien.tasks import Task
 
-ReadSource = Callable[[Path, Sequence[Task]], SourceRows]
+ReadSource = Callable[[Path, Sequence[Task], Reading], SourceRows]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """``is_file``: the argument is a file (else a folder). ``licence`` and ``citation`` travel into dataset.json."""
+    """``is_file``: the argument is a file (else a folder). ``has_table``: a label file gives the labels, not names.
+
+    ``licence`` and ``citation`` are written to dataset.json.
+    """
 
     read: ReadSource
     is_file: bool
     licence: str
     citation: str
+    has_table: bool = True
 
 
 _UTKFACE_LICENCE = "UTKFace: non-commercial research only"
@@ -38,7 +43,9 @@ _UTKFACE_CITATION = (
 
 SOURCES: Mapping[str, Source] = MappingProxyType(
     {
-        "utkface": Source(read=utkface.read, is_file=False, licence=_UTKFACE_LICENCE, citation=_UTKFACE_CITATION),
+        "utkface": Source(
+            read=utkface.read, is_file=False, has_table=False, licence=_UTKFACE_LICENCE, citation=_UTKFACE_CITATION
+        ),
         "pixels": Source(read=pixels.read, is_file=True, licence=_UTKFACE_LICENCE, citation=_UTKFACE_CITATION),
         "fairface": Source(
             read=fairface.read,
@@ -93,21 +100,6 @@ def parse_sources(texts: Sequence[str]) -> tuple[SourceArgument, ...]:
         label = scheme if seen[scheme] == 1 else f"{scheme}-{seen[scheme]}"
         arguments.append(SourceArgument(scheme=scheme, root=root.resolve(), label=label))
     return tuple(arguments)
-
-
-def read_source(argument: SourceArgument, tasks: Sequence[Task]) -> SourceRows:
-    """Read one source; a source without one usable row is a `MienError` naming the reasons."""
-    found = argument.source.read(argument.root, tasks)
-    if not len(found.rows):
-        raise nothing_usable(argument, Counter(row.reason for row in found.rejected), found.n_read)
-    return found
-
-
-def nothing_usable(argument: SourceArgument, reasons: Mapping[str, int], n_read: int) -> MienError:
-    """The error for a source with no usable row."""
-    shown = ", ".join(f"{count} {reason}" for reason, count in Counter(reasons).most_common(5))
-    why = f"all {n_read:,} rows are unusable ({shown})" if n_read else "no image or row was found there"
-    return MienError(f"Nothing usable in {argument.scheme}:{argument.root}: {why}.")
 
 
 def _known() -> str:

@@ -1,4 +1,4 @@
-"""The Kaggle CSV "Age, Gender and Ethnicity Face Data" in, rows and their 48 x 48 greys out.
+"""Read the Kaggle CSV "Age, Gender and Ethnicity Face Data": rows and their 48 x 48 grayscale images.
 
 Columns, in any order: age, ethnicity, gender, img_name, pixels (2,304 whole numbers 0-255, row by row, between spaces);
 the codes are UTKFace's.
@@ -12,59 +12,69 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.data.rows import Label, SourceBuilder, SourceRows
-from mien.data.sources.table import read_rows
-from mien.data.values import RowError, parse_code, parse_level
+from mien.data.rows import SourceBuilder, SourceRows
+from mien.data.sources.reading import AS_WRITTEN, Reading
+from mien.data.sources.table import read_table
+from mien.data.values import Label, RowError, parse_code
 from mien.tasks import AGE, ETHNICITY, GENDER, Task
 
 SIDE = 48
+COLUMNS = (AGE.name, ETHNICITY.name, GENDER.name, "pixels")
+_SEPARATORS = str.maketrans("[],;", "    ")
 _LEVEL_OF_TEXT = {str(level): level for level in range(256)}
 
 
-def read(root: Path, tasks: Sequence[Task]) -> SourceRows:
-    """Rows of the file ``root``. A row without img_name is called ``row-LINE``; its path is ``FILE#LINE``."""
+def read(root: Path, tasks: Sequence[Task], reading: Reading = AS_WRITTEN) -> SourceRows:
+    """Return the rows of the file ``root``; a row without img_name is ``row-LINE``, its path is ``FILE#LINE``."""
     builder = SourceBuilder()
     images: list[bytes] = []
-    for row in read_rows(root, (AGE.name, ETHNICITY.name, GENDER.name, "pixels")):
+    table = read_table(root, COLUMNS, reading)
+    for row in table.rows:
         name = row.cells.get("img_name", "").strip() or f"row-{row.line}"
         path = f"{root}#{row.line}"
         try:
             if row.error is not None:
                 raise row.error
-            labels = row_labels(row.cells)
+            labels = row_labels(row.cells, reading)
             pixels = parse_pixels(row.cells["pixels"])
             # Rows without a name of their own are repeats where labels and pixels are.
             content = (row.cells.get("img_name", ""), hashlib.sha256(pixels).digest())
             if builder.keep(name, path, labels, line=row.line, content=content):
                 images.append(pixels)
         except RowError as error:
-            builder.reject(name, path, error.reason, error.detail, line=row.line)
+            builder.refuse(name, path, error, line=row.line)
     stacked = np.frombuffer(b"".join(images), np.uint8).reshape(-1, SIDE, SIDE)
-    return builder.result(tasks, stacked)
+    return builder.result(tasks, stacked, columns=table.columns, used=(*COLUMNS, "img_name"))
 
 
-def row_labels(cells: dict[str, str]) -> dict[str, Label]:
-    """Age, gender and ethnicity of one row; an empty cell is a `RowError`."""
+def row_labels(cells: dict[str, str], reading: Reading = AS_WRITTEN) -> dict[str, Label]:
+    """Return age, gender and ethnicity of one row; an empty cell is a `RowError`."""
     for task in (AGE, GENDER, ETHNICITY):
         if not cells[task.name].strip():
             raise RowError("missing_field", f"expected a value for {task.name}, got none")
-    age = parse_level(cells[AGE.name], AGE)
+    age = reading.label(cells[AGE.name], AGE)
     if age is None:
         raise RowError("bad_age", f"expected a whole number, got {cells[AGE.name]!r}")
     return {
         AGE.name: age,
-        GENDER.name: parse_code(cells[GENDER.name], GENDER),
-        ETHNICITY.name: parse_code(cells[ETHNICITY.name], ETHNICITY),
+        **{task.name: _class(cells[task.name], task, reading) for task in (GENDER, ETHNICITY)},
     }
 
 
+def _class(cell: str, task: Task, reading: Reading) -> Label:
+    return reading.label(cell, task) if task.name in reading.labels else parse_code(cell, task)
+
+
 def parse_pixels(text: str) -> bytes:
-    """2,304 greys as bytes; raises `RowError` for another count or any other text.
+    """Return 2,304 gray levels as bytes; brackets and commas count as spaces.
+
+    Raises:
+        RowError: ``bad_pixels`` for another count or any other text.
 
     >>> parse_pixels(" ".join(["7"] * 2304))[:2]
     b'\\x07\\x07'
     """
-    levels = text.split()
+    levels = text.translate(_SEPARATORS).split()
     if len(levels) != SIDE * SIDE:
         raise RowError("bad_pixels", f"expected {SIDE * SIDE} pixels, got {len(levels)}")
     try:

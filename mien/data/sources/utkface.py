@@ -1,4 +1,4 @@
-"""A folder of UTKFace images in, rows out: the labels stand in the file names, ``AGE_GENDER_RACE_DATE*.jpg``.
+"""Read a folder of UTKFace images: the labels are in the file names, ``AGE_GENDER_RACE_DATE*.jpg``.
 
 Zhang, Song, Qi (2017). Sub-folders (``part1`` ...) are searched too. Names that lack a field are rejected, not guessed.
 """
@@ -9,23 +9,27 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from mien.data.rows import Label, SourceBuilder, SourceRows, image_name
-from mien.data.values import RowError, parse_code, parse_level
+from mien.data.rows import SourceBuilder, SourceRows, image_name
+from mien.data.sources.reading import AS_WRITTEN, Reading
+from mien.data.values import Label, RowError, parse_code, parse_level
 from mien.tasks import AGE, ETHNICITY, GENDER, Task
 
 #: File endings that count as images (lower case); other files are no rows.
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
+#: Folders that archives and notebooks leave, besides hidden ones: they hold second copies.
+DEBRIS = frozenset({"__MACOSX"})
 
-def read(root: Path, tasks: Sequence[Task]) -> SourceRows:
-    """Rows of all image files under ``root``, in the order of their names."""
+
+def read(root: Path, tasks: Sequence[Task], reading: Reading = AS_WRITTEN) -> SourceRows:
+    """Return the rows of all image files under ``root``, in the order of their names."""
     builder, closed = SourceBuilder(), list[OSError]()
     for path in sorted(image_files(root, closed.append), key=os.fspath):
         name = image_name(path, root)
         try:
             builder.keep(name, path, labels_of_name(path.name))
         except RowError as error:
-            builder.reject(name, path, error.reason, error.detail)
+            builder.refuse(name, path, error)
     for problem in closed:
         folder = Path(problem.filename)
         builder.reject(image_name(folder, root), folder, "unreadable", f"the folder cannot be read: {problem.strerror}")
@@ -33,15 +37,19 @@ def read(root: Path, tasks: Sequence[Task]) -> SourceRows:
 
 
 def image_files(root: Path, closed: Callable[[OSError], object]) -> Iterator[Path]:
-    """Files under ``root`` with the ending of an image, in no order; ``closed`` is told of unreadable folders."""
-    for folder, _, names in os.walk(root, onerror=closed):
+    """Yield the files under ``root`` with the ending of an image, in no order; hidden ones and `DEBRIS` are no rows.
+
+    ``closed`` is called with the error of each folder that cannot be read.
+    """
+    for folder, folders, names in os.walk(root, onerror=closed):
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in DEBRIS]
         for name in names:
-            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122 (100,000 Paths would be slow)
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122 (100,000 Paths would be slow)
                 yield Path(folder, name)
 
 
 def labels_of_name(name: str) -> dict[str, Label]:
-    """Age, gender and ethnicity of a file name; raises `RowError`.
+    """Return age, gender and ethnicity of a file name; raise `RowError` for another name.
 
     >>> labels_of_name("25_1_3_20170116.jpg.chip.jpg")
     {'age': (25, 25), 'gender': 'female', 'ethnicity': 'indian'}
