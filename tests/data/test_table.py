@@ -51,7 +51,7 @@ def test_damage_inside_quotes_keeps_the_line_numbers(path: Path) -> None:
 
 def test_long_rows_bytes_that_are_no_text_and_nul(path: Path) -> None:
     long = b"x" * (MAX_LINE + 5)
-    found = read(path, b"a,b\n" + long + b',1\n\xff,1\n\0,1\n1,"' + b"y\n" * MAX_LINE)
+    found = read(path, b"a,b\n" + long + b',1\n\xff,1\n\0,1\n1,"' + (b"y" * 1000 + b"\n") * 1100)
     assert "at most" in found[0][1]
     assert "the byte 0xff" in found[1][1]
     assert "NUL" in found[2][1]
