@@ -2,7 +2,8 @@
 
 The scheme: a page's ```bash, ```sh, ```shell and ```console blocks hold commands that a reader can type (in console
 blocks those after "$ "). Each `mien ...` in them must parse with the real command line; each `make TARGET` and each
-`python -m benchmarks.NAME` must exist. A line that only asks mien about a picture of examples/, or about mien itself,
+`python -m benchmarks.NAME` and `python -m tools.NAME` must exist. A line that only asks mien about a picture of
+examples/, or about mien itself,
 is run as it stands, in a copy of the folder.
 """
 
@@ -114,8 +115,9 @@ def test_documented_make_targets_and_benchmarks_exist(page: str, line: str) -> N
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     for arguments in words_after(line, "make"):
         assert not [word for word in arguments if "=" not in word and word not in targets], f"{page}: {line}"
-    for module in re.findall(r"-m (benchmarks[\w.]*)", line):
-        assert (ROOT / (module.replace(".", "/") + ".py")).is_file(), f"{page}: {line}"
+    for module in re.findall(r"-m ((?:benchmarks|tools)[\w.]*)", line):
+        path = ROOT / module.replace(".", "/")
+        assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), f"{page}: {line}"
 
 
 @needs_model

