@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from mien.errors import MienError
 from mien.files import is_file, is_folder
 from mien.inference.metadata import INPUT_NAME, METADATA_KEY, BundleError, BundleMetadata, read_metadata
-from mien.inference.time_limit import CALL_TIMES, make_within
 from mien.onnx.checks import check_self_contained, read_properties
 from mien.onnx.schema import ModelError, parse_model
 from mien.onnx.sessions import ForkedError, Session, open_session
@@ -72,18 +71,16 @@ class Bundle:
             raise ValueError(f"Crops must be uint8, N x 3 x {size} x {size}, got {crops.dtype} {crops.shape}.")
         if len(crops) == 0:
             return {task.name: np.zeros((0, task.n_outputs), np.float32) for task in tasks}
+        names, seconds = [task.name for task in tasks], _CALL_SECONDS + _CROP_SECONDS * len(crops)
         try:
-            self._session.check_process()
+            outputs = self._session.run(names, {INPUT_NAME: crops}, seconds=seconds)
         except ForkedError as error:
             raise BundleError(f"The model {self.identifier} must be loaded in this process: {error}.") from error
-        names, seconds = [task.name for task in tasks], _CALL_SECONDS + _CROP_SECONDS * len(crops)
-        with CALL_TIMES.limited(seconds) as options:
-            try:
-                outputs = self._session.run(names, {INPUT_NAME: crops}, options)
-            # ONNX Runtime's exceptions share no base class but Exception.
-            except Exception as error:
-                reason = f"no answer within {seconds:.0f} seconds." if options.terminate else _printable(error)
-                raise BundleError(f"The model {self.identifier} failed on {len(crops)} crops: {reason}") from error
+        # ONNX Runtime's exceptions share no base class but Exception.
+        except Exception as error:
+            raise BundleError(
+                f"The model {self.identifier} failed on {len(crops)} crops: {_printable(error)}."
+            ) from error
         return {task.name: self._checked(task, value, len(crops)) for task, value in zip(tasks, outputs, strict=True)}
 
     def _checked(self, task: Task, value: Any, rows: int) -> NDArray[np.float32]:
@@ -137,7 +134,7 @@ def load_bundle(path: Path | str | None = None, *, threads: int | None = None) -
     try:
         return Bundle(path, model, read_metadata(properties[METADATA_KEY]), threads or 1)
     except BundleError as error:
-        raise BundleError(f"Cannot use the model {path}: {_printable(error)}") from error
+        raise BundleError(f"Cannot use the model {path}: {_printable(error)}.") from error
 
 
 def bundled_names() -> list[str]:
@@ -180,15 +177,12 @@ def multiplies_int8() -> bool:
 
 def _open(model: bytes, threads: int) -> Session:
     """Open the session of a bundle; give up after `_OPEN_SECONDS`."""
-    # Where 8-bit products may overflow 16 bits, predictions would differ from those that were checked.
-    opened = partial(open_session, model, threads=threads, exact_int8=not multiplies_int8())
     try:
-        return make_within(_OPEN_SECONDS, opened)
-    except TimeoutError as error:
-        raise BundleError(f"ONNX Runtime did not open its graph within {_OPEN_SECONDS:.0f} seconds.") from error
+        # Where 8-bit products may overflow 16 bits, predictions would differ from those that were checked.
+        return open_session(model, threads=threads, exact_int8=not multiplies_int8(), seconds=_OPEN_SECONDS)
     # ONNX Runtime's exceptions share no base class but Exception.
     except Exception as error:
-        raise BundleError(f"ONNX Runtime refuses its graph: {_printable(error)}") from error
+        raise BundleError(f"ONNX Runtime refuses its graph: {_printable(error)}.") from error
 
 
 def _load_again(path: Path, threads: int, identifier: str) -> Bundle:
@@ -222,7 +216,7 @@ def _shape(value: Any) -> tuple[object, ...]:
 
 
 def _printable(error: Exception) -> str:
-    """Return the first line of an error's text, which an untrusted bundle may have made long or full of controls."""
+    """Return an error's first line without its full stop; an untrusted bundle may make it long or full of controls."""
     line = (str(error).splitlines() or [type(error).__name__])[0]
-    line = "".join(character if character.isprintable() else "?" for character in line)
-    return line if len(line) <= 500 else f"{line[:500]} ... (shortened)."
+    line = "".join(character if character.isprintable() else "?" for character in line).rstrip(". ")
+    return line if len(line) <= 500 else f"{line[:500]} (shortened)"

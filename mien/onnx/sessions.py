@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mien.errors import MienError
+from mien.onnx.time_limit import TIME_LIMIT, TimeLimitError, make_within
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from onnxruntime import InferenceSession, NodeArg, RunOptions
+    from onnxruntime import InferenceSession, NodeArg
 
 
 class ForkedError(MienError):
@@ -35,15 +37,39 @@ class Session:
             raise ForkedError("a model that was opened before the process was forked cannot be run in the child")
 
     def run(
-        self, names: Sequence[str], feeds: Mapping[str, NDArray[Any]], options: RunOptions | None = None
+        self, names: Sequence[str], feeds: Mapping[str, NDArray[Any]], *, seconds: float | None = None
     ) -> list[NDArray[Any]]:
-        """Return the outputs of these names; raises as `check_process`."""
+        """Return the outputs of these names.
+
+        Raises:
+            ForkedError: see `check_process`.
+            TimeLimitError: the graph took more than ``seconds``, where they are given.
+            Exception: ONNX Runtime's own, which share no other base class.
+        """
+        import onnxruntime
+
         self.check_process()
-        outputs: list[NDArray[Any]] = self._session.run(list(names), dict(feeds), options)
-        return outputs
+        options = onnxruntime.RunOptions()
+        options.log_severity_level = 4
+        if seconds is None:
+            return list(self._session.run(list(names), dict(feeds), options))
+        with TIME_LIMIT.limit(seconds, partial(setattr, options, "terminate", True)) as deadline:
+            try:
+                return list(self._session.run(list(names), dict(feeds), options))
+            except Exception as error:
+                if deadline.passed:
+                    raise TimeLimitError(f"it took more than {seconds:g} seconds") from error
+                raise
 
 
-def open_session(model: bytes, *, threads: int = 1, memory_pattern: bool = True, exact_int8: bool = False) -> Session:
+def open_session(
+    model: bytes,
+    *,
+    threads: int = 1,
+    memory_pattern: bool = True,
+    exact_int8: bool = False,
+    seconds: float | None = None,
+) -> Session:
     """Open a model, given as the bytes of an ONNX file, on the CPU. ONNX Runtime prints nothing.
 
     Args:
@@ -52,6 +78,11 @@ def open_session(model: bytes, *, threads: int = 1, memory_pattern: bool = True,
         memory_pattern: plan memory once per input shape; off where every call has another shape, since the plans
             are kept.
         exact_int8: compute 8-bit products without overflow on processors that have no 8-bit dot products; slower.
+        seconds: how long ONNX Runtime, which computes what is constant in a graph, may take.
+
+    Raises:
+        TimeLimitError: it took longer.
+        Exception: ONNX Runtime's own, which share no other base class.
     """
     import onnxruntime
 
@@ -65,4 +96,5 @@ def open_session(model: bytes, *, threads: int = 1, memory_pattern: bool = True,
     if exact_int8:
         options.add_session_config_entry("session.x64quantprecision", "1")
     # With its fallback, ONNX Runtime prints a failed start on standard output and tries again.
-    return Session(onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0))
+    start = partial(onnxruntime.InferenceSession, model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
+    return Session(start() if seconds is None else make_within(seconds, start))
