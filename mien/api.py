@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -99,8 +101,8 @@ class FaceModel:
     ) -> None:
         if isinstance(tasks, str):
             raise UsageError(f"Expected tasks as a list of names, as in tasks=[{tasks!r}]; got the text {tasks!r}.")
-        if threads is not None and threads < 1:
-            raise UsageError(f"Expected threads of 1 or more, got {threads}.")
+        if threads is not None and not (isinstance(threads, Integral) and threads >= 1):
+            raise UsageError(f"Expected threads of 1 or more, got {threads!r}.")
         self._search = Search(
             min_score=min_score,
             min_size=min_size,
@@ -205,8 +207,6 @@ class FaceModel:
         return self._bundle.metadata.licences
 
     def _with(self, cropped: bool, largest: bool) -> Search:
-        from dataclasses import replace
-
         return replace(self._search, cropped=cropped, largest=largest)
 
     def __repr__(self) -> str:
@@ -244,6 +244,8 @@ def draw(image: ImageInput, result: ImageResult, *, channel_order: ChannelOrder 
 
     order = check_channel_order(channel_order)
     pixels = read_image(image, channel_order=order)
+    if result.width is None:
+        raise UsageError(f"Expected the result of an image that could be read; this one is {result.status}.")
     if (result.width, result.height) != (pixels.shape[1], pixels.shape[0]):
         raise UsageError(
             f"Expected the image that the result is of, of {result.width} x {result.height} pixels; "
@@ -262,10 +264,10 @@ def _reload(path: str, bundled: bool, name: str, options: dict[str, Any]) -> Fac
 
 
 def _load(model: str | os.PathLike[str], threads: int | None) -> Bundle:
-    if not isinstance(model, (str, os.PathLike)):
+    if not isinstance(model, (str, os.PathLike)) or not str(model):
         raise UsageError(
             f"Expected the path of a bundle (.onnx) or the name of a bundled model ({', '.join(bundled_names())}); "
-            f"got {'None' if model is None else type(model).__name__}."
+            f"got {model!r:.60}."
         )
     # Of the default model's two forms the faster one on this processor.
     return load_bundle(None if model == "default" else Path(model), threads=threads)

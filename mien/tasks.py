@@ -241,5 +241,7 @@ def select_tasks(tasks: Iterable[Task], names: Iterable[str]) -> tuple[Task, ...
     wanted = list(names)
     unknown = [name for name in wanted if name not in known]
     if unknown or not wanted:
-        raise UsageError(f"Unknown task {', '.join(unknown) or '(none named)'}; known here: {', '.join(known)}.")
+        raise UsageError(
+            f"Unknown task {', '.join(map(str, unknown)) or '(none named)'}; known here: {', '.join(known)}."
+        )
     return tuple(task for name, task in known.items() if name in wanted)

@@ -175,6 +175,9 @@ def test_a_stack_of_arrays_is_several_images(model: mien.FaceModel, pixels: np.n
         ({"min_score": 2}, "min_score from 0 to 1, got 2"),
         ({"min_size": -1}, "min_size of 0 or more pixels, got -1"),
         ({"threads": 0}, "threads of 1 or more, got 0"),
+        ({"threads": "2"}, "threads of 1 or more, got '2'"),
+        ({"min_score": "a"}, "min_score from 0 to 1, got 'a'"),
+        ({"tasks": [1]}, "Unknown task 1"),
         ({"channel_order": "BGR"}, "'rgb' or 'bgr', got 'BGR'"),
     ],
 )
@@ -228,6 +231,8 @@ def test_the_annotated_picture(model: mien.FaceModel, pixels: np.ndarray) -> Non
     assert (picture != pixels).any()
     turned = mien.draw(pixels[:, :, ::-1], result, channel_order="bgr")
     assert (turned[:, :, ::-1] == mien.draw(pixels, result)).all()
+    with pytest.raises(mien.UsageError, match="could be read; this one is unreadable"):
+        mien.draw(EXAMPLE, model("absent.jpg"))
     with pytest.raises(mien.UsageError, match="512 x 512 pixels; got one of 9 x 9"):
         mien.draw(np.zeros((9, 9, 3), np.uint8), result)
 

@@ -59,9 +59,10 @@ def read_image(source: Any, *, max_pixels: int = MAX_PIXELS, channel_order: Chan
 def check_pixels(image: NDArray[Any]) -> RGBImage:
     """Return the array itself, if it is an image as mien takes them; else `UsageError`. Scales are never guessed."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        gray = " Repeat a grayscale image: numpy.stack([image] * 3, axis=-1)." if image.ndim == 2 else ""
         raise UsageError(
             "Expected an image array of uint8, height x width x 3, with values 0 to 255; "
-            f"got {image.dtype}, {' x '.join(map(str, image.shape)) or 'a single number'}."
+            f"got {image.dtype}, {' x '.join(map(str, image.shape)) or 'a single number'}.{gray}"
         )
     return np.ascontiguousarray(image)
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -85,8 +86,11 @@ def predict_with_pixels(
     """Predict as `predict_images` does, and give with each result the decoded image where it could be read."""
     wanted = _choose_tasks(bundle, tasks)
     workers = default_workers() if workers is None else workers
-    if batch_size < 1 or workers < 1:
-        raise UsageError(f"Batch size and workers must be 1 or more, got {batch_size} and {workers}.")
+    for name, value in (("batch_size", batch_size), ("workers", workers)):
+        if not (isinstance(value, Integral) and value >= 1):
+            raise UsageError(f"Expected {name} of 1 or more, got {value!r}.")
+    search = search or Search()
+    search.detector()  # Made once here, not by each thread at the same time.
     prepare = partial(
         prepare_image,
         size=bundle.metadata.crop_size,

@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 from mien.errors import MienError, UsageError
@@ -19,8 +20,8 @@ from mien.vision.align import align_face, ready_made_face
 from mien.vision.decode import MAX_PIXELS, ImageTooLargeError, RGBImage, UnreadableImageError, as_path_text
 from mien.vision.detect import SCORE_THRESHOLD, Detection, FaceDetector
 
+#: By score threshold. Without a lock, which a process forked meanwhile would wait for.
 _detectors: dict[float, FaceDetector] = {}
-_detectors_lock = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +45,12 @@ class Search:
     channel_order: ChannelOrder = "rgb"
 
     def __post_init__(self) -> None:
-        if self.min_score is not None and not 0 <= self.min_score <= 1:
-            raise UsageError(f"Expected min_score from 0 to 1, got {self.min_score}.")
-        if self.min_size is not None and not self.min_size >= 0:
-            raise UsageError(f"Expected min_size of 0 or more pixels, got {self.min_size}.")
+        if self.min_score is not None and not (isinstance(self.min_score, Real) and 0 <= self.min_score <= 1):
+            raise UsageError(f"Expected min_score from 0 to 1, got {self.min_score!r}.")
+        if self.min_size is not None and not (isinstance(self.min_size, Real) and self.min_size >= 0):
+            raise UsageError(f"Expected min_size of 0 or more pixels, got {self.min_size!r}.")
+        if not (isinstance(self.max_pixels, Integral) and self.max_pixels >= 1):
+            raise UsageError(f"Expected max_pixels of 1 or more, got {self.max_pixels!r}.")
 
     def keeps(self, face: Detection) -> bool:
         """Tell whether a face is sure and large enough."""
@@ -56,10 +59,9 @@ class Search:
     def detector(self) -> FaceDetector:
         """Return the detector, which all threads share; its threshold is lowered where ``min_score`` is below it."""
         threshold = min(SCORE_THRESHOLD, SCORE_THRESHOLD if self.min_score is None else self.min_score)
-        with _detectors_lock:
-            if threshold not in _detectors:
-                _detectors[threshold] = FaceDetector(score_threshold=threshold)
-            return _detectors[threshold]
+        if threshold not in _detectors:
+            _detectors.setdefault(threshold, FaceDetector(score_threshold=threshold))
+        return _detectors[threshold]
 
 
 @dataclass(frozen=True, kw_only=True)

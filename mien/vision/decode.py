@@ -119,7 +119,8 @@ def decode_pillow(image: Image.Image, *, max_pixels: int = MAX_PIXELS) -> RGBIma
         raise
     # As in `decode_image`; a closed file or an image without pixels too.
     except Exception as error:
-        raise UnreadableImageError(f"The image cannot be loaded: {str(error) or type(error).__name__}.") from error
+        reason = str(error) or "its file is closed or damaged"
+        raise UnreadableImageError(f"The image cannot be loaded: {reason}.") from error
 
 
 def _formats_for(data: bytes) -> tuple[str, ...]:
