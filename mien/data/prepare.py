@@ -139,7 +139,7 @@ def hints_of(
     """Return the options that would read what one source could not."""
     table = argument.root if argument.source.is_file else None
     hints = advice(refused, columns=found.columns, unused=found.unused, tasks=tasks, label_file=table)
-    if several := int(found.rows["path"].astype(str).duplicated().sum()):
+    if several := len(found.rows) - len(set(found.rows["path"].tolist())):
         hints.append(
             f"{several:,} rows name an image that another row names: one face an image is read, so crop the faces"
         )
