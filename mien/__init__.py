@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mien.errors import MienError as MienError
     from mien.errors import UnknownTaskError as UnknownTaskError
     from mien.errors import UsageError as UsageError
-    from mien.evaluation.measure import evaluate as evaluate
+    from mien.evaluation import evaluate as evaluate
     from mien.evaluation.result import Evaluation as Evaluation
     from mien.types import Face as Face
     from mien.types import ImageResult as ImageResult
@@ -58,8 +58,8 @@ __all__ = [
 _MODULES = {
     "mien.api": ("FaceModel", "bundled_models", "draw", "load", "to_dataframe"),
     "mien.errors": ("MienError", "UnknownTaskError", "UsageError"),
-    "mien.evaluation.measure": ("evaluate",),  # with mien[train]
-    "mien.evaluation.result": ("Evaluation",),
+    "mien.evaluation": ("evaluate",),
+    "mien.evaluation.result": ("Evaluation",),  # with mien[train]
     "mien.types": ("Face", "ImageResult", "NominalPrediction", "OrdinalPrediction", "Prediction"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

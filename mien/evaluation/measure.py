@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,14 +24,7 @@ from mien.metrics.predictions_table import Predictions, nominal_columns, of_sour
 from mien.metrics.table_file import read_predictions
 from mien.metrics.two_stage import evaluate_two_stage
 from mien.runs.provenance import source_commit
-from mien.tasks import Task
-
-
-class OpenedModel(Protocol):
-    """A model that was loaded from a bundle: `mien.FaceModel`, `mien.inference.bundle.Bundle`."""
-
-    @property
-    def path(self) -> Path: ...
+from mien.tasks import Task, select_tasks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,39 +49,6 @@ class Evaluated:
     crops: NDArray[np.uint8] | None = None
 
 
-def evaluate(
-    model: OpenedModel | Path | str,
-    data: Path | str,
-    split: str = "test",
-    *,
-    source: str | None = None,
-    fold: int | None = None,
-    limit: int | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Evaluation:
-    """Evaluate a model on one split of prepared data.
-
-    Args:
-        model: a `mien.FaceModel` or a bundle, an ``.onnx`` file, the name of a bundled model, or a run folder. A run is
-            calibrated first, on the validation split of the data that it was trained on.
-        data: a folder that `mien prepare` wrote.
-        split: the split to measure on.
-        source: evaluate only the faces of this data set.
-        fold: the test fold of k-fold data; a run trained on a fold takes its own.
-        limit: evaluate a random sample of so many faces.
-        resamples: bootstrap resamples of the intervals; 0 for no intervals.
-        seed: of the intervals and of the sample.
-
-    Raises:
-        MienError: the model or the data cannot be read.
-        UsageError: the data have no such split, source or fold.
-    """
-    path = Path(model) if isinstance(model, (str, Path)) else model.path
-    faces = Faces(data=Path(data), split=split, source=source, fold=fold, limit=limit)
-    return evaluate_model(path, faces, Sampling(resamples=resamples, seed=seed)).evaluation
-
-
 def evaluate_model(
     model: Path,
     faces: Faces,
@@ -97,11 +56,21 @@ def evaluate_model(
     *,
     command: str = "mien.evaluate",
     class_offsets: Collection[str] = (),
+    tasks: Collection[str] = (),
 ) -> Evaluated:
-    """Evaluate as `evaluate` does; ``class_offsets`` names tasks of a run that are calibrated with an offset of each
-    class too."""
+    """Evaluate a model on prepared data.
+
+    Args:
+        model: an ``.onnx`` file, the name of a bundled model, or a run folder.
+        faces: those to evaluate on.
+        sampling: of the intervals; its seed is also that of a random sample of faces.
+        command: is recorded as what made the figures.
+        class_offsets: tasks of a run that are calibrated with an offset of each class too.
+        tasks: those to evaluate; all by default.
+    """
     with limited_for(model, faces.data / CROPS_NAME):
         opened, dataset = open_on_data(model, faces.data, faces.fold, class_offsets)
+        opened = replace(opened, tasks=select_tasks(opened.tasks, tasks)) if tasks else opened
         rows = choose_rows(dataset, faces.split, faces.limit, sampling.seed, faces.source)
         predictions, crops = build_predictions(opened, dataset, rows, faces.split), dataset.crops[rows]
     return Evaluated(evaluation=evaluate_table(predictions, sampling, command), predictions=predictions, crops=crops)

@@ -82,7 +82,7 @@ def build_predictions(
         split=split,
         source=sources[0] if len(sources) == 1 else None,
         size=model.size,
-        calibration={name: _calibration_record(value) for name, value in model.calibration.items()},
+        calibration={task.name: _calibration_record(model.calibration[task.name]) for task in model.tasks},
         data=data_record(model, dataset, rows),
         training=_plain({key: value for key, value in model.training.items() if key != "data"}),
         licences=_plain(model.licences),
