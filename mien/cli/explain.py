@@ -1,4 +1,4 @@
-"""`mien explain`: a run and prepared data in; Grad-CAM, error clusters and a check of the maps out."""
+"""`mien explain`: Grad-CAM maps, error clusters and a check of the maps."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ def explain(
     run: Annotated[Path, typer.Argument(help="A run folder that `mien train` wrote.", show_default=False)],
     data: Annotated[Path, typer.Option(help="Prepared data (mien prepare).", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder of the report; its files are replaced.", show_default=False)],
-    photo: Annotated[
-        list[Path] | None, typer.Option(help="Explain every face of this photo too; may be repeated.")
-    ] = None,
+    photo: Annotated[list[Path] | None, typer.Option(help="Explain every face of this photo too; repeatable.")] = None,
     task: Annotated[
         str | None, typer.Option(help="Whose errors to explain; default: the nominal task with most classes.")
     ] = None,
@@ -40,7 +38,7 @@ def explain(
         int | None, typer.Option(help="Explain a random sample of so many faces.", show_default=False)
     ] = None,
 ) -> None:
-    """Show what a run looks at and which faces it gets wrong: explain.html, explain.json, error_clusters.csv, figures.
+    """Show Grad-CAM maps of a run and cluster its errors: explain.html, explain.json, error_clusters.csv, figures.
 
     Examples:
 
@@ -49,7 +47,7 @@ def explain(
         mien explain runs/first --data data/prepared --out explained --misclassified indian,other --photo me.jpg
     """
     from mien.explain.explanation import explain_run
-    from mien.explain.report import PAGE, write_explanation
+    from mien.explain.report import REPORT, write_explanation
     from mien.explain.types import ExplainOptions
     from mien.runs.provenance import command_text
 
@@ -71,11 +69,11 @@ def explain(
     for found in numbers["photos"]:
         if found["status"] != "ok":
             console.print(f"{found['name']}: {found['reason']}", style="yellow", markup=False)
-    console.print(f"Report: {out / PAGE}", markup=False)
+    console.print(f"Report: {out / REPORT}", markup=False)
 
 
 def summary_table(numbers: dict[str, Any]) -> Table:
-    """The main results as a table for the terminal."""
+    """Return the main results as a table for the terminal."""
     layer, errors = numbers["layer"], numbers["misclassified"]
     run = escape(str(numbers["run"]))
     table = Table(title=f"{run} on {numbers['n']:,} faces ({numbers['split']})", show_header=False)

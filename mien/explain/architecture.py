@@ -1,4 +1,4 @@
-"""A network in, the table of its layers out: what each one is, what it puts out for one crop, and its parameters."""
+"""List the layers of a network: type, output shape for one crop, and parameters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class LayerRow:
 
 
 def architecture(network: FaceAttributeNetwork, size: int) -> tuple[LayerRow, ...]:
-    """The modules in the order in which they were declared; ``size`` is the side of a crop in pixels."""
+    """Return the modules in the order in which they were declared; ``size`` is the side of a crop in pixels."""
     listed = {name: module for name, module in network.named_modules() if name and _is_listed(name, module)}
     shapes: dict[str, tuple[int, ...]] = {}
     handles = []
@@ -65,5 +65,5 @@ def _is_listed(name: str, module: nn.Module) -> bool:
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Numbers that training can change or could have changed."""
+    """Return the number of parameters, frozen ones included."""
     return sum(parameter.numel() for parameter in module.parameters())

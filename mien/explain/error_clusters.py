@@ -1,7 +1,7 @@
-"""Embeddings of misclassified faces in, groups of alike mistakes out.
+"""Cluster misclassified faces by their embeddings.
 
-k-means on standardised embeddings. It always finds as many clusters as it is asked for, so the mean silhouette says
-how far apart they are: near 1 distinct, near 0 one cloud cut into pieces.
+k-means on standardised embeddings. It always finds the requested number of clusters, so the mean silhouette shows
+how far apart they are: near 1 distinct, near 0 parts of one cloud.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ STARTS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Light:
-    """Brightness and contrast of n faces: mean and standard deviation of each face's grey values, 0-255."""
+    """Brightness and contrast of n faces: mean and standard deviation of each face's gray values, 0-255."""
 
     brightness: Floats
     contrast: Floats
 
     def take(self, rows: NDArray[np.int64]) -> Light:
-        """Those of some faces."""
+        """Return those of some faces."""
         return Light(brightness=self.brightness[rows], contrast=self.contrast[rows])
 
     def means(self, sampling: Sampling) -> dict[str, Estimate]:
-        """Their means with 95 % intervals: ``brightness`` and ``contrast``."""
+        """Return their means with 95 % intervals: ``brightness`` and ``contrast``."""
         return estimate(
             lambda w: {"brightness": mean(self.brightness, w), "contrast": mean(self.contrast, w)},
             len(self.brightness),
@@ -65,7 +65,7 @@ class Clustering:
     """The clusters, largest first, or the ``reason`` why there are none.
 
     ``of_face``: each misclassified face's cluster number, -1 without clusters; ``places``: n x 2, its place on the map;
-    ``explained``: the share of the embeddings' variance that the map's two axes hold; ``silhouette``: in [-1, 1].
+    ``explained``: the fraction of the embeddings' variance on the map's two axes; ``silhouette``: in [-1, 1].
     """
 
     clusters: tuple[ErrorCluster, ...]
@@ -77,15 +77,15 @@ class Clustering:
 
 
 def measure_light(crops: NDArray[np.uint8]) -> Light:
-    """Brightness and contrast of crops (uint8, n x 3 x S x S, RGB); grey as in ITU-R BT.601.
+    """Return brightness and contrast of crops (uint8, n x 3 x S x S, RGB); gray as in ITU-R BT.601.
 
     >>> measure_light(np.full((1, 3, 2, 2), 80, np.uint8)).brightness
     array([80.])
     """
-    greys = [cv2.cvtColor(np.ascontiguousarray(crop.transpose(1, 2, 0)), cv2.COLOR_RGB2GRAY) for crop in crops]
+    grays = [cv2.cvtColor(np.ascontiguousarray(crop.transpose(1, 2, 0)), cv2.COLOR_RGB2GRAY) for crop in crops]
     return Light(
-        brightness=np.array([grey.mean() for grey in greys], np.float64),
-        contrast=np.array([grey.std() for grey in greys], np.float64),
+        brightness=np.array([gray.mean() for gray in grays], np.float64),
+        contrast=np.array([gray.std() for gray in grays], np.float64),
     )
 
 
@@ -151,7 +151,7 @@ def _describe(
 
 
 def flat_map(scaled: Floats) -> tuple[Floats, float]:
-    """The first two principal components of n x features, n x 2, and the share of the variance that they hold."""
+    """Return the first two principal components of n x features, n x 2, and their fraction of the variance."""
     wanted = min(2, *scaled.shape)
     if np.allclose(scaled, scaled[0]):
         return np.zeros((len(scaled), 2)), 1.0

@@ -1,4 +1,4 @@
-"""A nominal task's answers in, its misclassified faces out: maps of some, clusters of all."""
+"""Find the misclassified faces of a nominal task: maps of some, clusters of all."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from mien.explain.error_clusters import Light, cluster_errors, measure_light
-from mien.explain.faces import TaskAnswers, face_maps
-from mien.explain.types import ClassErrors, ExplainOptions, Mistakes, Subject
+from mien.explain.faces import TaskFaces, face_maps
+from mien.explain.types import ClassErrors, ExplainOptions, Subject, TaskErrors
 from mien.metrics.bootstrap import Sampling
 from mien.progress import track
 
@@ -20,28 +20,28 @@ HARDEST = 2
 BATCH = 256
 
 
-def find_mistakes(subject: Subject, found: TaskAnswers, options: ExplainOptions, sampling: Sampling) -> Mistakes:
-    """The misclassified faces of a nominal task: maps of some, clusters of all."""
+def find_errors(subject: Subject, found: TaskFaces, options: ExplainOptions, sampling: Sampling) -> TaskErrors:
+    """Return the misclassified faces of a nominal task: maps of some, clusters of all."""
     task = found.task
     assert found.classes is not None, "choose_task gives nominal tasks only"
     wrong = np.flatnonzero(found.wrong)
     true = [task.classes[number] for number in found.true[wrong]]
-    said = [task.classes[number] for number in found.classes[wrong]]
+    predicted = [task.classes[number] for number in found.classes[wrong]]
     all_light = _light(subject)
     light, crops = all_light.take(wrong), subject.crops(wrong)
     clustering = cluster_errors(
-        embeddings(subject, wrong), true, said, light, clusters=options.clusters, sampling=sampling
+        embeddings(subject, wrong), true, predicted, light, clusters=options.clusters, sampling=sampling
     )
     table = pd.DataFrame(
         {
             "name": [subject.name(position) for position in wrong.tolist()],
             "true": true,
-            "predicted": said,
+            "predicted": predicted,
             "probability": found.confidence[wrong].round(6),
             "cluster": pd.array([number if number >= 0 else None for number in clustering.of_face], dtype="Int64"),
         }
     )
-    return Mistakes(
+    return TaskErrors(
         task=task,
         n=int((found.true >= 0).sum()),
         classes=_class_errors(subject, found, options),
@@ -53,8 +53,8 @@ def find_mistakes(subject: Subject, found: TaskAnswers, options: ExplainOptions,
     )
 
 
-def _class_errors(subject: Subject, found: TaskAnswers, options: ExplainOptions) -> tuple[ClassErrors, ...]:
-    """Misclassified faces of the chosen classes, by default the two of lowest recall; the faces are drawn at random."""
+def _class_errors(subject: Subject, found: TaskFaces, options: ExplainOptions) -> tuple[ClassErrors, ...]:
+    """Return misclassified faces of the chosen classes, by default the two of lowest recall; the faces are random."""
     task, generator = found.task, np.random.default_rng(options.seed)
     faces = {label: np.flatnonzero(found.true == number) for number, label in enumerate(task.classes)}
     errors = {label: rows[found.wrong[rows]] for label, rows in faces.items()}
@@ -64,14 +64,14 @@ def _class_errors(subject: Subject, found: TaskAnswers, options: ExplainOptions)
         wanted = sorted(missed, key=lambda label: -missed[label])[:HARDEST]
     chosen = []
     for label in wanted:
-        drawn = generator.permutation(errors[label])[: options.faces]
-        shown = face_maps(subject, found, drawn)
+        chosen_faces = generator.permutation(errors[label])[: options.faces]
+        shown = face_maps(subject, found, chosen_faces)
         chosen.append(ClassErrors(label=label, n=len(faces[label]), errors=len(errors[label]), shown=shown))
     return tuple(chosen)
 
 
 def embeddings(subject: Subject, positions: NDArray[np.int64]) -> NDArray[np.float32]:
-    """What the heads see of these rows: float32, n x features."""
+    """Return the embeddings of these rows, the input of the heads: float32, n x features."""
     parts = [np.empty((0, 1), np.float32)]
     for batch in _batches(positions):
         with torch.inference_mode():

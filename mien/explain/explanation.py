@@ -1,7 +1,6 @@
-"""A run and prepared data in, everything that its explanation shows out; `explain_report` writes it.
+"""Explain a run on prepared data: Grad-CAM maps, error clusters, and a check of the maps.
 
-Nothing here decides anything about a model: maps and clusters say where to look, figures of `mien evaluate` say how
-well it does.
+`mien.explain.report` writes it.
 """
 
 from __future__ import annotations
@@ -9,23 +8,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from mien.data.dataset import PreparedDataset, choose_rows
 from mien.errors import UsageError
 from mien.evaluation.model_on_data import open_on_data
-from mien.evaluation.predictions import answers, build_predictions
+from mien.evaluation.predictions import build_predictions
 from mien.explain.architecture import architecture
-from mien.explain.errors import find_mistakes
-from mien.explain.faces import TaskAnswers, face_maps, read_answers
+from mien.explain.errors import find_errors
+from mien.explain.faces import TaskFaces, face_maps, faces_of_table, unlabelled_faces
 from mien.explain.saliency import choose_layer, saliency_maps
 from mien.explain.sanity import SanityCheck, check_maps
 from mien.explain.types import ExplainOptions, Explanation, FaceMap, PhotoMaps, Subject, TaskMaps
-from mien.inference.metadata import Calibration
 from mien.inference.prepare import prepare_image
 from mien.metrics.bootstrap import Sampling
-from mien.metrics.predictions_table import truth_columns
 from mien.progress import track
 from mien.runs.run_folder import load_run
 from mien.tasks import Task, select_tasks
@@ -47,7 +43,7 @@ def explain_run(folder: Path, data: Path, options: ExplainOptions, command: str)
     subject = Subject(run=run, model=model, dataset=dataset, rows=rows, predictions=predictions, layer=layer)
     order = np.random.default_rng(options.seed).permutation(len(rows))
     checked = order[: max(options.faces, SANITY_FACES)]
-    found = {task.name: read_answers(predictions.frame, task) for task in run.tasks}
+    found = {task.name: faces_of_table(predictions.frame, task) for task in run.tasks}
     return Explanation(
         subject=subject,
         options=options,
@@ -58,7 +54,7 @@ def explain_run(folder: Path, data: Path, options: ExplainOptions, command: str)
             _task_maps(subject, found[task.name], order[: options.faces], options)
             for task in track(run.tasks, "Grad-CAM", unit="tasks")
         ),
-        mistakes=None if chosen is None else find_mistakes(subject, found[chosen.name], options, sampling),
+        errors=None if chosen is None else find_errors(subject, found[chosen.name], options, sampling),
         photos=tuple(_photo_maps(subject, photo) for photo in track(options.photos, "photos")),
         checks=tuple(
             _check(subject, found[task.name], checked, sampling)
@@ -71,7 +67,7 @@ def explain_run(folder: Path, data: Path, options: ExplainOptions, command: str)
 def choose_task(
     tasks: tuple[Task, ...], dataset: PreparedDataset, rows: NDArray[np.int64], options: ExplainOptions
 ) -> Task | None:
-    """The nominal task whose errors are explained: the one asked for, else the labelled one with most classes."""
+    """Return the nominal task whose errors are explained: the one named, else the labelled one with most classes."""
     if options.task is not None:
         (task,) = select_tasks(tasks, [options.task])
         if task.kind != "nominal":
@@ -83,7 +79,7 @@ def choose_task(
         chosen: Task | None = task
     else:
         labelled = [task for task in tasks if task.kind == "nominal" and _is_labelled(dataset, task, rows)]
-        # Bins of an ordinal task come last: their edges are arbitrary, so that neighbours are no mistakes.
+        # Bins of an ordinal task come last: their edges are arbitrary, so that neighbours are no errors.
         chosen = max(labelled, key=lambda task: (not task.bins_of, len(task.classes)), default=None)
     if options.misclassified and chosen is None:
         raise UsageError("--misclassified needs a nominal task with labels; the run and the split have none together.")
@@ -101,7 +97,7 @@ def _is_labelled(dataset: PreparedDataset, task: Task, rows: NDArray[np.int64]) 
         return False
 
 
-def _task_maps(subject: Subject, found: TaskAnswers, random: NDArray[np.int64], options: ExplainOptions) -> TaskMaps:
+def _task_maps(subject: Subject, found: TaskFaces, random: NDArray[np.int64], options: ExplainOptions) -> TaskMaps:
     return TaskMaps(
         task=found.task,
         random=face_maps(subject, found, random),
@@ -109,14 +105,14 @@ def _task_maps(subject: Subject, found: TaskAnswers, random: NDArray[np.int64], 
     )
 
 
-def _check(subject: Subject, found: TaskAnswers, positions: NDArray[np.int64], sampling: Sampling) -> SanityCheck:
+def _check(subject: Subject, found: TaskFaces, positions: NDArray[np.int64], sampling: Sampling) -> SanityCheck:
     classes = None if found.classes is None else found.classes[positions]
     crops = subject.crops(positions)
     return check_maps(subject.run.network, subject.layer, found.task, crops, classes, sampling)
 
 
 def _photo_maps(subject: Subject, photo: str) -> PhotoMaps:
-    """Every face of a photo, cropped as `mien predict` and `mien prepare` crop, with one map a task."""
+    """Map every face of a photo, cropped as in `mien predict`, with one map per task."""
     run, name = subject.run, Path(photo).name
     prepared = prepare_image(photo, size=int(subject.dataset.crops.shape[1]), model=run.name)
     if not prepared.crops:
@@ -126,7 +122,7 @@ def _photo_maps(subject: Subject, photo: str) -> PhotoMaps:
     titles: list[list[str]] = [[] for _ in crops]
     maps: list[list[NDArray[np.float32]]] = [[] for _ in crops]
     for task in run.tasks:
-        found = read_answers(_unlabelled(task, subject.model.calibration[task.name], outputs[task.name]), task)
+        found = unlabelled_faces(task, subject.model.calibration[task.name], outputs[task.name])
         for face, (title, made) in enumerate(
             zip(found.titles, saliency_maps(run.network, subject.layer, task, crops, found.classes), strict=True)
         ):
@@ -143,11 +139,3 @@ def _photo_maps(subject: Subject, photo: str) -> PhotoMaps:
         for face, crop in enumerate(crops)
     )
     return PhotoMaps(name=name, status="ok", reason=None, faces=faces)
-
-
-def _unlabelled(task: Task, calibration: Calibration, output: NDArray[np.float32]) -> pd.DataFrame:
-    """Return a predictions table of one task without labels."""
-    frame = pd.DataFrame(answers(task, calibration, output))
-    for name in truth_columns(task):
-        frame[name] = np.nan if task.kind == "ordinal" else None
-    return frame

@@ -1,27 +1,33 @@
-"""A predictions table in, the words and the choice of the faces that `mien explain` shows out."""
+"""Describe the predictions that `mien explain` shows, choose the worst ones, and map them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mien.evaluation.predictions import answers
 from mien.explain.saliency import saliency_maps
 from mien.explain.types import FaceMap, Subject
-from mien.metrics.ordinal import TOLERANCE, ordinal_error
-from mien.metrics.predictions_table import nominal_truth, ordinal_columns, prediction_columns
+from mien.inference.answers import Probabilities
+from mien.inference.metadata import Calibration
+from mien.metrics.functional import distance_to_interval
+from mien.metrics.ordinal import TOLERANCE
+from mien.metrics.predictions_table import nominal_truth, prediction_columns
 from mien.tasks import Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskAnswers:
-    """One task's answers over the n rows of a table.
+class TaskFaces:
+    """One task's predictions for n faces.
 
     ``classes``, ``true``: predicted and true class numbers, -1 without a label (ordinal: no predicted ones, 0 where
-    labelled); ``confidence``: probability of the predicted class (ordinal: 1); ``badness``: how bad a mistake is, 0
-    where the answer counts as right or has no label; ``titles``: "true → predicted", as printed.
+    labelled); ``confidence``: probability of the predicted class (ordinal: 1); ``badness``: how large an error is, 0
+    where the prediction counts as correct or has no label; ``titles``: "true → predicted", as printed.
     """
 
     task: Task
@@ -36,28 +42,39 @@ class TaskAnswers:
         return self.badness > 0
 
     def worst(self, n: int) -> NDArray[np.int64]:
-        """The rows of the n worst mistakes, worst first."""
+        """Return the rows of the n worst errors, worst first."""
         order = np.argsort(-self.badness, kind="stable")[:n]
         return order[self.badness[order] > 0]
 
 
-def read_answers(frame: pd.DataFrame, task: Task) -> TaskAnswers:
-    """The answers of a task; ``frame`` has the columns of a predictions table (docs/evaluation.md)."""
-    return _ordinal(frame, task) if task.kind == "ordinal" else _nominal(frame, task)
+def faces_of_table(frame: pd.DataFrame, task: Task) -> TaskFaces:
+    """Return the predictions of a task; ``frame`` has the columns of a predictions table (docs/evaluation.md)."""
+    columns = {name: frame[name].to_numpy() for name in prediction_columns(task)}
+    if task.kind == "nominal":
+        return _nominal(task, columns, nominal_truth(frame, task))
+    low, high = (frame[f"{task.name}_true_{end}"].to_numpy(np.float64, na_value=np.nan) for end in ("low", "high"))
+    return _ordinal(task, columns, low, high)
 
 
-def _nominal(frame: pd.DataFrame, task: Task) -> TaskAnswers:
-    probabilities = frame[list(prediction_columns(task)[1:])].to_numpy(np.float64)
-    true = nominal_truth(frame, task)
-    predicted = probabilities.argmax(axis=1) if len(frame) else np.empty(0, np.int64)
+def unlabelled_faces(task: Task, calibration: Calibration, output: Probabilities) -> TaskFaces:
+    """Return the predictions for faces without labels from a task's probabilities, n x outputs."""
+    columns, n = answers(task, calibration, output), len(output)
+    if task.kind == "nominal":
+        return _nominal(task, columns, np.full(n, -1, np.int64))
+    return _ordinal(task, columns, np.full(n, np.nan), np.full(n, np.nan))
+
+
+def _nominal(task: Task, columns: Mapping[str, NDArray[Any]], true: NDArray[np.int64]) -> TaskFaces:
+    probabilities = np.stack([columns[name].astype(np.float64) for name in prediction_columns(task)[1:]], axis=1)
+    predicted = probabilities.argmax(axis=1)
     confidence = probabilities.max(axis=1, initial=0.0)
-    abstained = frame[f"{task.name}_pred"].isna()
+    abstained = pd.isna(columns[f"{task.name}_pred"])
     titles = []
     for number, each, probability, without in zip(true, predicted, confidence, abstained, strict=True):
         label = f"{task.classes[number]} " if number >= 0 else ""
         note = " (abstained)" if without else ""
         titles.append(f"{label}→ {task.classes[each]} {100 * probability:.0f} %{note}")
-    return TaskAnswers(
+    return TaskFaces(
         task=task,
         classes=predicted.astype(np.int64),
         true=true,
@@ -67,29 +84,28 @@ def _nominal(frame: pd.DataFrame, task: Task) -> TaskAnswers:
     )
 
 
-def _ordinal(frame: pd.DataFrame, task: Task) -> TaskAnswers:
-    labelled = ordinal_columns(frame, task)
-    error = np.abs(ordinal_error(labelled))
-    badness = np.zeros(len(frame))
-    badness[labelled.rows] = np.where(error > TOLERANCE, error, 0.0)
-    true = np.full(len(frame), -1, np.int64)
-    true[labelled.rows] = 0
-    labels = dict.fromkeys(range(len(frame)), "")
-    for row, low, high in zip(labelled.rows, labelled.true_low, labelled.true_high, strict=True):
-        labels[int(row)] = f"{low:.0f} " if low == high else f"{low:.0f}–{high:.0f} "
-    said = frame[f"{task.name}_pred"].to_numpy(np.float64)
-    return TaskAnswers(
+def _ordinal(
+    task: Task, columns: Mapping[str, NDArray[Any]], low: NDArray[np.float64], high: NDArray[np.float64]
+) -> TaskFaces:
+    predicted = columns[f"{task.name}_pred"].astype(np.float64)
+    labelled = np.isfinite(low) & np.isfinite(high)
+    error = np.where(labelled, np.abs(distance_to_interval(predicted, low, high)), 0.0)
+    labels = [
+        "" if not known else f"{first:.0f} " if first == last else f"{first:.0f}–{last:.0f} "
+        for known, first, last in zip(labelled, low, high, strict=True)
+    ]
+    return TaskFaces(
         task=task,
         classes=None,
-        true=true,
-        confidence=np.ones(len(frame)),
-        badness=badness,
-        titles=tuple(f"{labels[row]}→ {value:.0f}" for row, value in enumerate(said)),
+        true=np.where(labelled, 0, -1).astype(np.int64),
+        confidence=np.ones(len(predicted)),
+        badness=np.where(error > TOLERANCE, error, 0.0),
+        titles=tuple(f"{label}→ {value:.0f}" for label, value in zip(labels, predicted, strict=True)),
     )
 
 
-def face_maps(subject: Subject, found: TaskAnswers, positions: NDArray[np.int64]) -> tuple[FaceMap, ...]:
-    """Maps of the predicted class; of misclassified faces one of the true class too."""
+def face_maps(subject: Subject, found: TaskFaces, positions: NDArray[np.int64]) -> tuple[FaceMap, ...]:
+    """Return the maps of the predicted class; of misclassified faces one of the true class too."""
     network, task = subject.run.network, found.task
     crops = subject.crops(positions)
     classes = None if found.classes is None else found.classes[positions]

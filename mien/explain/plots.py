@@ -1,4 +1,4 @@
-"""Faces, maps and clusters in, matplotlib figures out: every picture of `mien explain`, in the style of `plots`."""
+"""Plot the faces, maps and clusters of `mien explain`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mien.explain.error_clusters import Clustering
 from mien.explain.sanity import SanityCheck
-from mien.explain.types import FaceMap, Mistakes, PhotoMaps
+from mien.explain.types import FaceMap, PhotoMaps, TaskErrors
 from mien.reports.plots import GREY, INK, PALETTE, styled
 
 #: Least side of a shown crop in pixels, and the gap between the pictures of one face.
@@ -31,27 +31,27 @@ Picture = NDArray[np.uint8]
 
 
 def enlarge(crop: Picture) -> Picture:
-    """The crop (uint8, S x S x 3, RGB) by a whole factor, at least `SIDE` pixels a side."""
+    """Return the crop (uint8, S x S x 3, RGB) enlarged by a whole factor, at least `SIDE` pixels a side."""
     side = crop.shape[0] * ceil(SIDE / crop.shape[0])
     return np.asarray(cv2.resize(np.ascontiguousarray(crop), (side, side), interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
 def overlay(crop: Picture, saliency: NDArray[np.float32]) -> Picture:
-    """The map (float32, S x S, 0-1) as colours over the enlarged crop in grey; where it is 0, the grey stays.
+    """Return the map (float32, S x S, 0-1) as colours over the enlarged crop in gray; where it is 0, the gray stays.
 
-    Grey, because the colours of a map cannot be told from those of a face.
+    Gray, because the colours of a map could not be distinguished from those of a face.
     """
     large = enlarge(crop)
     side = large.shape[0]
-    grey = cv2.cvtColor(large, cv2.COLOR_RGB2GRAY).astype(np.float64)[:, :, None].repeat(3, axis=2)
+    gray = cv2.cvtColor(large, cv2.COLOR_RGB2GRAY).astype(np.float64)[:, :, None].repeat(3, axis=2)
     heat = np.clip(cv2.resize(saliency, (side, side), interpolation=cv2.INTER_LINEAR), 0, 1)
     strength = 0.75 * heat[:, :, None] ** 0.7
     colours = 255 * COLOURS(0.15 + 0.85 * heat)[:, :, :3]
-    return np.asarray((1 - strength) * grey + strength * colours).round().astype(np.uint8)
+    return np.asarray((1 - strength) * gray + strength * colours).round().astype(np.uint8)
 
 
 def beside(pictures: Sequence[Picture]) -> Picture:
-    """Pictures of one height side by side, with white between them."""
+    """Return pictures of one height side by side, with white between them."""
     gap = np.full((pictures[0].shape[0], GAP, 3), 255, np.uint8)
     parts = [part for picture in pictures for part in (gap, picture)]
     return np.concatenate(parts[1:], axis=1)
@@ -59,7 +59,7 @@ def beside(pictures: Sequence[Picture]) -> Picture:
 
 @styled
 def maps_plot(blocks: Sequence[tuple[str, Sequence[FaceMap]]]) -> Figure:
-    """Titled blocks of faces, each with its crop and its map or maps; empty blocks are left out."""
+    """Plot titled blocks of faces, each with its crop and its map or maps; empty blocks are left out."""
     filled = [(title, faces) for title, faces in blocks if faces]
     panels = [1 + max(len(face.maps) for face in faces) for _, faces in filled]
     columns = [max(int(WIDTH / (INCH * count + 0.15)), 1) for count in panels]
@@ -101,13 +101,13 @@ def _colour_key(part: Figure) -> None:
     strength = 0.75 * heat[None, :, None] ** 0.7
     axes.imshow((1 - strength) * strip / 255 + strength * COLOURS(0.15 + 0.85 * heat)[None, :, :3], aspect="auto")
     axes.set_axis_off()
-    words = "does not raise the answer (grey) … raises it most; each map by its own scale"
+    words = "does not raise the score (gray) … raises it most; each map by its own scale"
     part.text(0.215, 0.55, words, va="center", fontsize=9)
 
 
 @styled
 def photos_plot(photos: Sequence[PhotoMaps]) -> Figure:
-    """One row a face: its crop, then one map a task."""
+    """Plot one row per face: its crop, then one map a task."""
     faces = [face for photo in photos for face in photo.faces]
     across = 1 + max(len(face.maps) for face in faces)
     side = 2.1
@@ -126,9 +126,9 @@ def photos_plot(photos: Sequence[PhotoMaps]) -> Figure:
 
 
 @styled
-def clusters_plot(mistakes: Mistakes) -> Figure:
+def clusters_plot(errors: TaskErrors) -> Figure:
     """One row a cluster: the faces nearest to its centre, nearest first."""
-    clusters = mistakes.clustering.clusters
+    clusters = errors.clustering.clusters
     height = INCH + 2 * LINE + 0.3
     figure = Figure(figsize=(WIDTH, height * len(clusters)), layout="constrained")
     parts = figure.subfigures(len(clusters), 1, squeeze=False).ravel()
@@ -141,9 +141,9 @@ def clusters_plot(mistakes: Mistakes) -> Figure:
         for axes in places:
             axes.axis("off")
         for axes, row in zip(places, cluster.nearest, strict=False):
-            axes.imshow(enlarge(mistakes.crops[row].transpose(1, 2, 0)))
-            true, said = (_short(str(mistakes.table[name].iloc[row])) for name in ("true", "predicted"))
-            axes.set_title(f"{true}\n→ {said}", fontsize=8.5, fontweight="normal")
+            axes.imshow(enlarge(errors.crops[row].transpose(1, 2, 0)))
+            true, predicted = (_short(str(errors.table[name].iloc[row])) for name in ("true", "predicted"))
+            axes.set_title(f"{true}\n→ {predicted}", fontsize=8.5, fontweight="normal")
     return figure
 
 
@@ -176,9 +176,9 @@ def cluster_map_plot(clustering: Clustering) -> Figure:
 #: Columns of the sanity picture: the maps of a check, and their printed names.
 SANITY_COLUMNS = (
     ("trained", "trained"),
-    ("mirrored", "mirrored,\nmirrored back"),
-    ("heads", "head drawn\nanew"),
-    ("all_weights", "all weights\ndrawn anew"),
+    ("mirrored", "flipped,\nflipped back"),
+    ("heads", "head\nrandomised"),
+    ("all_weights", "all weights\nrandomised"),
 )
 SANITY_ROWS = 2
 
@@ -212,10 +212,10 @@ def sanity_plot(checks: Sequence[SanityCheck], crops: NDArray[np.uint8]) -> Figu
 
 #: Printed names of what trained maps are compared with.
 COMPARISON_NAMES = {
-    "mirrored": "mirrored face",
+    "mirrored": "horizontally flipped face",
     "other_face": "another face",
-    "heads": "head drawn anew",
-    "all_weights": "all weights drawn anew",
+    "heads": "head randomised",
+    "all_weights": "all weights randomised",
 }
 
 

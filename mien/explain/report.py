@@ -1,6 +1,6 @@
-"""An explanation in, its folder out: error_clusters.csv, figures, explain.html and explain.json.
+"""Write the folder of an explanation: error_clusters.csv, figures, explain.html and explain.json.
 
-The page is one file like that of `mien evaluate`: pictures are data URIs, no script, no request.
+The report is one file like that of `mien evaluate`: pictures are data URIs, no script, no request.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mien import __version__
 from mien.explain import plots
 from mien.explain.architecture import count_parameters
 from mien.explain.sanity import COMPARISONS
-from mien.explain.types import Explanation, Mistakes, TaskMaps
+from mien.explain.types import Explanation, TaskErrors, TaskMaps
 from mien.files import atomic_path, write_text
 from mien.metrics.bootstrap import Estimate
 from mien.metrics.schema import to_json
@@ -27,8 +27,8 @@ from mien.reports import formatting
 from mien.reports.report import Picture, picture, report_environment
 from mien.runs.provenance import source_commit
 
-PAGE, NUMBERS, TABLE = "explain.html", "explain.json", "error_clusters.csv"
-#: Pictures of the run folder that the page repeats: file, width on the page, what they show.
+REPORT, NUMBERS, TABLE = "explain.html", "explain.json", "error_clusters.csv"
+#: Pictures of the run folder that the report shows: file, width in the report, alternative text.
 RUN_PICTURES = (
     ("curves.png", 860, "Curves of the training: losses and validation figures by epoch."),
     ("augmented.png", 860, "Training faces as prepared (left) and as augmented (the rest of each row)."),
@@ -37,15 +37,15 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def write_explanation(folder: Path, explanation: Explanation) -> dict[str, Any]:
-    """Write the folder, explain.json last; returns what explain.json says."""
+    """Write the folder, explain.json last; return the object of explain.json."""
     numbers = numbers_of(explanation)
     pictures = draw(explanation)
     for found in (each for part in pictures.values() for each in part if part is not pictures["run"]):
         with atomic_path(folder / "figures" / f"{found.name}.png") as temporary:
             temporary.write_bytes(found.png)
-    table = explanation.mistakes.table.to_csv(index=False) if explanation.mistakes else _EMPTY_TABLE
+    table = explanation.errors.table.to_csv(index=False) if explanation.errors else _EMPTY_TABLE
     write_text(folder / TABLE, table)
-    write_text(folder / PAGE, render(explanation, numbers, pictures))
+    write_text(folder / REPORT, render(explanation, numbers, pictures))
     write_text(folder / NUMBERS, json.dumps(numbers, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     return numbers
 
@@ -54,22 +54,22 @@ _EMPTY_TABLE = "name,true,predicted,probability,cluster\n"
 
 
 def draw(explanation: Explanation) -> dict[str, list[Picture]]:
-    """The pictures by part of the page: ``task NAME``, misclassified, clusters, photos, sanity, run."""
+    """Return the pictures by part of the report: ``task NAME``, misclassified, clusters, photos, sanity, run."""
     pictures = {f"task {part.task.name}": [_task_picture(part)] for part in explanation.tasks}
     pictures |= {"misclassified": [], "clusters": [], "photos": []}
-    mistakes = explanation.mistakes
-    if mistakes is not None:
+    errors = explanation.errors
+    if errors is not None:
         blocks = [
-            (f"{each.label}: {each.errors} of {each.n} faces misclassified", each.shown) for each in mistakes.classes
+            (f"{each.label}: {each.errors} of {each.n} faces misclassified", each.shown) for each in errors.classes
         ]
         if any(faces for _, faces in blocks):
-            said = "; ".join(title for title, _ in blocks)
+            titles = "; ".join(title for title, _ in blocks)
             alt = (
-                f"Grad-CAM of misclassified faces for the predicted and the true class of {mistakes.task.name}. {said}."
+                f"Grad-CAM of misclassified faces for the predicted and the true class of {errors.task.name}. {titles}."
             )
             pictures["misclassified"] = [picture("gradcam_misclassified", alt, plots.maps_plot(blocks))]
-        if mistakes.clustering.clusters:
-            pictures["clusters"] = _cluster_pictures(mistakes)
+        if errors.clustering.clusters:
+            pictures["clusters"] = _cluster_pictures(errors)
     if any(photo.faces for photo in explanation.photos):
         alt = "Faces of the photos with one Grad-CAM map a task."
         pictures["photos"] = [picture("photos", alt, plots.photos_plot(explanation.photos))]
@@ -81,23 +81,23 @@ def draw(explanation: Explanation) -> dict[str, list[Picture]]:
 def _task_picture(part: TaskMaps) -> Picture:
     name = part.task.name
     how = "farthest from the label" if part.task.kind == "ordinal" else "most confidently wrong"
-    figure = plots.maps_plot([("Drawn at random", part.random), (f"The worst: {how}", part.worst)])
-    alt = f"Grad-CAM of {name} for {len(part.random)} faces drawn at random and the {len(part.worst)} worst mistakes."
+    figure = plots.maps_plot([("Random faces", part.random), (f"The worst: {how}", part.worst)])
+    alt = f"Grad-CAM of {name} for {len(part.random)} random faces and the {len(part.worst)} worst errors."
     return picture(f"gradcam_{name}", alt, figure)
 
 
-def _cluster_pictures(mistakes: Mistakes) -> list[Picture]:
-    sizes = ", ".join(f"cluster {cluster.number}: {cluster.size}" for cluster in mistakes.clustering.clusters)
+def _cluster_pictures(errors: TaskErrors) -> list[Picture]:
+    sizes = ", ".join(f"cluster {cluster.number}: {cluster.size}" for cluster in errors.clustering.clusters)
     return [
         picture(
             "clusters",
             f"Misclassified faces nearest to each cluster's centre ({sizes}).",
-            plots.clusters_plot(mistakes),
+            plots.clusters_plot(errors),
         ),
         picture(
             "cluster_map",
             f"Misclassified faces on the first two principal components of their embeddings ({sizes}).",
-            plots.cluster_map_plot(mistakes.clustering),
+            plots.cluster_map_plot(errors.clustering),
         ),
     ]
 
@@ -113,7 +113,7 @@ def _sanity_pictures(explanation: Explanation) -> list[Picture]:
         ),
         picture(
             "sanity",
-            "Maps of the same faces: trained, mirrored, head drawn anew, all weights drawn anew.",
+            "Maps of the same faces: trained, horizontally flipped, head randomised, all weights randomised.",
             plots.sanity_plot(explanation.checks, crops),
         ),
     ]
@@ -129,7 +129,7 @@ def _run_pictures(folder: Path) -> list[Picture]:
 
 
 def numbers_of(explanation: Explanation) -> dict[str, Any]:
-    """Every number of the report as plain JSON."""
+    """Return every number of the report as plain JSON."""
     subject, options = explanation.subject, explanation.options
     about = subject.predictions.about
     return {
@@ -150,7 +150,7 @@ def numbers_of(explanation: Explanation) -> dict[str, Any]:
         "architecture": [{**asdict(layer), "shape": layer.shape and list(layer.shape)} for layer in explanation.layers],
         "layer": asdict(subject.layer),
         "tasks": {part.task.name: _task_json(part) for part in explanation.tasks},
-        "misclassified": None if explanation.mistakes is None else _mistakes_json(explanation.mistakes, explanation),
+        "misclassified": None if explanation.errors is None else _errors_json(explanation.errors, explanation),
         "photos": [
             {
                 "name": photo.name,
@@ -178,19 +178,19 @@ def _task_json(part: TaskMaps) -> dict[str, Any]:
     }
 
 
-def _mistakes_json(mistakes: Mistakes, explanation: Explanation) -> dict[str, Any]:
-    clustering = mistakes.clustering
-    both = (("all_faces", mistakes.all_light), ("misclassified", mistakes.light))
+def _errors_json(errors: TaskErrors, explanation: Explanation) -> dict[str, Any]:
+    clustering = errors.clustering
+    both = (("all_faces", errors.all_light), ("misclassified", errors.light))
     light = {
         name: {key: figure.to_json() for key, figure in each.means(explanation.sampling).items()} for name, each in both
     }
     return {
-        "task": mistakes.task.name,
-        "errors": len(mistakes.table),
-        "n": mistakes.n,
+        "task": errors.task.name,
+        "errors": len(errors.table),
+        "n": errors.n,
         "classes": {
             each.label: {"n": each.n, "errors": each.errors, "shown": [face.name for face in each.shown]}
-            for each in mistakes.classes
+            for each in errors.classes
         },
         "light": light,
         "reason": clustering.reason,
@@ -205,7 +205,7 @@ def _mistakes_json(mistakes: Mistakes, explanation: Explanation) -> dict[str, An
                 "predicted": dict(cluster.predicted),
                 "brightness": cluster.brightness.to_json(),
                 "contrast": cluster.contrast.to_json(),
-                "nearest": [str(mistakes.table["name"].iloc[row]) for row in cluster.nearest[: plots.SAMPLES]],
+                "nearest": [str(errors.table["name"].iloc[row]) for row in cluster.nearest[: plots.SAMPLES]],
             }
             for cluster in clustering.clusters
         ],
@@ -217,7 +217,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def render(explanation: Explanation, numbers: dict[str, Any], pictures: dict[str, list[Picture]]) -> str:
-    """The HTML page. Text from data is escaped: names and labels may hold anything."""
+    """Return the HTML report. Text from data is escaped: names and labels may hold anything."""
     environment = report_environment()
     environment.globals.update(
         number=lambda value: formatting.format_number("", value),
@@ -228,14 +228,14 @@ def render(explanation: Explanation, numbers: dict[str, Any], pictures: dict[str
     return template.render(
         it=numbers,
         pictures=pictures,
-        source=page_uri,
+        source=picture_uri,
         comparisons=plots.COMPARISON_NAMES,
         recipe=explanation.subject.run.recipe.to_text(),
     )
 
 
-def page_uri(found: Picture) -> str:
-    """A picture as a data URI: JPEG where that is smaller by half, as it is for faces, else its PNG."""
+def picture_uri(found: Picture) -> str:
+    """Return a picture as a data URI: JPEG where that is smaller by half, as it is for faces, else its PNG."""
     buffer = io.BytesIO()
     Image.open(io.BytesIO(found.png)).convert("RGB").save(buffer, "JPEG", quality=88, subsampling=0)
     if 2 * buffer.tell() > len(found.png):

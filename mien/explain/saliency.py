@@ -1,9 +1,9 @@
-"""A trained network and crops in, Grad-CAM maps out: which parts of a face raise the network's answer.
+"""Make Grad-CAM maps: which parts of a face raise the network's score.
 
 Grad-CAM (Selvaraju et al. 2017) weights the feature maps of one layer by the mean gradient of a score and keeps what is
 above zero. The score of a nominal task is the logit of a class; that of an ordinal task is the expected level, so that
-its map shows what makes a face look older. The arithmetic is that of the package grad-cam; what is added is that maps
-are laid over the pixels that the layer really looks at (`measure_shift`).
+its map shows what raises the predicted level. The arithmetic is that of the package grad-cam; in addition, maps are
+shifted to the centres of the layer's receptive fields (`measure_shift`).
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class MapLayer:
 
     @property
     def side(self) -> int:
-        """The lesser of height and width."""
+        """The smaller of height and width."""
         return min(self.height, self.width)
 
 
 def map_layers(network: FaceAttributeNetwork, size: int) -> tuple[MapLayer, ...]:
-    """Every module of the backbone whose output is a map, in the order in which they finish on a crop of ``size``."""
+    """Return the modules of the backbone whose output is a map, in the order in which they finish."""
     shapes: dict[str, tuple[int, ...]] = {}
     handles = []
     for name, module in network.backbone.named_modules():
@@ -79,10 +79,10 @@ def _map_layer(name: str, shape: tuple[int, ...]) -> MapLayer:
 
 
 def choose_layer(network: FaceAttributeNetwork, size: int, name: str | None = None) -> MapLayer:
-    """The layer of this name; by default the deepest stage whose map is at least `SMALLEST_MAP` pixels a side.
+    """Return the layer of this name; by default the deepest stage whose map is at least `SMALLEST_MAP` pixels a side.
 
     Where no map is as large, the deepest of the largest ones is taken. Modules inside a stage's blocks are taken by
-    name only: many see one branch of a block, not all that the network has found so far.
+    name only: many are one branch of a block.
 
     Raises:
         UsageError: an unknown name (the sentence lists the known ones), or a backbone without maps.
@@ -104,11 +104,11 @@ def choose_layer(network: FaceAttributeNetwork, size: int, name: str | None = No
 
 
 def measure_shift(network: FaceAttributeNetwork, layer: MapLayer, size: int) -> float:
-    """How far right and down of where it seems to be a pixel of the map looks, in pixels of the crop.
+    """Return how far right and down of its place in the map a receptive field lies, in pixels of the crop.
 
-    A map enlarged to the crop puts its middle onto the crop's middle. But convolutions of stride 2 with the usual
-    padding look half a pixel further left and up, each at its own scale: together 7.5 pixels of 96 at stride 16. The
-    centre of the gradient of the map's middle with respect to noise images says where it really looks.
+    A map enlarged to the crop puts its middle onto the crop's middle. But receptive fields of convolutions of stride 2
+    with the usual padding lie half a pixel further left and up, each at its own scale: together 7.5 pixels of 96 at
+    stride 16. The centre of the gradient of the map's middle with respect to noise images is the measured centre.
     """
     generator = torch.Generator().manual_seed(0)
     noise = (255 * torch.rand(8, 3, size, size, generator=generator)).requires_grad_()
@@ -162,7 +162,7 @@ def saliency_maps(
     crops: NDArray[np.uint8],
     classes: Sequence[int] | NDArray[np.int64] | None = None,
 ) -> NDArray[np.float32]:
-    """Grad-CAM of each crop: float32, n x S x S, each map scaled by itself to 0-1 (all zero: nothing raises the score).
+    """Return the Grad-CAM map of each crop: float32, n x S x S, each scaled to 0-1 (zeros: nothing raises the score).
 
     Args:
         network: in evaluation mode.
@@ -199,7 +199,7 @@ def _maps(
 
 
 def _moved(maps: NDArray[np.float32], shift: float) -> NDArray[np.float32]:
-    """Maps moved right and down by ``shift`` pixels, each scaled to 0-1 again."""
+    """Return maps moved right and down by ``shift`` pixels, each scaled to 0-1 again."""
     moved = np.empty_like(maps)
     matrix = np.array([[1, 0, shift], [0, 1, shift]], np.float64)
     for index, each in enumerate(maps):

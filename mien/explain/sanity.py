@@ -1,8 +1,8 @@
-"""A trained network and faces in, an answer out to: do its Grad-CAM maps depend on what it learned?
+"""Check whether Grad-CAM maps depend on the weights of the network.
 
-Adebayo et al., "Sanity checks for saliency maps" (2018): maps of a network whose weights were drawn anew should not
-look like those of the trained one. Rank correlations (Spearman) say how alike two maps are. The reference is what a
-stable map reaches: that of the mirrored face, mirrored back.
+Adebayo et al., "Sanity checks for saliency maps" (2018): maps of a network with randomised weights should differ
+from those of the trained one. Similarity is Spearman's rank correlation. The reference is what a stable map reaches:
+the map of the horizontally flipped face, flipped back.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mien.metrics.functional import mean
 from mien.models.network import FaceAttributeNetwork
 from mien.tasks import Task
 
-#: What each face's trained map is compared with, in the order of the page.
+#: What each face's trained map is compared with, in the order of the report.
 COMPARISONS = ("mirrored", "other_face", "heads", "all_weights")
 Maps = NDArray[np.float32]
 
@@ -48,16 +48,17 @@ def check_maps(
     classes: NDArray[np.int64] | None,
     sampling: Sampling,
 ) -> SanityCheck:
-    """Compare the maps of these crops (uint8, n x 3 x S x S) under trained, mirrored and re-drawn conditions.
+    """Compare the maps of these crops (uint8, n x 3 x S x S) of the trained network with those of flipped faces and of
+    randomised weights.
 
     ``classes``: the classes that the trained network predicts; every map of a face is of the same class.
     """
     trained = saliency_maps(network, layer, task, crops, classes)
-    mirrored = saliency_maps(network, layer, task, crops[..., ::-1], classes)[..., ::-1]
-    maps = {"trained": trained, "mirrored": mirrored, "other_face": np.roll(trained, 1, axis=0)}
+    flipped = saliency_maps(network, layer, task, crops[..., ::-1], classes)[..., ::-1]
+    maps = {"trained": trained, "mirrored": flipped, "other_face": np.roll(trained, 1, axis=0)}
     for name, heads_only in (("heads", True), ("all_weights", False)):
-        drawn = randomised(network, sampling.seed, crops, heads_only=heads_only)
-        maps[name] = saliency_maps(drawn, layer, task, crops, classes)
+        random = randomised(network, sampling.seed, crops, heads_only=heads_only)
+        maps[name] = saliency_maps(random, layer, task, crops, classes)
     correlations = {name: mean_correlation(trained, maps[name], sampling) for name in COMPARISONS}
     if len(crops) < 2:  # The only face's "other face" is itself.
         correlations["other_face"] = Estimate(value=None, low=None, high=None, n=0, reason="one face only")
@@ -68,22 +69,22 @@ def check_maps(
 def randomised(
     network: FaceAttributeNetwork, seed: int, crops: NDArray[np.uint8], *, heads_only: bool = False
 ) -> FaceAttributeNetwork:
-    """A copy of the network with weights drawn anew, of all modules or of the heads alone.
+    """Return a copy of the network with random weights, of all modules or of the heads alone.
 
-    The statistics of batch normalisation are measured again on ``crops`` (uint8, n x 3 x S x S) and their mirror
-    images: with those of other weights the signal would die out before it reaches the heads.
+    The statistics of batch normalisation are measured again on ``crops`` (uint8, n x 3 x S x S) and their horizontal
+    flips: with those of other weights activations would vanish before the heads.
     """
-    drawn = copy.deepcopy(network)
+    random = copy.deepcopy(network)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for module in (drawn.heads if heads_only else drawn).modules():
-            _draw_anew(module)
+        for module in (random.heads if heads_only else random).modules():
+            _randomise(module)
     if not heads_only:
-        _measure_normalisation(drawn, crops)
-    return drawn.eval()
+        _measure_normalisation(random, crops)
+    return random.eval()
 
 
-def _draw_anew(module: nn.Module) -> None:
+def _randomise(module: nn.Module) -> None:
     reset = getattr(module, "reset_parameters", None)
     if callable(reset):
         reset()
@@ -107,7 +108,7 @@ def _measure_normalisation(network: FaceAttributeNetwork, crops: NDArray[np.uint
 
 
 def rank_correlations(first: Maps, second: Maps) -> NDArray[np.float64]:
-    """Spearman's rank correlation of each pair of maps (n x S x S each), NaN where a map is the same everywhere.
+    """Return Spearman's rank correlation of each pair of maps (n x S x S each), NaN where a map is the same everywhere.
 
     >>> rank_correlations(np.array([[[0., 1.], [2., 3.]]], np.float32), np.array([[[0., 1.], [4., 9.]]], np.float32))
     array([1.])
@@ -120,7 +121,7 @@ def rank_correlations(first: Maps, second: Maps) -> NDArray[np.float64]:
 
 
 def mean_correlation(first: Maps, second: Maps, sampling: Sampling) -> Estimate:
-    """The mean rank correlation over the faces whose both maps are not the same everywhere, with its interval."""
+    """Return the mean rank correlation over the faces whose maps are both not constant, with its interval."""
     values = rank_correlations(first, second)
     values = values[np.isfinite(values)]
     found = estimate(lambda w: {"mean": mean(values, w)}, len(values), sampling)["mean"]
@@ -129,21 +130,21 @@ def mean_correlation(first: Maps, second: Maps, sampling: Sampling) -> Estimate:
     return found
 
 
-def verdict(task: str, drawn: Estimate, reference: Estimate) -> tuple[bool | None, str]:
-    """Whether maps depend on the weights: yes where the interval of re-drawn weights lies wholly below the reference's.
+def verdict(task: str, random: Estimate, reference: Estimate) -> tuple[bool | None, str]:
+    """Return whether maps depend on the weights: yes where the interval of random weights lies below the reference's.
 
     >>> low, high = (Estimate(value=v, low=v - .1, high=v + .1, n=9) for v in (0.1, 0.8))
     >>> verdict("age", low, high)[0]
     True
     """
-    if drawn.high is None or drawn.low is None or reference.low is None or reference.high is None:
-        least = min(drawn.n, reference.n)
-        return None, f"{task}: with {least} comparable faces it cannot be told whether the maps depend on the model."
+    if random.high is None or random.low is None or reference.low is None or reference.high is None:
+        least = min(random.n, reference.n)
+        return None, f"{task}: with {least} comparable faces it is unknown whether the maps depend on the model."
     figures = (
-        f"with all weights drawn anew they correlate with the trained ones by {_text(drawn)}, "
-        f"those of mirrored faces by {_text(reference)}"
+        f"with all weights randomised they correlate with the trained ones by {_text(random)}, "
+        f"those of flipped faces by {_text(reference)}"
     )
-    if drawn.high < reference.low:
+    if random.high < reference.low:
         return True, f"{task}: the maps depend on the model: {figures}."
     return False, f"{task}: the maps are not shown to depend on the model, do not rely on them: {figures}."
 

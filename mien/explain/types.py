@@ -1,4 +1,4 @@
-"""The shapes of an explanation: what `mien explain` may be asked, what is explained, and what is shown of it."""
+"""The types of an explanation: its options, what is explained, and what is shown."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mien.vision.resize import resize_crops
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainOptions:
-    """What `mien explain` may be asked; ``task`` and ``misclassified`` choose the errors, None and () the defaults."""
+    """The options of `mien explain`; ``task`` and ``misclassified`` choose the errors, None and () the defaults."""
 
     split: str = "test"
     fold: int | None = None
@@ -83,7 +83,7 @@ class FaceMap:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskMaps:
-    """The maps of one task: faces drawn at random, and its worst mistakes."""
+    """The maps of one task: random faces, and its worst errors."""
 
     task: Task
     random: tuple[FaceMap, ...]
@@ -92,7 +92,7 @@ class TaskMaps:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassErrors:
-    """One class: its faces in the split, how many were taken for another, and maps of some of those."""
+    """One class: its faces in the split, how many are misclassified, and maps of some of those."""
 
     label: str
     n: int
@@ -101,7 +101,7 @@ class ClassErrors:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mistakes:
+class TaskErrors:
     """The misclassified faces of a nominal task.
 
     ``n``: labelled faces; ``table``: name, true, predicted, probability, cluster; ``crops``: uint8, n x 3 x S x S, row
@@ -132,7 +132,7 @@ class PhotoMaps:
 class Explanation:
     """Everything that the report shows.
 
-    ``mistakes`` is None where no nominal task is labelled; ``checked``: the rows of the sanity check, as positions.
+    ``errors`` is None where no nominal task is labelled; ``checked``: the rows of the sanity check, as positions.
     """
 
     subject: Subject
@@ -141,7 +141,7 @@ class Explanation:
     command: str
     layers: tuple[LayerRow, ...]
     tasks: tuple[TaskMaps, ...]
-    mistakes: Mistakes | None
+    errors: TaskErrors | None
     photos: tuple[PhotoMaps, ...]
     checks: tuple[SanityCheck, ...]
     checked: NDArray[np.int64]

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from mien.errors import MienError, UsageError
 from mien.explain.explanation import explain_run
-from mien.explain.faces import read_answers
+from mien.explain.faces import faces_of_table
 from mien.explain.report import write_explanation
 from mien.explain.types import ExplainOptions, Explanation
 from mien.tasks import AGE, GENDER
@@ -89,7 +89,7 @@ def test_the_two_classes_of_lowest_recall_are_shown(explained: Explained) -> Non
     shown = list(explained.numbers["misclassified"]["classes"])
     assert len(shown) == 2
     assert max(recall[shown]) <= min(recall.drop(shown))
-    for mistakes in explained.explanation.mistakes.classes if explained.explanation.mistakes else ():
+    for mistakes in explained.explanation.errors.classes if explained.explanation.errors else ():
         for face in mistakes.shown:
             assert face.of[1] == mistakes.label
             assert len(face.maps) == 2
@@ -232,7 +232,7 @@ def test_titles_and_badness() -> None:
             "gender_p_female": [0.8, 0.9, 0.1],
         }
     )
-    age, gender = read_answers(frame, AGE), read_answers(frame, GENDER)
+    age, gender = faces_of_table(frame, AGE), faces_of_table(frame, GENDER)
     assert age.titles == ("30 → 36", "20–29 → 33", "→ 50")
     assert age.badness.tolist() == [6, 0, 0]  # 4 beyond the interval counts as right
     assert gender.titles == ("male → female 80 %", "female → female 90 %", "→ male 90 %")
