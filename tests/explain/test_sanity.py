@@ -56,10 +56,7 @@ def figure(low: float | None, high: float | None, n: int = 24) -> Estimate:
     (figure(0.1, 0.4), figure(None, None, 1), None),
 ])  # fmt: skip
 def test_the_verdict(drawn: Estimate, reference: Estimate, depends: bool | None) -> None:
-    found, sentence = verdict("age", drawn, reference)
-    assert found is depends
-    words = {True: "the maps depend on the model", False: "not shown to depend", None: "cannot be told"}
-    assert words[depends] in sentence
+    assert verdict("age", drawn, reference)[0] is depends
 
 
 def same(first: Any, second: Any, part: str) -> bool:
