@@ -24,6 +24,17 @@ from mien.vision.detect import SCORE_THRESHOLD, Detection, FaceDetector
 _detectors: dict[float, FaceDetector] = {}
 
 
+def _forget_detectors() -> None:
+    """Let a forked child load its own detector, whatever the parent's threads did when it was forked."""
+    global _detectors_lock
+    _detectors_lock = threading.Lock()
+    _detectors.clear()
+
+
+if hasattr(os, "register_at_fork"):  # Not on Windows.
+    os.register_at_fork(after_in_child=_forget_detectors)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Search:
     """How an image is read and which of its faces are kept.

@@ -42,6 +42,10 @@ class TimeLimit:
     """The calls that run now. Threads may share it."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all calls; a forked child has neither their threads nor the one that watches."""
         self._lock = threading.Lock()
         self._running: set[Deadline] = set()
         self._watcher: threading.Thread | None = None
@@ -52,8 +56,7 @@ class TimeLimit:
         deadline = Deadline(at=time.monotonic() + seconds, end=end)
         with self._lock:
             self._running.add(deadline)
-            # A forked child has this object without its thread.
-            if self._watcher is None or not self._watcher.is_alive():
+            if self._watcher is None:
                 self._watcher = threading.Thread(target=self._watch, name="mien-time-limit", daemon=True)
                 self._watcher.start()
         try:
@@ -79,6 +82,8 @@ class TimeLimit:
 
 #: Of all sessions of this process.
 TIME_LIMIT = TimeLimit()
+if hasattr(os, "register_at_fork"):  # Not on Windows.
+    os.register_at_fork(after_in_child=TIME_LIMIT.reset)
 
 
 def make_within(seconds: float, make: Callable[[], Made]) -> Made:

@@ -7,6 +7,7 @@ the network; the arithmetic around it is here.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from functools import lru_cache
@@ -70,6 +71,17 @@ def load_yunet(path: Path) -> YuNet:
     """
     with _loading:
         return _load(path)
+
+
+def _forget() -> None:
+    """Let a forked child load its own network, whatever the parent's threads did when it was forked."""
+    global _loading
+    _loading = threading.Lock()
+    _load.cache_clear()
+
+
+if hasattr(os, "register_at_fork"):  # Not on Windows.
+    os.register_at_fork(after_in_child=_forget)
 
 
 @lru_cache(maxsize=1)

@@ -478,3 +478,38 @@ except MienError as error:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (1, "")
     assert "it took more than 0.5 seconds" in done.stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_loads_a_model_of_its_own(tmp_path: Path) -> None:
+    """Other threads find faces while the process forks; the child loads the bundle and the face detector again."""
+    code = f"""
+import os, threading
+import numpy as np
+import mien
+path = {str(write_tiny_bundle(tmp_path / "b.onnx"))!r}
+photo = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+model = mien.load(path)
+expected = model(photo, cropped=True).to_dict(), model(photo).to_dict()
+done = threading.Event()
+def predict():
+    while not done.is_set():
+        model(photo)
+threads = [threading.Thread(target=predict) for _ in range(3)]
+for thread in threads:
+    thread.start()
+children = []
+for _ in range(10):
+    child = os.fork()
+    if not child:
+        own = mien.load(path)
+        same = (own(photo, cropped=True).to_dict(), own(photo).to_dict()) == expected
+        os._exit(0 if same else 7)
+    children.append(child)
+codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+done.set()
+for thread in threads:
+    thread.join()
+assert codes == [0] * 10, codes
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
