@@ -1,7 +1,5 @@
-"""A share of the machine's memory in, a process that cannot take more out: a bundle from a stranger may ask for any
-amount, and a system that runs out of memory kills what it likes.
-
-Past the limit the system refuses the memory, so the model's call fails with a sentence.
+"""Limit the memory of this process: an untrusted bundle may ask for any amount, and a system that runs out of memory
+kills other processes. Past the limit the model's call fails with a sentence.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from mien.files import is_file, is_folder
 
 #: What a prediction may take of the machine's memory beside what the process has already, and at least, in bytes.
 SHARE, LEAST = 0.5, 4 << 30
-#: Where Linux says what a process has, and what a container may take in its two versions of control groups.
+#: Where Linux records what a process has, and what a container may take in its two versions of control groups.
 _TAKEN = Path("/proc/self/statm")
 _CONTAINER = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
@@ -42,10 +40,10 @@ def limited_memory(allowed: int | None = None) -> Iterator[None]:
 
 @contextmanager
 def limited_for(model: Path, *mapped: Path) -> Iterator[None]:
-    """`limited_memory` while a bundle is asked about many faces. ``mapped``: files whose bytes come on top, since they
+    """Apply `limited_memory` while a bundle predicts many faces. ``mapped``: files whose bytes come on top, since they
     are mapped whole and take address space alone.
 
-    A run folder is not limited: it is asked by torch, which reserves gigabytes of address space that it never fills,
+    A run folder is not limited: it is run by torch, which reserves gigabytes of address space that it never fills,
     more than `LEAST` on a small machine.
     """
     if is_folder(model):
@@ -60,7 +58,7 @@ def _share() -> int:
 
 
 def machine_memory() -> int:
-    """Bytes of memory that the machine has, or its container where that has less."""
+    """Return the bytes of memory that the machine has, or its container where that has less."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for name in _CONTAINER:
         try:
@@ -71,5 +69,5 @@ def machine_memory() -> int:
 
 
 def _taken() -> int:
-    """Bytes of address space that this process has."""
+    """Return the bytes of address space that this process has."""
     return int(_TAKEN.read_text(encoding="ascii").split()[0]) * os.sysconf("SC_PAGE_SIZE")
