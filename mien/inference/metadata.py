@@ -30,6 +30,7 @@ PREPROCESSING = {"crop": CROP_RECIPE, "layout": "NCHW", "dtype": "uint8", "colou
 MOST_NESTED = 200
 
 Finite = Annotated[float, Meta(ge=-MOST_LEVEL, le=MOST_LEVEL)]
+Level = Annotated[int, Meta(ge=-MOST_LEVEL, le=MOST_LEVEL)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 OpenFraction = Annotated[float, Meta(gt=0, lt=1)]
 #: A lower one would divide by next to nothing.
@@ -76,7 +77,7 @@ class OrdinalCalibration:
     low_quantile: Fraction = 0.05
     high_quantile: Fraction = 0.95
     offset: Finite = 0.0
-    offsets: tuple[tuple[int, Finite], ...] = ()
+    offsets: tuple[tuple[Level, Finite], ...] = ()
 
 
 Calibration = NominalCalibration | OrdinalCalibration

@@ -158,6 +158,7 @@ def calibrated(task: str = "age", **changes: object) -> str:
         ("offsets", [[0, 1.0, 2.0]]),
         ("offsets", [[0.5, 1.0]]),
         ("offsets", [[0, "x"]]),
+        ("offsets", [[0, 1.0], [10**400, 1.0]]),
         ("sharpness", 1.0),
     ],
 )
