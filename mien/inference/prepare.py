@@ -22,17 +22,8 @@ from mien.vision.detect import SCORE_THRESHOLD, Detection, FaceDetector
 
 #: By score threshold. Without a lock, which a process forked meanwhile would wait for.
 _detectors: dict[float, FaceDetector] = {}
-
-
-def _forget_detectors() -> None:
-    """Let a forked child load its own detector, whatever the parent's threads did when it was forked."""
-    global _detectors_lock
-    _detectors_lock = threading.Lock()
-    _detectors.clear()
-
-
-if hasattr(os, "register_at_fork"):  # Not on Windows.
-    os.register_at_fork(after_in_child=_forget_detectors)
+if hasattr(os, "register_at_fork"):  # Not on Windows. A forked child loads a detector of its own.
+    os.register_at_fork(after_in_child=_detectors.clear)
 
 
 @dataclass(frozen=True, kw_only=True)
