@@ -112,6 +112,8 @@ def prepare(
 
 
 def _print_summary(data: PreparedDataset) -> None:
+    from mien.data.sources.header import shown_columns
+
     info = data.info
     table = Table(title=escape(str(data.folder)), title_justify="left", show_header=True, header_style="bold")
     table.add_column()
@@ -135,7 +137,7 @@ def _print_summary(data: PreparedDataset) -> None:
     total = sum(info["quarantined"].values())
     for source in info["sources"]:
         if source["unused_columns"]:
-            _note(f"Columns of {source['name']} that were not used: {', '.join(source['unused_columns'])}.")
+            _note(f"Columns of {source['name']} that were not used: {shown_columns(source['unused_columns'])}.")
     for hint in info["hints"]:
         _note(f"Hint: {hint}.")
     console.print(f"{info['read']:,} read = {info['rows']:,} kept + {total:,} quarantined.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ntpath
-import os
 import posixpath
 import re
 import shlex
@@ -17,6 +16,7 @@ from mien.data.sources.reading import existing_image
 from mien.data.values import DATE
 from mien.files import is_file, is_folder
 from mien.tasks import ETHNICITY, ETHNICITY_OF_RACE7, GENDER, Task, plain_class
+from mien.vision.decode import as_path_text
 
 _MALE = ("m", "man", "men", "males", "boy", "boys", "mr")
 _FEMALE = ("f", "w", "woman", "women", "females", "girl", "girls", "ms", "mrs")
@@ -32,6 +32,10 @@ OBVIOUS: Mapping[str, Mapping[str, str]] = {
 }
 #: So many cells of a column are shown in an option.
 _SHOWN = 8
+#: So many of them are looked at.
+_LOOKED_AT = 50
+#: Longer paths are not looked at (characters).
+_LONGEST_PATH = 1000
 _DECIMAL = re.compile(r"\s*[0-9]+\.[0-9]+\s*")
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
@@ -55,15 +59,16 @@ def advice(
     """
     values: dict[str, list[str]] = {}
     for row in rejected:
-        if row.value.strip() and row.value not in (cells := values.setdefault(row.reason, [])):
-            cells.append(row.value)
+        cells = values.setdefault(row.reason, [])
+        if len(cells) < _LOOKED_AT and row.value.strip().isprintable() and row.value.strip() not in ["", *cells]:
+            cells.append(row.value.strip())
     found = [clause for task in tasks for clause in _labels(task, values.get(f"bad_{task.name}", []))]
     if dates := values.get(DATE):
         found.append(f"--repair-dates reads {dates[0].strip()!r} and its like as the intervals they were")
     wanted = [*(task.name for task in tasks), "identity", "split"]
     if options := [option for option in column_options(columns, wanted) if option.partition("=")[2] in unused]:
         found.append(f"{' '.join(options)} uses {'that column' if len(options) == 1 else 'those columns'}")
-    missing = [row.name for row in rejected if row.reason == "missing_file"]
+    missing = [row.name for row in rejected if row.reason == "missing_file" and len(row.name) <= _LONGEST_PATH]
     return [*found, *(_images(missing, label_file) if label_file and missing else [])]
 
 
@@ -105,7 +110,7 @@ def _images(names: Sequence[str], label_file: Path) -> Iterator[str]:
         return
     for folder in _folders(label_file.parent):
         if any(is_file(existing_image(folder, name)) for name in names[:3]):
-            yield f"--images {shlex.quote(os.fspath(folder))} finds them"
+            yield f"--images {shlex.quote(as_path_text(folder))} finds them"
             return
 
 

@@ -22,6 +22,7 @@ from mien.data.faces import read_faces
 from mien.data.merge_labels import merge_labels
 from mien.data.rows import QUARANTINE_NAME, Rejection, SourceRows, all_tasks, rejection_of, text_array
 from mien.data.sources import SourceArgument
+from mien.data.sources.header import shown_columns
 from mien.data.splits import (
     KnownSplits,
     assign_splits,
@@ -159,7 +160,7 @@ def nothing_usable(
         place = row.name if row.line is None else f"line {row.line}"
         reasons.append(f"{count:,} {reason} ({place}: {row.detail})")
     parts = [f"all {found.n_read:,} rows are unusable: {', '.join(reasons)}", *hints]
-    parts += [f"the columns are {', '.join(found.columns[:20])}"] if found.columns else []
+    parts += [f"the columns are {shown_columns(found.columns)}"] if found.columns else []
     return MienError(f"Nothing usable in {argument.scheme}:{argument.root}: {'; '.join([*parts, quarantine])}.")
 
 

@@ -18,6 +18,9 @@ MISSING = frozenset({"", "none", "nan", "null", "na", "n/a", "<na>"})
 #: The reason for a cell that a spreadsheet has turned into a date.
 DATE = "spreadsheet_date"
 
+#: Longer cells are not kept with their error (characters).
+MAX_VALUE = 40
+
 _NUMBER = r"(-?[0-9]{1,9})(?:\.0+)?"
 _EXACT = re.compile(_NUMBER)
 # A comma needs brackets: 25,42 without them is a decimal number in many countries.
@@ -39,13 +42,13 @@ _DATES = (
 
 class RowError(Exception):
     """A row that cannot be used: ``reason`` is a stable code, ``detail`` says what was expected and what was got,
-    ``value`` is the cell where one cell is to blame."""
+    ``value`` is the cell where one short cell is to blame."""
 
     def __init__(self, reason: str, detail: str, value: str = "") -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
-        self.value = value
+        self.value = value if len(value) <= MAX_VALUE else ""
 
 
 def parse_level(

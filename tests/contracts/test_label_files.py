@@ -213,6 +213,13 @@ def test_an_error_about_all_rows_shows_each_reason_and_leaves_the_quarantine(hom
     assert len(kept("manifest:faces.csv").manifest) == N
 
 
+def test_long_and_many_cells_and_columns_do_not_fill_the_error(home: Path) -> None:
+    columns = ",".join(["path", "age", "gender", "c" * 5000, *(f"c{number}" for number in range(500))])
+    line = lambda n: f"images/0.jpg,{'x' * 5000 if n % 2 else f'y{n}'},male" + "," * 501  # noqa: E731
+    (home / "faces.csv").write_text(columns + "\n" + "".join(f"{line(number)}\n" for number in range(3000)))
+    assert len(refused("manifest:faces.csv")) < 2000
+
+
 def fairface(folder: Path, line: Callable[[int], Sequence[str]]) -> None:
     folder.mkdir(exist_ok=True)
     (folder / "fairface_label_train.csv").write_text(

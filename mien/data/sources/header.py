@@ -71,14 +71,19 @@ def rename(names: list[str], reading: Reading) -> list[str]:
 def header_error(path: Path, names: Sequence[str], required: Sequence[str]) -> MienError:
     """Return the error for a table that lacks a required column: it shows the header and the option that helps."""
     absent = [name for name in required if name not in names]
-    shown = ", ".join(name if len(name) <= 40 else f"{name[:37]}..." for name in names[:12])
-    got = f"its first line reads {shown}{', ...' if len(names) > 12 else ''}" if names else "it is empty"
+    got = f"its first line reads {shown_columns(names)}" if names else "it is empty"
     options = column_options(names, dict.fromkeys([*absent, "age", "gender", "ethnicity"]))
     hint = f"; try {' '.join(options)}" if options else ""
     columns = "column" if len(required) == 1 else "columns"
     return MienError(
         f"{path} must have the {columns} {', '.join(required)}; it lacks {', '.join(absent)}: {got}{hint}."
     )
+
+
+def shown_columns(names: Sequence[str]) -> str:
+    """Return at most twenty names of columns, each cut to 40 characters, for a sentence."""
+    shown = [name if len(name) <= 40 else f"{name[:37]}..." for name in names[:20]]
+    return ", ".join([*shown, *(["..."] if len(names) > 20 else [])])
 
 
 def column_options(names: Collection[str], wanted: Iterable[str]) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.data.rows import SourceBuilder, SourceRows
-from mien.data.sources.header import column_options, header_error, rename
+from mien.data.sources.header import column_options, header_error, rename, shown_columns
 from mien.data.sources.reading import AS_WRITTEN, Reading
 from mien.data.sources.table import Row, Table, read_table
 from mien.data.values import MISSING, Label, RowError
@@ -54,9 +54,9 @@ def read(root: Path, tasks: Sequence[Task], reading: Reading = AS_WRITTEN) -> So
     return builder.result(tasks, columns=table.columns, used=used)
 
 
-def _check_columns(root: Path, columns: Collection[str], tasks: Sequence[Task], reading: Reading) -> None:
+def _check_columns(root: Path, columns: Sequence[str], tasks: Sequence[Task], reading: Reading) -> None:
     """Refuse a table without a column of any task, or without one that ``--column`` names."""
-    shown = ", ".join(columns)
+    shown = shown_columns(columns)
     for name, column in reading.columns.items():
         if name not in columns:
             raise MienError(f"--column {name}={column} names a column that {root} lacks; it has {shown}.")
