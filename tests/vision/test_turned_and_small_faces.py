@@ -1,0 +1,110 @@
+"""Faces are found turned, small, beside large ones, and once each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from mien.vision.align import crop_ready_made
+from mien.vision.decode import decode_image
+from mien.vision.detect import Detection, FaceDetector
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "eileen_collins.jpg"
+
+
+@pytest.fixture(scope="module")
+def detector() -> FaceDetector:
+    return FaceDetector()
+
+
+@pytest.fixture(scope="module")
+def portrait() -> np.ndarray:
+    return decode_image(EXAMPLE)
+
+
+@pytest.fixture(scope="module")
+def upright(detector: FaceDetector, portrait: np.ndarray) -> Detection:
+    (face,) = detector.detect(portrait)
+    return face
+
+
+def turned(image: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray]:
+    """The image turned on a grey canvas that holds it at any angle, and the matrix to there."""
+    height, width = image.shape[:2]
+    side = int(np.hypot(height, width)) + 2
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1)
+    matrix[:, 2] += side / 2 - np.array([width, height]) / 2
+    return cv2.warpAffine(image, matrix, (side, side), borderValue=(128, 128, 128)), matrix
+
+
+def centre(face: Detection) -> np.ndarray:
+    x, y, width, height = face.box
+    return np.array([x + width / 2, y + height / 2])
+
+
+@pytest.mark.parametrize("degrees", range(0, 360, 15))
+def test_a_turned_face_has_its_landmarks_where_they_are(
+    detector: FaceDetector, portrait: np.ndarray, upright: Detection, degrees: int
+) -> None:
+    image, matrix = turned(portrait, degrees)
+    face = detector.detect_main(image)
+    assert face is not None
+    expected = upright.landmarks @ matrix[:, :2].T + matrix[:, 2]
+    eyes = np.hypot(*(upright.landmarks[1] - upright.landmarks[0]))
+    assert np.hypot(*(face.landmarks - expected).T).mean() < 0.35 * eyes
+    assert np.hypot(*(centre(face) - expected.mean(axis=0))) < upright.box[3] / 3
+
+
+@pytest.mark.parametrize("quarter", [1, 2, 3])
+def test_a_photo_on_its_side_or_head_shows_one_face(detector: FaceDetector, portrait: np.ndarray, quarter: int) -> None:
+    large = cv2.resize(portrait, (1500, 1500))
+    (face,) = detector.detect(np.ascontiguousarray(np.rot90(large, quarter)))
+    assert face.score > 0.85
+
+
+def test_a_cropped_face_on_its_side_is_aligned_as_upright(detector: FaceDetector, portrait: np.ndarray) -> None:
+    head = np.ascontiguousarray(portrait[:260, 110:340])
+    crop, _ = crop_ready_made(head, detector, 64)
+    side, how = crop_ready_made(np.ascontiguousarray(np.rot90(head)), detector, 64)
+    assert how == "aligned"
+    assert np.abs(crop.astype(int) - side).mean() < 25
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["alone", "beside a large face"])
+@pytest.mark.parametrize("height", [20, 40, 120])
+def test_small_faces_in_a_large_photo_are_found(
+    detector: FaceDetector, portrait: np.ndarray, upright: Detection, height: int, large: bool
+) -> None:
+    canvas = np.full((1500, 2000, 3), 110, np.uint8)
+    if large:
+        canvas[:1000, :1000] = cv2.resize(portrait, (1000, 1000))
+    small = cv2.resize(
+        portrait, None, fx=height / upright.box[3], fy=height / upright.box[3], interpolation=cv2.INTER_AREA
+    )
+    side = len(small)
+    places = [
+        (1030 + step * (side + 37), 31 + step * 29) for step in range(5) if 1030 + step * (side + 37) + side < 2000
+    ]
+    for x, y in places:
+        canvas[y : y + side, x : x + side] = small
+    assert len(detector.detect(canvas)) == len(places) + large
+
+
+@pytest.mark.parametrize("side", [1000, 1600, 2400])
+def test_a_close_up_is_one_person(detector: FaceDetector, portrait: np.ndarray, upright: Detection, side: int) -> None:
+    x, y, width, height = upright.box
+    close = portrait[y - 10 : y + height + 10, x - 20 : x + width + 20]
+    factor = side / max(close.shape[:2])
+    assert len(detector.detect(cv2.resize(close, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC))) == 1
+
+
+def test_a_child_held_before_a_face_is_kept(detector: FaceDetector, portrait: np.ndarray, upright: Detection) -> None:
+    canvas = cv2.resize(portrait, (1536, 1536), interpolation=cv2.INTER_CUBIC)
+    x, y, width, height = (3 * side for side in upright.box)
+    child = portrait[50:190, 165:285]
+    top, left = y + height - 120, x + width - 90
+    canvas[top : top + 140, left : left + 120] = child
+    assert len(detector.detect(canvas)) == 2
