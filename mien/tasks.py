@@ -9,12 +9,16 @@ FairFace's seven races and nine age groups: Karkkainen, Joo, "FairFace" (2021).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from mien.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
 
 Kind = Literal["ordinal", "nominal"]
 
@@ -226,9 +230,26 @@ AGE_BANDS: tuple[tuple[int, int], ...] = (
 )
 
 
+#: The lowest age of each band.
+AGE_BAND_STARTS = tuple(low for low, _ in AGE_BANDS)
+
+
 def age_band_name(band: tuple[int, int]) -> str:
     """Return the printed name of an age band: ``20-29``, or ``70+`` for the open one."""
     return f"{band[0]}+" if band[1] >= AGE.highest else f"{band[0]}-{band[1]}"
+
+
+def band_number(levels: ArrayLike, starts: Sequence[int]) -> NDArray[np.int64]:
+    """Return the number of the band that each level lies in, where band i reaches from ``starts[i]`` to the next start.
+
+    -1 stands for levels below the first start; the last band has no end, and NaN counts as above all.
+
+    >>> band_number([0, 15.5, 16, 99], [0, 16, 26]).tolist()
+    [0, 0, 1, 2]
+    """
+    import numpy as np
+
+    return np.asarray(np.searchsorted(starts, levels, side="right") - 1, dtype=np.int64)
 
 
 def select_tasks(tasks: Iterable[Task], names: Iterable[str]) -> tuple[Task, ...]:

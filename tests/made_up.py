@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mien.evaluation.predictions import answers
+from mien.evaluation.predictions import predicted_columns
 from mien.inference.metadata import NominalCalibration
 from mien.metrics.about import About, CalibrationRecord
 from mien.metrics.predictions_table import Predictions
@@ -42,7 +42,7 @@ def made_up() -> Callable[..., Predictions]:
             logits[np.arange(n), true] += 2
             chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
             columns[f"{task.name}_true"] = [task.classes[index] for index in true]
-            columns |= answers(task, NominalCalibration(abstain_below=0.5), chances)
+            columns |= predicted_columns(task, NominalCalibration(abstain_below=0.5), chances)
         tasks = (AGE, GENDER, ETHNICITY)
         about = About(model="made-up", split="test", calibration={"age": CalibrationRecord(coverage=0.9)})
         return Predictions(frame=pd.DataFrame(columns), tasks=tasks, labelled=tasks, about=about)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mien.audit.perturbations import PERTURBATIONS, Crops, Perturbation, perturb
 from mien.errors import MienError
 from mien.evaluation.model import EvaluatedModel
-from mien.evaluation.predictions import answers
+from mien.evaluation.predictions import predicted_columns
 from mien.inference.answers import Probabilities
 from mien.inference.metadata import Calibration
 from mien.metrics.bootstrap import Estimate, Floats, Sampling, estimate_means
@@ -147,7 +147,7 @@ def task_predictions(task: Task, calibration: Calibration, output: Probabilities
     """Return the predictions that `mien predict` makes of a task's probabilities, n x outputs."""
     if not np.isfinite(output).all():
         raise MienError(f"The model's output for {task.name!r} must be finite probabilities, got NaN or infinity.")
-    columns = answers(task, calibration, output)
+    columns = predicted_columns(task, calibration, output)
     predicted = columns[f"{task.name}_pred"]
     if task.kind == "ordinal":
         return TaskPredictions(values=predicted.astype(np.float64), answered=np.ones(len(output), np.bool_))

@@ -18,7 +18,7 @@ from mien.data.dataset import PreparedDataset
 from mien.inference.answers import Probabilities, apply_temperature, distribution_quantile, ordinal_point
 from mien.inference.metadata import Calibration, NominalCalibration, OrdinalCalibration
 from mien.metrics.ordinal import bands_of
-from mien.tasks import Task
+from mien.tasks import Task, band_number
 
 #: With fewer labelled faces nothing is fitted: the defaults say less, but nothing wrong.
 FEWEST_FACES = 50
@@ -212,7 +212,7 @@ def calibration_bands(truth: NDArray[np.floating], task: Task) -> list[tuple[int
         inside = ((truth >= chosen[-1]) & (truth < start)).sum()
         if inside >= FEWEST_IN_BAND and (truth >= start).sum() >= FEWEST_IN_BAND:
             chosen.append(start)
-    number = np.searchsorted(chosen, truth, side="right") - 1
+    number = band_number(truth, chosen)
     return [(start, np.asarray(number == place)) for place, start in enumerate(chosen)]
 
 

@@ -21,7 +21,7 @@ from mien.data.splits import SplitPlan, assign_splits, strata_of
 from mien.errors import MienError, UsageError
 from mien.files import is_file
 from mien.progress import console
-from mien.tasks import Task, task_from_json
+from mien.tasks import Task, band_number, task_from_json
 
 FORMAT_VERSION = 1
 MANIFEST_NAME, CROPS_NAME, INFO_NAME = "manifest.parquet", "crops.npy", "dataset.json"
@@ -76,7 +76,7 @@ class PreparedDataset:
         if source is None or source.kind != "ordinal":
             raise UsageError(f"The data in {self.folder} has no ordinal task {task.bins_of!r} to make bins of.")
         low, high = self.ordinal_labels(source)
-        first, last = (np.maximum(np.searchsorted(task.starts, end, side="right") - 1, 0) for end in (low, high))
+        first, last = (np.maximum(band_number(end, task.starts), 0) for end in (low, high))
         return np.where(~np.isnan(low) & (first == last), first, -1).astype(np.int64)
 
     def _column(self, task: Task, name: str) -> pd.Series[Any]:

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mien.errors import MienError, UsageError
-from mien.tasks import AGE, AGE_BANDS, Task
+from mien.tasks import AGE, AGE_BAND_STARTS, Task, band_number
 
 _NAMES = {2: ("train", "test"), 3: ("train", "val", "test")}
 #: Of a group that is in several official or known splits, the rows in the split named first here are kept.
@@ -158,7 +158,7 @@ def _stratum_column(rows: pd.DataFrame, task: Task) -> list[str]:
 
 
 def _band_of(age: float) -> str:
-    return f"{sum(age >= low for low, _ in AGE_BANDS):02d}"
+    return f"{int(band_number(age, AGE_BAND_STARTS)) + 1:02d}"
 
 
 @dataclass(frozen=True, kw_only=True)

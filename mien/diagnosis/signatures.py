@@ -24,13 +24,13 @@ History = Sequence[Mapping[str, float]]
 
 #: A task is behind where its error is by this fraction above that of a single-task model and the intervals are apart.
 BEHIND = 0.05
-#: A learned variance grows where its trend over the second half of the epochs makes it greater by this share.
+#: A learned variance grows where its trend over the second half of the epochs makes it greater by this fraction.
 GROWTH = 0.05
 #: Thresholds cross where the probability to exceed a level is this much above that of a lower level.
 CROSSING, CROSSING_SHARE = 0.05, 0.05
-#: A mean is off the mode by more than this share of the range of levels, in more than this share of the faces.
+#: A mean is off the mode by more than this fraction of the range of levels, in more than this fraction of the faces.
 OFF_MODE, OFF_MODE_SHARE = 0.05, 0.2
-#: Over the last third of the epochs of one crop size (at least so many): the validation loss rises by this share.
+#: Over the last third of the epochs of one crop size (at least so many): the validation loss rises by this fraction.
 LAST_EPOCHS, RISE = 3, 0.01
 #: Names of images that are listed where a variance grows.
 IMAGES = 20

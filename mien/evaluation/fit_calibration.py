@@ -15,7 +15,7 @@ from mien.inference.metadata import Calibration
 def fit_calibration(
     model: EvaluatedModel, dataset: PreparedDataset, class_offsets: Collection[str] = ()
 ) -> dict[str, Calibration]:
-    """The calibration of every task of a model, on the validation split of the data that it was trained on.
+    """Fit the calibration of every task of a model, on the validation split of the data that it was trained on.
 
     Args:
         class_offsets: nominal tasks of which an offset of each class is fitted too.
@@ -24,10 +24,10 @@ def fit_calibration(
         UsageError: ``class_offsets`` names something else than nominal tasks of the model.
     """
     nominal = [task.name for task in model.tasks if task.kind == "nominal"]
-    strangers = sorted(set(class_offsets) - set(nominal))
-    if strangers:
+    unknown = sorted(set(class_offsets) - set(nominal))
+    if unknown:
         known = ", ".join(nominal) or "none"
-        raise UsageError(f"--class-offsets names {', '.join(strangers)}; the nominal tasks of the model: {known}.")
+        raise UsageError(f"--class-offsets names {', '.join(unknown)}; the nominal tasks of the model: {known}.")
     rows = dataset.rows("val")
     outputs = predict_rows(model, dataset, rows)
     return {

@@ -1,7 +1,4 @@
-"""A run folder or a bundle in, one shape of model out: crops in, probabilities per task out.
-
-Evaluation knows models only in this shape, so that a torch run and its ONNX bundle go through the same lines.
-"""
+"""Open run folders and bundles as one kind of model, so that a torch run and its ONNX bundle are evaluated alike."""
 
 from __future__ import annotations
 
@@ -19,14 +16,14 @@ from mien.files import file_sha256, is_file, is_folder
 from mien.inference.metadata import Calibration, NominalCalibration, OrdinalCalibration
 from mien.tasks import Task
 
-#: uint8 N x 3 x size x size crops in; per task float32 N x levels or N x classes, rows sum to 1.
+#: Turn crops, uint8 N x 3 x size x size, into float32 N x levels or N x classes by task; rows sum to 1.
 Predict = Callable[[NDArray[np.uint8]], Mapping[str, NDArray[np.float32]]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TwoStage:
-    """The inside of a two-stage head: the name of its ``bins`` task, and uint8 crops (N x 3 x size x size) in, the
-    level that each bin's regressor says out (float32, N x bins)."""
+    """The parts of a two-stage head: the name of its ``bins`` task, and ``regress``, which turns uint8 crops (N x 3 x
+    size x size) into the level of each bin's regressor (float32, N x bins)."""
 
     bins: str
     regress: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -35,7 +32,7 @@ class TwoStage:
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedModel:
     """What is evaluated: ``size`` is the side of its crops in pixels, ``sha256`` that of its file where it has one;
-    ``two_stage``: by task, the inside of the heads that have one (of a run; a bundle shows only its answers)."""
+    ``two_stage``: by task, the parts of a run's two-stage heads, which a bundle does not have."""
 
     name: str
     size: int
@@ -49,13 +46,13 @@ class EvaluatedModel:
 
 
 def default_calibration(task: Task) -> Calibration:
-    """What a model without a fitted calibration answers with: its own probabilities, no abstention."""
+    """Return the calibration of a model without a fitted one: its own probabilities, no abstention."""
     return OrdinalCalibration() if task.kind == "ordinal" else NominalCalibration()
 
 
 def open_model(path: Path) -> EvaluatedModel:
-    """The model at ``path``: an ``.onnx`` bundle (a file, or the name of a bundled one) or a run folder; anything else
-    is a `UsageError`."""
+    """Open the model at ``path``: a bundle (an ``.onnx`` file, or the name of a bundled one) or a run folder; anything
+    else is a `UsageError`."""
     from mien.inference.bundle import find_bundle
 
     if is_folder(path):

@@ -1,7 +1,7 @@
-"""A model's path and prepared data in; the model and the data out, opened as they belong together.
+"""Open a model together with prepared data.
 
-A model that was trained on a fold of this data is asked about the faces of that fold, and a run answers as its bundle
-would: calibrated on its own validation faces.
+A model that was trained on a fold of this data gets the test faces of that fold, and a run is calibrated on its own
+validation faces, so that its predictions are those of its bundle.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mien.files import is_folder
 def open_on_data(
     path: Path, data: Path, fold: int | None, class_offsets: Collection[str] = ()
 ) -> tuple[EvaluatedModel, PreparedDataset]:
-    """The model, a run calibrated, and the data with the fold that the model knows; see `open_data_for`.
+    """Open the model, calibrated if it is a run, and the data with the model's fold; see `open_data_for`.
 
     Raises:
         UsageError: ``class_offsets`` are asked of what is not calibrated here.
@@ -35,18 +35,18 @@ def open_on_data(
 
 
 def open_data_for(model: EvaluatedModel, data: Path, fold: int | None) -> tuple[PreparedDataset, int | None]:
-    """The data and their fold: the one asked for, or the one that the model left out of its training on this data.
+    """Open the data with a fold: the given one, or the one that the model's training on this data left out.
 
     Raises:
         MienError: the data cannot be read.
-        UsageError: the model was trained on another fold than ``fold``, so that it knows the test faces.
+        UsageError: the model was trained on another fold than ``fold``, which held the test faces.
     """
     dataset, trained = open_dataset(data, fold=fold), model.training.get("fold")
     note_enlarged_crops(dataset, model.size)
     if trained is None or trained == fold or not trained_on(model, dataset):
         return dataset, fold
     if fold is not None:
-        raise UsageError(f"The model was trained with --fold {trained}: fold {fold} holds faces that it learned from.")
+        raise UsageError(f"The model was trained with --fold {trained}: fold {fold} holds faces of its training.")
     return open_dataset(data, fold=trained), trained
 
 

@@ -1,6 +1,6 @@
-"""A model and prepared data in, the predictions table out: the only place where evaluation runs a model.
+"""Run a model on prepared data and make its predictions table: the only place where evaluation runs a model.
 
-The answers come from `mien.inference.answers` with the model's calibration: a face gets here what `mien predict` says.
+The predictions come from `mien.inference.answers` with the model's calibration, as in `mien predict`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mien.data.dataset import OTHER_SOURCE
 from mien.errors import MienError
 from mien.evaluation.model import EvaluatedModel
-from mien.inference.answers import Probabilities, apply_temperature, ordinal_interval, ordinal_point
+from mien.inference.answers import Probabilities, predict_nominal, predict_ordinal
 from mien.inference.metadata import Calibration, NominalCalibration, OrdinalCalibration
 from mien.metrics.about import About, CalibrationRecord, DataRecord, SourceRecord
 from mien.metrics.predictions_table import Predictions, true_bin_column
@@ -31,7 +31,7 @@ BATCH = 256
 
 
 def predict_rows(model: EvaluatedModel, dataset: PreparedDataset, rows: NDArray[np.int64]) -> dict[str, Probabilities]:
-    """Probabilities of these manifest rows, per task float32 n x outputs, in their order."""
+    """Return the probabilities of these manifest rows, per task float32 n x outputs, in their order."""
     batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
     parts: dict[str, list[Probabilities]] = {task.name: [] for task in model.tasks}
     for batch in track(batches, "evaluating", unit="batches"):
@@ -54,7 +54,8 @@ def _checked(output: Probabilities, task: Task, n: int) -> Probabilities:
 def build_predictions(
     model: EvaluatedModel, dataset: PreparedDataset, rows: NDArray[np.int64], split: str
 ) -> Predictions:
-    """The predictions table of these rows: labels of every task of the data, answers of every task of the model."""
+    """Return the predictions table of these rows: labels of every task of the data, predictions of every task of the
+    model."""
     known = {task.name: task for task in dataset.tasks}
     for task in model.tasks:
         if task.name in known and known[task.name].kind != task.kind:
@@ -67,13 +68,13 @@ def build_predictions(
     }
     labelled = tuple({task.name: task for task in (*model.tasks, *dataset.tasks)}.values())
     outputs = predict_rows(model, dataset, rows)
-    answered = {task.name: task for task in model.tasks}
+    predicted = {task.name: task for task in model.tasks}
     for task in labelled:
         columns |= _truth(dataset, known.get(task.name), task, rows)
-        if task.name in answered:
-            columns |= answers(task, model.calibration[task.name], outputs[task.name])
+        if task.name in predicted:
+            columns |= predicted_columns(task, model.calibration[task.name], outputs[task.name])
         if task.name in model.two_stage:
-            columns |= _true_bin_answers(model, dataset, task, rows)
+            columns |= _of_true_bin(model, dataset, task, rows)
     frame = pd.DataFrame(columns)
     sources = sorted(set(columns["source"].tolist()))
     about = About(
@@ -93,7 +94,7 @@ def build_predictions(
 def _truth(
     dataset: PreparedDataset, source: Task | None, task: Task, rows: NDArray[np.int64]
 ) -> dict[str, NDArray[Any]]:
-    """Columns of a task's labels, null where the data set has none."""
+    """Return the columns of a task's labels, null where the data set has none."""
     if task.kind == "ordinal":
         low, high = (np.full(len(rows), np.nan, np.float32),) * 2
         if source is not None:
@@ -107,34 +108,33 @@ def _truth(
     return {f"{task.name}_true": np.array([names[number] for number in numbers], dtype=object)}
 
 
-def answers(task: Task, calibration: Calibration, output: Probabilities) -> dict[str, NDArray[Any]]:
-    """Columns of a task's answers from its probabilities, n x outputs."""
+def predicted_columns(task: Task, calibration: Calibration, output: Probabilities) -> dict[str, NDArray[Any]]:
+    """Return the columns of a task's predictions from its probabilities, n x outputs."""
     if isinstance(calibration, OrdinalCalibration):
-        low, high = ordinal_interval(output, task, calibration)
-        values = {"pred": ordinal_point(output, task, calibration), "low": low, "high": high}
-        # Two decimals are what prediction prints; the figures use them as they are, never whole years.
-        return {f"{task.name}_{key}": value.round(2).astype(np.float32) for key, value in values.items()}
-    scaled = apply_temperature(output, calibration.temperature, calibration.class_offsets)
-    sure = scaled.max(axis=1, initial=0.0) >= calibration.abstain_below
-    labels = [task.classes[best] if ok else None for best, ok in zip(scaled.argmax(axis=1), sure, strict=True)]
-    columns: dict[str, NDArray[Any]] = {f"{task.name}_pred": np.array(labels, dtype=object)}
+        levels = predict_ordinal(output, task, calibration)
+        values = {"pred": levels.value, "low": levels.low, "high": levels.high}
+        return {f"{task.name}_{key}": value.astype(np.float32) for key, value in values.items()}
+    batch = predict_nominal(output, calibration)
+    labels = np.array(task.classes, dtype=object)[batch.predicted]
+    labels[batch.abstained] = None
+    columns: dict[str, NDArray[Any]] = {f"{task.name}_pred": labels}
     for index, label in enumerate(task.classes):
-        columns[f"{task.name}_p_{label}"] = scaled[:, index].astype(np.float32)
+        columns[f"{task.name}_p_{label}"] = batch.probabilities[:, index].astype(np.float32)
     return columns
 
 
-def _true_bin_answers(
+def _of_true_bin(
     model: EvaluatedModel, dataset: PreparedDataset, task: Task, rows: NDArray[np.int64]
 ) -> dict[str, NDArray[Any]]:
-    """What the regressor of the true bin says; null where the label lies in no one bin. It knows part of the label, so
-    it shows what the regressors can do, not what the model does."""
+    """Return the output of the regressor of the true bin; null where the label lies in no one bin. It knows part of
+    the label, so it shows what the regressors can do, not what the model does."""
     inside = model.two_stage[task.name]
     bins = next(found for found in model.tasks if found.name == inside.bins)
     numbers = dataset.nominal_labels(bins)[rows]
     starts = range(0, len(rows), BATCH)
     crops = (resize_crops(np.asarray(dataset.crops[rows[start : start + BATCH]]), model.size) for start in starts)
-    said = np.concatenate([np.zeros((0, len(bins.classes)), np.float32), *(inside.regress(each) for each in crops)])
-    chosen = said[np.arange(len(rows)), np.maximum(numbers, 0)].round(2)
+    levels = np.concatenate([np.zeros((0, len(bins.classes)), np.float32), *(inside.regress(each) for each in crops)])
+    chosen = levels[np.arange(len(rows)), np.maximum(numbers, 0)].round(2)
     return {true_bin_column(task): np.where(numbers >= 0, chosen, np.float32(np.nan)).astype(np.float32)}
 
 
@@ -168,7 +168,7 @@ def data_record(model: EvaluatedModel, dataset: PreparedDataset, rows: NDArray[n
 
 
 def trained_on(model: EvaluatedModel, dataset: PreparedDataset) -> bool | None:
-    """Whether the model was trained on this very prepared data, by the manifest's hash; None where it does not say."""
+    """Return whether the model was trained on this prepared data, by the manifest's hash; None where it is unknown."""
     known = (model.training.get("data") or {}).get("manifest_sha256")
     return None if known is None else bool(known == dataset.info.get("manifest_sha256"))
 
@@ -188,7 +188,7 @@ def _sources(dataset: PreparedDataset) -> dict[str, SourceRecord]:
 
 
 def _shared_with_training(dataset: PreparedDataset, rows: NDArray[np.int64]) -> int | None:
-    """Count of evaluated faces whose group is among the training faces too; None where there is no training split."""
+    """Return the number of evaluated faces in a group of a training face; None where there is no training split."""
     if "group" not in dataset.manifest:
         return None
     try:
@@ -201,5 +201,5 @@ def _shared_with_training(dataset: PreparedDataset, rows: NDArray[np.int64]) -> 
 
 
 def _plain(value: object) -> Any:
-    """The JSON form of ``value``: what JSON lacks becomes text, NaN becomes null."""
+    """Return the JSON form of ``value``: what JSON lacks becomes text, NaN becomes null."""
     return json.loads(json.dumps(value, default=str), parse_constant=lambda _: None)

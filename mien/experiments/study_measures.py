@@ -149,8 +149,7 @@ def age_groups(columns: OrdinalColumns, bands: Bands) -> tuple[NDArray[np.int64]
     lows, highs = np.array(bands, dtype=np.float64).T
     inside = (lows <= columns.true_low[:, None]) & (columns.true_high[:, None] <= highs)
     true = np.where(inside.any(axis=1), inside.argmax(axis=1), -1)
-    said = columns.predicted[:, None]
-    distance = np.maximum(np.maximum(lows - said, said - highs), 0.0)
+    distance = np.abs(functional.distance_to_interval(columns.predicted[:, None], lows, highs))
     return true.astype(np.int64), distance.argmin(axis=1).astype(np.int64)
 
 

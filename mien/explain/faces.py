@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mien.evaluation.predictions import answers
+from mien.evaluation.predictions import predicted_columns
 from mien.explain.saliency import saliency_maps
 from mien.explain.types import FaceMap, Subject
 from mien.inference.answers import Probabilities
@@ -58,7 +58,7 @@ def faces_of_table(frame: pd.DataFrame, task: Task) -> TaskFaces:
 
 def unlabelled_faces(task: Task, calibration: Calibration, output: Probabilities) -> TaskFaces:
     """Return the predictions for faces without labels from a task's probabilities, n x outputs."""
-    columns, n = answers(task, calibration, output), len(output)
+    columns, n = predicted_columns(task, calibration, output), len(output)
     if task.kind == "nominal":
         return _nominal(task, columns, np.full(n, -1, np.int64))
     return _ordinal(task, columns, np.full(n, np.nan), np.full(n, np.nan))

@@ -6,6 +6,7 @@ Pure NumPy, shared by `mien predict` and `mien evaluate`, so that both give the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,25 +119,59 @@ def apply_temperature(
     return np.asarray(scaled / scaled.sum(axis=1, keepdims=True), dtype=np.float64)
 
 
-def answer_faces(task: Task, calibration: Calibration, output: Probabilities) -> list[Prediction]:
-    """One answer per row of a task's output (n x levels or n x classes), rounded for reading."""
-    if isinstance(calibration, OrdinalCalibration):
-        points = ordinal_point(output, task, calibration)
-        lows, highs = ordinal_interval(output, task, calibration)
-        return [
-            OrdinalPrediction(value=round(float(p), 2), low=round(float(lo), 2), high=round(float(hi), 2))
-            for p, lo, hi in zip(points, lows, highs, strict=True)
-        ]
+@dataclass(frozen=True, kw_only=True)
+class OrdinalBatch:
+    """Predicted levels of n faces and the ends of their intervals, n values each, to two decimals."""
+
+    value: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NominalBatch:
+    """Calibrated probabilities of n faces (n x classes), the number of the likeliest class of each, and whether the
+    model abstains."""
+
+    probabilities: NDArray[np.float64]
+    predicted: NDArray[np.int64]
+    abstained: NDArray[np.bool_]
+
+
+def predict_ordinal(output: Probabilities, task: Task, calibration: OrdinalCalibration) -> OrdinalBatch:
+    """Turn the probabilities of an ordinal task, n x levels, into predictions."""
+    low, high = ordinal_interval(output, task, calibration)
+    value = ordinal_point(output, task, calibration)
+    return OrdinalBatch(value=value.round(2), low=low.round(2), high=high.round(2))
+
+
+def predict_nominal(output: Probabilities, calibration: NominalCalibration) -> NominalBatch:
+    """Turn the probabilities of a nominal task, n x classes, into predictions."""
     scaled = apply_temperature(output, calibration.temperature, calibration.class_offsets)
-    return [_nominal_answer(task, calibration, row) for row in scaled]
+    return NominalBatch(
+        probabilities=scaled,
+        predicted=scaled.argmax(axis=1).astype(np.int64),
+        abstained=scaled.max(axis=1, initial=0.0) < calibration.abstain_below,
+    )
 
 
-def _nominal_answer(task: Task, calibration: NominalCalibration, row: NDArray[np.float64]) -> NominalPrediction:
-    best = int(row.argmax())
+def answer_faces(task: Task, calibration: Calibration, output: Probabilities) -> list[Prediction]:
+    """Return one prediction per row of a task's output (n x levels or n x classes), rounded for reading."""
+    if isinstance(calibration, OrdinalCalibration):
+        levels = predict_ordinal(output, task, calibration)
+        ends = zip(levels.value.tolist(), levels.low.tolist(), levels.high.tolist(), strict=True)
+        return [OrdinalPrediction(value=value, low=low, high=high) for value, low, high in ends]
+    batch = predict_nominal(output, calibration)
+    return [
+        _nominal_prediction(task, row, int(best), bool(abstained))
+        for row, best, abstained in zip(batch.probabilities, batch.predicted, batch.abstained, strict=True)
+    ]
+
+
+def _nominal_prediction(task: Task, row: NDArray[np.float64], best: int, abstained: bool) -> NominalPrediction:
     probabilities = {name: round(float(p), 6) for name, p in zip(task.classes, row, strict=True)}
-    sure = float(row[best]) >= calibration.abstain_below
     return NominalPrediction(
-        label=task.classes[best] if sure else None,
+        label=None if abstained else task.classes[best],
         probability=probabilities[task.classes[best]],
         probabilities=probabilities,
     )

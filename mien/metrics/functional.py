@@ -1,6 +1,6 @@
-"""Per-face values and weights in, figures out: the arithmetic of every figure that mien reports.
+"""Compute every figure that mien reports from per-face values and weights.
 
-The one idea: a figure is a function of how often each face counts. Every function takes ``weights``, R x n: one row of
+A figure is a function of how often each face counts. Every function takes ``weights``, R x n: one row of
 ones gives the figure itself, R rows of resampling counts give its R bootstrap replicates (`mien.metrics.bootstrap`),
 so that value and interval come from the same lines. Results have length R (or R x classes) and are NaN where the
 figure is not defined (no face, no second class); the caller turns NaN into null with a reason.
@@ -24,13 +24,15 @@ SMALLEST_PROBABILITY = 1e-7
 
 
 def ratio(above: Floats, below: Floats) -> Floats:
-    """``above / below``, NaN where ``below`` is 0."""
+    """Return ``above / below``, NaN where ``below`` is 0."""
     above, below = np.broadcast_arrays(above, below)
     return np.asarray(np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0))
 
 
 def mean(values: Floats | Booleans, weights: Floats) -> Floats:
-    """Weighted mean of n values; R x n weights give R means. Of absolute errors it is the MAE, of signed ones the bias.
+    """Return the weighted mean of n values; R x n weights give R means.
+
+    Of absolute errors it is the MAE, of signed ones the bias.
 
     >>> mean(np.array([1.0, 3.0]), np.array([[1.0, 1.0], [2.0, 0.0], [0.0, 0.0]]))
     array([ 2.,  1., nan])
@@ -39,7 +41,7 @@ def mean(values: Floats | Booleans, weights: Floats) -> Floats:
 
 
 def root_mean_square(errors: Floats, weights: Floats) -> Floats:
-    """RMSE of n errors.
+    """Return the RMSE of n errors.
 
     >>> root_mean_square(np.array([3.0, 4.0]), np.ones((1, 2))).round(4)
     array([3.5355])
@@ -48,7 +50,7 @@ def root_mean_square(errors: Floats, weights: Floats) -> Floats:
 
 
 def within(errors: Floats, tolerance: float, weights: Floats) -> Floats:
-    """Cumulative score: the share of faces whose absolute error is at most ``tolerance``, the edge included.
+    """Return the cumulative score: the fraction of faces whose absolute error is at most ``tolerance``.
 
     >>> within(np.array([5.0, -5.01]), 5, np.ones((1, 2)))
     array([0.5])
@@ -57,7 +59,7 @@ def within(errors: Floats, tolerance: float, weights: Floats) -> Floats:
 
 
 def distance_to_interval(predicted: Floats, low: Floats, high: Floats) -> Floats:
-    """Signed distance from a prediction to the true interval, 0 inside it; the plain error where low equals high.
+    """Return the signed distance from a prediction to the true interval, 0 inside; the error where low equals high.
 
     >>> distance_to_interval(np.array([18.0, 25.0, 31.0]), np.array([20.0, 20, 30]), np.array([29.0, 29, 30]))
     array([-2.,  0.,  1.])
@@ -146,7 +148,8 @@ def several_classes(counts: ClassCounts) -> Booleans:
 
 
 def roc_auc(positive: Booleans, scores: Floats, weights: Floats) -> Floats:
-    """Area under the ROC curve: the chance that a positive face scores above a negative one, ties counting half.
+    """Return the area under the ROC curve: the probability that a positive face scores above a
+    negative one, ties counting half.
 
     >>> roc_auc(np.array([True, False, False]), np.array([0.5, 0.5, 0.1]), np.ones((1, 3)))
     array([0.75])
@@ -163,7 +166,7 @@ def roc_auc(positive: Booleans, scores: Floats, weights: Floats) -> Floats:
 
 
 def macro_roc_auc(true: Integers, probabilities: Floats, weights: Floats) -> Floats:
-    """ROC-AUC of the second class of two, else the mean over classes of one against the rest (classes that occur)."""
+    """Return the ROC-AUC of the second class of two, else the mean over the classes that occur, each against the rest."""
     n_classes = probabilities.shape[1]
     wanted = [1] if n_classes == 2 else range(n_classes)
     areas = np.stack([roc_auc(true == index, probabilities[:, index], weights) for index in wanted], axis=1)
@@ -172,7 +175,7 @@ def macro_roc_auc(true: Integers, probabilities: Floats, weights: Floats) -> Flo
 
 
 def log_loss(true: Integers, probabilities: Floats, weights: Floats) -> Floats:
-    """Mean of -ln of the true class's probability, in nats; probabilities below 1e-7 count as 1e-7.
+    """Return the mean of -ln of the true class's probability, in nats; probabilities below 1e-7 count as 1e-7.
 
     >>> log_loss(np.array([0, 1]), np.array([[0.5, 0.5], [0.75, 0.25]]), np.ones((1, 2))).round(4)
     array([1.0397])
@@ -182,18 +185,18 @@ def log_loss(true: Integers, probabilities: Floats, weights: Floats) -> Floats:
 
 
 def calibration_bins(confidence: Floats, bins: int = CALIBRATION_BINS) -> Integers:
-    """The bin of each probability: bin b holds (b / bins, (b + 1) / bins], and 0 falls in the first."""
+    """Return the bin of each probability: bin b holds (b / bins, (b + 1) / bins], and 0 falls in the first."""
     return np.clip(np.ceil(confidence.astype(np.float64) * bins - 1e-9).astype(np.int64) - 1, 0, bins - 1)
 
 
 def expected_calibration_error(
-    right: Booleans, confidence: Floats, weights: Floats, bins: int = CALIBRATION_BINS
+    correct: Booleans, confidence: Floats, weights: Floats, bins: int = CALIBRATION_BINS
 ) -> Floats:
-    """ECE (Guo et al. 2017): mean over bins, by their share of faces, of |accuracy - mean confidence|.
+    """Return the ECE (Guo et al. 2017): mean over bins, weighted by faces, of |accuracy - mean confidence|.
 
     >>> expected_calibration_error(np.array([True, False]), np.array([0.9, 0.9]), np.ones((1, 2))).round(3)
     array([0.4])
     """
     member = np.eye(bins)[calibration_bins(confidence, bins)]
-    surplus = weights @ (member * (right - confidence.astype(np.float64))[:, None])
+    surplus = weights @ (member * (correct - confidence.astype(np.float64))[:, None])
     return ratio(np.abs(surplus).sum(axis=1), weights.sum(axis=1))

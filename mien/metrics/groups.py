@@ -157,7 +157,7 @@ def errors_by(
             rows, gap = _one_grouping(errors, grouping, sampling)
             groups += rows
             gaps += gap
-    # Years and error rates compare only as shares of the task's own error.
+    # Years and error rates compare only relative to the task's own error.
     groups.sort(key=lambda result: (result.small, -result.gap / scale[result.task], result.task, result.by))
     gaps.sort(key=lambda result: -(result.difference.value or 0.0) / scale[result.task])
     return tuple(groups), tuple(gaps)

@@ -17,7 +17,7 @@ from mien.metrics.bootstrap import Estimate, Floats, Sampling, estimate
 from mien.metrics.predictions_table import OrdinalColumns
 from mien.metrics.schema import OMIT_NONE
 from mien.metrics.two_stage import TwoStageEvaluation
-from mien.tasks import AGE, AGE_BANDS, Task, age_band_name
+from mien.tasks import AGE, AGE_BANDS, Task, age_band_name, band_number
 
 #: Years (levels) within which a prediction counts in the cumulative score CS@5.
 TOLERANCE = 5.0
@@ -83,10 +83,9 @@ def band_numbers(low: Floats, high: Floats, task: Task) -> NDArray[np.int64]:
     >>> band_numbers(np.array([20.0, 25.0]), np.array([29.0, 32.0]), AGE)
     array([ 3, -1])
     """
-    numbers = np.full(len(low), -1, dtype=np.int64)
-    for index, (_, lowest, highest) in enumerate(bands_of(task)):
-        numbers[(low >= lowest) & (high < highest + 1)] = index
-    return numbers
+    starts = [lowest for _, lowest, _ in bands_of(task)]
+    first, last = band_number(low, starts), band_number(high, starts)
+    return np.where(np.isfinite(low) & (first == last), first, -1)
 
 
 def ordinal_error(columns: OrdinalColumns) -> Floats:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mien.data.dataset import PreparedDataset
 from mien.errors import UsageError
 from mien.recipes.recipe import Recipe, SamplerRecipe
-from mien.tasks import AGE_BANDS, Task, select_tasks
+from mien.tasks import AGE_BAND_STARTS, Task, band_number, select_tasks
 
 
 def drawing_chances(
@@ -49,8 +49,7 @@ def _classes(dataset: PreparedDataset, task: Task) -> NDArray[np.int64]:
         return dataset.nominal_labels(task)
     low, high = dataset.ordinal_labels(task)
     middles = (low + high) / 2
-    bands = np.searchsorted([start for start, _ in AGE_BANDS], middles, side="right") - 1
-    return np.where(np.isnan(middles), -1, bands).astype(np.int64)
+    return np.where(np.isnan(middles), -1, band_number(middles, AGE_BAND_STARTS))
 
 
 def balancing_chances(labels: NDArray[np.int64], power: float) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, f1_score
 
 from mien.inference.answers import distribution_quantile
+from mien.metrics.functional import distance_to_interval
 from mien.tasks import Task
 from mien.training.batches import SOURCE
 
@@ -62,18 +63,9 @@ def _ordinal(task: Task, output: NDArray[Any], low: NDArray[Any], high: NDArray[
     if not labelled.any():
         return {}, 0.0
     low, high = low[labelled].astype(float), high[labelled].astype(float)
-    error = interval_distance(distribution_quantile(output[labelled], task.lowest, 0.5), low, high).mean()
-    constant = interval_distance(np.full(len(low), np.median((low + high) / 2)), low, high).mean()
+    error = np.abs(distance_to_interval(distribution_quantile(output[labelled], task.lowest, 0.5), low, high)).mean()
+    constant = np.abs(distance_to_interval(np.full(len(low), np.median((low + high) / 2)), low, high)).mean()
     return {"mae": float(error)}, float(1 - error / constant) if constant > 0 else 0.0
-
-
-def interval_distance(value: NDArray[Any], low: NDArray[Any], high: NDArray[Any]) -> NDArray[Any]:
-    """How far each value lies outside [low, high]; zero inside.
-
-    >>> interval_distance(np.array([5.0, 15.0]), np.array([10.0, 10.0]), np.array([20.0, 20.0])).tolist()
-    [5.0, 0.0]
-    """
-    return np.maximum(low - value, 0) + np.maximum(value - high, 0)
 
 
 def _nominal(task: Task, output: NDArray[Any], labels: NDArray[Any]) -> tuple[dict[str, float], float]:

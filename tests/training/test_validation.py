@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mien.tasks import GENDER, Task
-from mien.training.validation import interval_distance, validation_figures
+from mien.training.validation import validation_figures
 
 LEVELS = Task(name="level", kind="ordinal", lowest=10, highest=14)
 
@@ -47,11 +47,6 @@ def test_the_score_is_the_mean_over_tasks_that_have_labels() -> None:
     assert validation_figures([LEVELS, GENDER], [(answers, nothing)])["val/score"] == pytest.approx(1 - 0.5 / 1.5)
     empty = {"gender": np.array([-1, -1]), "level_low": np.full(2, math.nan), "level_high": np.full(2, math.nan)}
     assert validation_figures([LEVELS, GENDER], [(answers, empty)]) == {"val/score": 0.0}
-
-
-def test_distance_from_an_interval() -> None:
-    distance = interval_distance(np.array([5.0, 15, 25, 20]), np.full(4, 10.0), np.full(4, 20.0))
-    assert distance.tolist() == [5, 0, 5, 0]
 
 
 def test_figures_of_each_source() -> None:
