@@ -166,7 +166,7 @@ def roc_auc(positive: Booleans, scores: Floats, weights: Floats) -> Floats:
 
 
 def macro_roc_auc(true: Integers, probabilities: Floats, weights: Floats) -> Floats:
-    """Return the ROC-AUC of the second class of two, else the mean over the classes that occur, each against the rest."""
+    """Return the ROC-AUC of the second class of two, else the one-against-rest mean over the classes that occur."""
     n_classes = probabilities.shape[1]
     wanted = [1] if n_classes == 2 else range(n_classes)
     areas = np.stack([roc_auc(true == index, probabilities[:, index], weights) for index in wanted], axis=1)
