@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mien.errors import UsageError as UsageError
     from mien.evaluation import evaluate as evaluate
     from mien.evaluation.result import Evaluation as Evaluation
+    from mien.inference.metadata import BundleError as BundleError
     from mien.types import Face as Face
     from mien.types import ImageResult as ImageResult
     from mien.types import NominalPrediction as NominalPrediction
@@ -37,6 +38,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 __version__ = "0.1.0"
 
 __all__ = [
+    "BundleError",
     "Evaluation",
     "Face",
     "FaceModel",
@@ -60,6 +62,7 @@ _MODULES = {
     "mien.errors": ("MienError", "UnknownTaskError", "UsageError"),
     "mien.evaluation": ("evaluate",),
     "mien.evaluation.result": ("Evaluation",),  # with mien[train]
+    "mien.inference.metadata": ("BundleError",),
     "mien.types": ("Face", "ImageResult", "NominalPrediction", "OrdinalPrediction", "Prediction"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

@@ -27,6 +27,8 @@ RESERVED_COLUMNS = frozenset(
     {"name", "path", "member", "source", "source_split", "sha256", "identity", "group", "split", "crop_kind"}
     | {"status", "model", "box", "score", "line", "row", "crops"}
 )
+#: The class number of a face without a label.
+UNLABELLED = -1
 #: Levels lie within +- this.
 MOST_LEVEL = 1_000_000
 

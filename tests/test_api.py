@@ -15,7 +15,6 @@ import pytest
 from PIL import Image
 
 import mien
-from mien.inference.metadata import BundleError
 from mien.tasks import AGE, GENDER, Task
 from tests.bundles import write_tiny_bundle
 from tests.prepared import write_prepared
@@ -187,9 +186,9 @@ def test_wrong_options_are_one_sentence(bundle: Path, options: dict[str, object]
 
 
 def test_a_model_that_is_not_there_lists_the_bundled_ones(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"default, .*small"):
+    with pytest.raises(mien.BundleError, match=r"default, .*small"):
         mien.load("smal")
-    with pytest.raises(BundleError, match="directory"):
+    with pytest.raises(mien.BundleError, match="directory"):
         mien.load(tmp_path)
     with pytest.raises(mien.UsageError, match=r"default, .*got None"):
         mien.load(None)  # type: ignore[arg-type]

@@ -29,6 +29,8 @@ FORMATS = ("table", "jsonl", "csv", "parquet")
 #: What the suffix of --out says.
 FORMAT_OF_SUFFIX = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
 _STANDARD_OUTPUT = "-"
+#: In the reasons that the user can act on.
+_HINT = "pip install"
 
 
 @limited_memory()
@@ -141,14 +143,18 @@ def predict(
         batch_size=batch_size or BATCH_SIZE,
     )
     counts: Counter[str] = Counter()
+    hints: Counter[str] = Counter()
     choices = Choices(landmarks=landmarks, excel=excel)
     with _writer(kind, out, tuple(loaded.tasks.values()), choices) as write:
         for result in results if out is None else track(results, "Predicting"):
             write(result)
             counts.update([result.status, *["faces"] * len(result.faces), "images"])
+            if _HINT in (result.reason or ""):
+                hints.update([result.reason or ""])
     _summarise(counts, time.perf_counter() - started, loaded.name)
-    if str(skipped):
-        console.print(f"left out of folders: {skipped}", style="dim", markup=False, soft_wrap=True)
+    notes = [f"{count:,} unreadable: {reason}" for reason, count in hints.items()]
+    for note in [*notes, *([f"left out of folders: {skipped}"] if str(skipped) else [])]:
+        console.print(note, style="dim", markup=False, soft_wrap=True)
 
 
 def choose_format(name: str | None, out: Path | None) -> str:

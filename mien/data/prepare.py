@@ -77,7 +77,12 @@ def _write_all(options: PrepareOptions, tasks: Sequence[Task], known: KnownSplit
         duplicates = held_out_duplicates_first(duplicates, splits)
         merged = merge_labels(gathered.rows, duplicates.representative, labelled, keep_all=options.keep_duplicates)
         kept, dropped = drop_duplicates(duplicates, merged, options)
-        kept, leaked = split_rows(kept, labelled, options, earlier)
+        try:
+            kept, leaked = split_rows(kept, labelled, options, earlier)
+        except MienError as error:
+            if not (refused := [*gathered.rejected, *dropped]):
+                raise
+            raise _with_rejections(error, refused, gathered.hints, options.out) from error
         rejected = [*gathered.rejected, *dropped, *leaked]
         check_counts(gathered, len(kept), len(rejected))
         # Until here the folder holds what it held; from here on it is whole again when dataset.json is written.
@@ -162,6 +167,14 @@ def nothing_usable(
     parts = [f"all {found.n_read:,} rows are unusable: {', '.join(reasons)}", *hints]
     parts += [f"the columns are {shown_columns(found.columns)}"] if found.columns else []
     return MienError(f"Nothing usable in {argument.scheme}:{argument.root}: {'; '.join([*parts, quarantine])}.")
+
+
+def _with_rejections(
+    error: MienError, refused: Sequence[tuple[str, Rejection]], hints: Sequence[str], out: Path
+) -> MienError:
+    """Return the error with how many rows were rejected before it, and what would help."""
+    parts = [str(error).rstrip("."), f"{len(refused):,} rows were rejected before", *hints, write_failed(out, refused)]
+    return type(error)("; ".join(parts) + ".")
 
 
 def write_failed(out: Path, rejected: Sequence[tuple[str, Rejection]]) -> str:

@@ -1,8 +1,10 @@
-"""Ordinal losses on K-1 binary outputs: threshold logits and interval labels in, one loss a face out.
+"""Ordinal losses: logits and interval labels in, one loss a face out.
 
-Output k answers "is the level greater than lowest + k?". A label is an interval of levels, so "20-29" teaches only the
-thresholds below 20 and from 29 up; an exact label is an interval of one level. The decomposition is that of Li & Lin
-(2007) and Niu et al. (2016), used with uncertainty weights in arXiv 2403.00561.
+A label is an interval of levels; an exact label is an interval of one level. Rows without a label (NaN) give 0.
+
+Threshold losses take K-1 logits. Output k estimates whether the level is greater than lowest + k, so "20-29" decides
+only the thresholds below 20 and from 29 up. The decomposition is that of Li & Lin (2007) and Niu et al. (2016), used
+with uncertainty weights in arXiv 2403.00561. Distribution losses take K logits, one a level, for a softmax.
 """
 
 from __future__ import annotations
@@ -10,6 +12,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+#: Weights of Pan et al. 2018, "Mean-variance loss for deep age estimation from a face".
+MEAN_WEIGHT, VARIANCE_WEIGHT = 0.2, 0.05
 
 
 def threshold_targets(low: Tensor, high: Tensor, lowest: int, n_thresholds: int) -> tuple[Tensor, Tensor]:
@@ -103,3 +108,65 @@ def interval_loss(level: Tensor, low: Tensor, high: Tensor) -> Tensor:
     [5.0, 0.0]
     """
     return torch.nan_to_num(functional.relu(low - level) + functional.relu(level - high))
+
+
+def interval_entropy(logits: Tensor, low: Tensor, high: Tensor, lowest: int) -> Tensor:
+    """Minus the logarithm of the probability inside the interval: cross-entropy where the label is exact.
+
+    Args:
+        logits: n x K, any float type; computed in float32.
+        low, high: float, n; the interval's ends in levels, both included; NaN where the face has no label.
+        lowest: the task's lowest level.
+
+    >>> ends = torch.tensor([0.0]), torch.tensor([1.0])
+    >>> round(interval_entropy(torch.zeros(1, 4), *ends, 0).item(), 4)
+    0.6931
+    """
+    inside = _inside(logits, low, high, lowest)
+    masked = logits.float().masked_fill(~inside, -torch.inf)
+    loss = logits.float().logsumexp(dim=1) - masked.masked_fill(torch.isnan(low)[:, None], 0.0).logsumexp(dim=1)
+    return torch.where(torch.isnan(low), torch.zeros_like(loss), loss)
+
+
+def label_distribution_loss(logits: Tensor, low: Tensor, high: Tensor, lowest: int, sigma: float, l1: float) -> Tensor:
+    """Kullback-Leibler divergence of the answer from a normal distribution around the label, plus ``l1`` times the
+    distance of the mean level. An interval's target is flat inside and falls like the normal outside (Gao et al. 2018).
+
+    >>> ends = torch.tensor([1.0]), torch.tensor([1.0])
+    >>> target = torch.tensor([[-0.5, 0.0, -0.5]])
+    >>> round(label_distribution_loss(target, *ends, 0, sigma=1.0, l1=1.0).item(), 4)
+    0.0
+    """
+    levels = _levels(logits, lowest)
+    distance = (low[:, None] - levels).clamp(min=0) + (levels - high[:, None]).clamp(min=0)
+    target = (-0.5 * (distance.nan_to_num() / sigma) ** 2).log_softmax(dim=1)
+    answer = logits.float().log_softmax(dim=1)
+    divergence = (target.exp() * (target - answer)).sum(dim=1)
+    loss = divergence + l1 * interval_loss(answer.exp() @ levels, low, high)
+    return torch.where(torch.isnan(low), torch.zeros_like(loss), loss)
+
+
+def mean_variance_loss(logits: Tensor, low: Tensor, high: Tensor, lowest: int) -> Tensor:
+    """Cross-entropy + 0.2 x half the squared distance of the mean level + 0.05 x the variance (Pan et al. 2018).
+
+    >>> ends = torch.tensor([0.0]), torch.tensor([0.0])
+    >>> round(mean_variance_loss(torch.zeros(1, 2), *ends, 0).item(), 4)
+    0.7306
+    """
+    levels = _levels(logits, lowest)
+    answer = logits.float().softmax(dim=1)
+    mean = answer @ levels
+    variance = (answer * (levels - mean[:, None]) ** 2).sum(dim=1)
+    squared = interval_loss(mean, low, high) ** 2 / 2
+    loss = interval_entropy(logits, low, high, lowest) + MEAN_WEIGHT * squared + VARIANCE_WEIGHT * variance
+    return torch.where(torch.isnan(low), torch.zeros_like(loss), loss)
+
+
+def _levels(logits: Tensor, lowest: int) -> Tensor:
+    return lowest + torch.arange(logits.shape[1], device=logits.device, dtype=torch.float32)
+
+
+def _inside(logits: Tensor, low: Tensor, high: Tensor, lowest: int) -> Tensor:
+    """Bool, n x K: which levels the label admits."""
+    levels = _levels(logits, lowest)
+    return (levels >= low[:, None]) & (levels <= high[:, None])

@@ -5,7 +5,7 @@ The normalisation stands inside the network, so there is one, for training, eval
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,12 +13,37 @@ import torch
 from torch import Tensor, nn
 
 from mien.models.backbones import StemShape, create_backbone, kaiming_initialise
-from mien.models.heads import HEADS, Head
+from mien.models.heads import BinaryRegressionHead, Head, NominalHead
+from mien.models.ordinal_heads import (
+    ClassificationHead,
+    CoralHead,
+    CornHead,
+    LabelDistributionHead,
+    MeanVarianceHead,
+    OrdinalHead,
+    RegressionHead,
+)
 from mien.models.sharing import BranchedBackbone, CrossStitchBackbone, stages_of
+from mien.models.two_stage import TwoStageHead
 from mien.tasks import Task
 
-#: Luma weights of ITU-R BT.601: how a grey network sees colours.
+#: Luma weights of ITU-R BT.601: from colour to grayscale.
 LUMA = (0.299, 0.587, 0.114)
+
+#: Head classes by name. A task's default is named after its kind; "binary_regression" is for nominal tasks, the others
+#: for ordinal ones.
+HEADS: dict[str, Callable[..., Any]] = {
+    "nominal": NominalHead,
+    "ordinal": OrdinalHead,
+    "binary_regression": BinaryRegressionHead,
+    "two_stage": TwoStageHead,
+    "coral": CoralHead,
+    "corn": CornHead,
+    "label_distribution": LabelDistributionHead,
+    "mean_variance": MeanVarianceHead,
+    "regression": RegressionHead,
+    "classification": ClassificationHead,
+}
 
 
 @dataclass(frozen=True, kw_only=True)

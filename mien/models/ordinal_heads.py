@@ -1,7 +1,7 @@
-"""Other ways to estimate an ordinal attribute than K-1 independent binary classifiers, one class each.
+"""The heads of ordinal tasks, by the method that they estimate the level with.
 
-Rank-consistent ones (CORAL, CORN), distributions over the levels (DLDL, mean-variance, plain classification) and plain
-regression. All answer with a distribution over the levels, so that everything after them is the same.
+Independent binary classifiers (`OrdinalHead`), rank-consistent ones (CORAL, CORN), distributions over the levels (DLDL,
+mean-variance, plain classification) and plain regression. All return a distribution over the levels.
 """
 
 from __future__ import annotations
@@ -9,9 +9,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mien.losses.distribution import interval_entropy, label_distribution_loss, mean_variance_loss
-from mien.losses.ordinal import corn_loss, interval_loss, ordinal_loss, soft_ordinal_loss
-from mien.models.head import Head
+from mien.losses.ordinal import (
+    corn_loss,
+    interval_entropy,
+    interval_loss,
+    label_distribution_loss,
+    mean_variance_loss,
+    ordinal_loss,
+    soft_ordinal_loss,
+)
+from mien.models.heads import Head
 from mien.tasks import Task
 
 
@@ -22,14 +29,14 @@ def _from_exceedance(exceeded: Tensor) -> Tensor:
 
 
 class ThresholdHead(Head):
-    """Logits of "is the level greater than k?": what `mien.models.heads.OrdinalHead` and CORAL have in common."""
+    """The base of `OrdinalHead` and `CoralHead`, whose logit k estimates whether the level is greater than k."""
 
     def __init__(self, task: Task, l1: float) -> None:
         super().__init__()
         self.lowest, self.l1 = task.lowest, l1
 
     def probabilities(self, logits: Tensor, companion: Tensor | None = None) -> Tensor:
-        """The distribution over the K levels, float32, n x K.
+        """Return the distribution over the K levels: float32, n x K.
 
         Thresholds may cross; sorting their probabilities is the closest monotone sequence that keeps the sum, and so
         the mean level.
@@ -43,13 +50,29 @@ class ThresholdHead(Head):
     def losses(
         self, logits: Tensor, labels: tuple[Tensor, ...], companion: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Cross-entropies of the thresholds that the label decides; see `mien.losses.ordinal`."""
+        """Return the cross-entropies of the thresholds that the label decides; see `mien.losses.ordinal`."""
         low, high = labels
         return ordinal_loss(logits, low, high, self.lowest, l1=self.l1), ~torch.isnan(low)
 
     def soft_losses(self, logits: Tensor, targets: Tensor, companion: Tensor | None = None) -> Tensor:
-        """Cross-entropies of all thresholds against the teacher's; see `mien.losses.ordinal`."""
+        """Return the cross-entropies of all thresholds against the soft targets; see `mien.losses.ordinal`."""
         return soft_ordinal_loss(logits, targets, l1=self.l1)
+
+
+class OrdinalHead(ThresholdHead):
+    """Dropout and K-1 binary classifiers, "is the level greater than k?"; n x features to n x K-1."""
+
+    def __init__(self, features: int, task: Task, dropout: float, *, l1: float = 0.0) -> None:
+        super().__init__(task, l1)
+        linear = nn.Linear(features, task.n_outputs - 1)
+        # Start from "the higher the threshold, the less likely", so that the first steps need not learn the order.
+        with torch.no_grad():
+            linear.bias.copy_(torch.linspace(2.0, -4.0, task.n_outputs - 1))
+        self.layers = nn.Sequential(nn.Dropout(dropout), linear)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return threshold logits, n x K-1; see `mien.losses.ordinal`."""
+        return self.layers(features)
 
 
 class CoralHead(ThresholdHead):
@@ -62,7 +85,7 @@ class CoralHead(ThresholdHead):
         self.biases = nn.Parameter(torch.linspace(2.0, -4.0, task.n_outputs - 1))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Threshold logits, n x K-1."""
+        """Return threshold logits, n x K-1."""
         return self.score(features) + self.biases
 
 
@@ -79,17 +102,17 @@ class CornHead(Head):
         self.layers = nn.Sequential(nn.Dropout(dropout), linear)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Conditional threshold logits, n x K-1."""
+        """Return conditional threshold logits, n x K-1."""
         return self.layers(features)
 
     def probabilities(self, logits: Tensor, companion: Tensor | None = None) -> Tensor:
-        """The distribution over the K levels; chances are multiplied as sums of logarithms."""
+        """Return the distribution over the K levels: float32, n x K; the conditional probabilities are multiplied."""
         return _from_exceedance(nn.functional.logsigmoid(logits.float()).cumsum(dim=1).exp())
 
     def losses(
         self, logits: Tensor, labels: tuple[Tensor, ...], companion: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Cross-entropies of the thresholds whose condition the label meets."""
+        """Return the cross-entropies of the thresholds whose condition the label meets."""
         low, high = labels
         return corn_loss(logits, low, high, self.lowest), ~torch.isnan(low)
 
@@ -103,21 +126,21 @@ class _LevelHead(Head):
         self.layers = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, task.n_outputs))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Level logits, n x K."""
+        """Return level logits, n x K."""
         return self.layers(features)
 
     def probabilities(self, logits: Tensor, companion: Tensor | None = None) -> Tensor:
-        """Softmax in float32, n x K."""
+        """Return the softmax: float32, n x K."""
         return logits.float().softmax(dim=1)
 
 
 class ClassificationHead(_LevelHead):
-    """Every level a class of its own: what a model loses that does not know their order."""
+    """Classification with a class for each level, which ignores their order."""
 
     def losses(
         self, logits: Tensor, labels: tuple[Tensor, ...], companion: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Minus the logarithm of the probability inside the labelled interval."""
+        """Return minus the logarithm of the probability inside the labelled interval."""
         low, high = labels
         return interval_entropy(logits, low, high, self.lowest), ~torch.isnan(low)
 
@@ -132,7 +155,7 @@ class LabelDistributionHead(_LevelHead):
     def losses(
         self, logits: Tensor, labels: tuple[Tensor, ...], companion: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Kullback-Leibler divergence from the target, and ``l1`` times the distance of the mean."""
+        """Return the Kullback-Leibler divergence from the target plus ``l1`` times the distance of the mean."""
         low, high = labels
         return label_distribution_loss(logits, low, high, self.lowest, self.sigma, self.l1), ~torch.isnan(low)
 
@@ -143,13 +166,13 @@ class MeanVarianceHead(_LevelHead):
     def losses(
         self, logits: Tensor, labels: tuple[Tensor, ...], companion: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Cross-entropy, 0.2 x half the squared distance of the mean, 0.05 x the variance (the paper's weights)."""
+        """Return cross-entropy + 0.2 x half the squared distance of the mean + 0.05 x variance (Pan et al. 2018)."""
         low, high = labels
         return mean_variance_loss(logits, low, high, self.lowest), ~torch.isnan(low)
 
 
 class RegressionHead(Head):
-    """One number: the level itself, learned by its distance from the label."""
+    """Regression of the level by its distance from the label."""
 
     teachable = False
 
@@ -161,17 +184,17 @@ class RegressionHead(Head):
         self.layers = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, 1))
 
     def forward(self, features: Tensor) -> Tensor:
-        """The level, n x 1, not yet kept inside the range."""
+        """Return the level, n x 1, not clipped to the range."""
         return self.middle + self.unit * self.layers(features).float()
 
     def probabilities(self, logits: Tensor, companion: Tensor | None = None) -> Tensor:
-        """All mass on the two levels nearest to the answer, so that the mean is the answer; n x K."""
+        """Return all mass on the two nearest levels, so that the mean is the predicted level; n x K."""
         levels = torch.arange(self.lowest, self.highest + 1, device=logits.device, dtype=torch.float32)
         return (1 - (logits.float().clamp(self.lowest, self.highest) - levels).abs()).clamp(min=0)
 
     def losses(
         self, logits: Tensor, labels: tuple[Tensor, ...], companion: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Distance from the labelled interval, in levels."""
+        """Return the distance from the labelled interval, in levels."""
         low, high = labels
         return interval_loss(logits.float().squeeze(1), low, high), ~torch.isnan(low)

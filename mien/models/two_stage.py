@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mien.losses.ordinal import interval_loss
-from mien.models.head import Head
+from mien.models.heads import Head
 from mien.tasks import Task
 
 

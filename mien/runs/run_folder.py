@@ -21,8 +21,8 @@ from safetensors.torch import load_file, save_file
 from mien.errors import MienError
 from mien.files import atomic_path, write_text
 from mien.models.build import build_network
-from mien.models.heads import TwoStageHead
 from mien.models.network import FaceAttributeNetwork
+from mien.models.two_stage import TwoStageHead
 from mien.recipes.recipe import Recipe, parse_recipe
 from mien.tasks import Task, task_from_json
 

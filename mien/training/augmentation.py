@@ -17,10 +17,9 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from mien.errors import UsageError
-from mien.losses.nominal import UNLABELLED
 from mien.models.network import LUMA
 from mien.recipes.recipe import AugmentationRecipe, Recipe
-from mien.tasks import Task
+from mien.tasks import UNLABELLED, Task
 from mien.training.batches import Batch
 
 #: A task and the numbers of its classes that are augmented further.

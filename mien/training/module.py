@@ -21,7 +21,7 @@ from mien.recipes.recipe import Recipe
 from mien.tasks import Task
 from mien.training.augmentation import Minority, augment_batch, mix_faces, resize
 from mien.training.batches import Batch
-from mien.training.schedule import rate_factor
+from mien.training.optimisation import make_optimiser, rate_factor
 from mien.training.validation import validation_figures
 
 if TYPE_CHECKING:
@@ -154,21 +154,7 @@ class AttributeTraining(pl.LightningModule):
         return {**means, **self.last_figures, **weights}
 
     def configure_optimizers(self) -> Any:
-        recipe = self.recipe.optimiser
-        # Biases, batch-norm gains and loss weights are not shrunk: decay is for weight matrices.
-        factor = self.recipe.loss.weights_rate
-        # A group of their own only where it has its own rate: runs from before there was one go on.
-        hurried = set(self.weighting.parameters()) if factor != 1 else set()
-        decayed = [value for value in self.parameters() if value.ndim > 1]
-        others = [value for value in self.parameters() if value.ndim <= 1 and value not in hurried]
-        groups: list[dict[str, Any]] = [
-            {"params": decayed, "weight_decay": recipe.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
-        if hurried:
-            rate = factor * recipe.learning_rate
-            groups.append({"params": list(self.weighting.parameters()), "weight_decay": 0.0, "lr": rate})
-        optimiser = torch.optim.AdamW(groups, lr=recipe.learning_rate)
+        optimiser = make_optimiser(self.recipe, list(self.parameters()), list(self.weighting.parameters()))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate_factor(self.recipe, self.steps_per_epoch))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -20,7 +20,7 @@ from mien.data.dataset import PreparedDataset, note_enlarged_crops, open_dataset
 from mien.errors import MienError, UsageError
 from mien.files import check_out_folder, is_file, is_folder, locked_folder
 from mien.models.build import build_network
-from mien.models.heads import TwoStageHead
+from mien.models.two_stage import TwoStageHead
 from mien.progress import console
 from mien.recipes.recipe import Recipe
 from mien.runs import run_folder

@@ -14,8 +14,8 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
 
 from mien.progress import console
 from mien.recipes.recipe import Recipe
-from mien.training.averaging import MovingAverage
 from mien.training.checkpoints import AtomicCheckpoints, MovableCheckpoint
+from mien.training.optimisation import MovingAverage
 from mien.training.precision import choose_precision
 
 

@@ -191,6 +191,19 @@ def test_what_is_left_out_of_folders_is_in_the_summary(folder: Path, tmp_path: P
     assert "1 other file" in done.stderr.decode()
 
 
+def test_the_summary_says_what_reads_heic(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    for name in ("a.HEIC", "b.jpg"):
+        (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40))
+    summary = " ".join(predict(folder, str(tmp_path)).stderr.decode().split())
+    assert "2 unreadable: HEIC images need the package 'pillow-heif': pip install 'mien[heic]'" in summary
+
+
+@pytest.mark.parametrize("path", ["./photos/none.png", "photos//none.png", "https://example.org//a.jpg?x=[1]", ""])
+def test_the_path_of_a_row_is_the_one_given(folder: Path, path: str) -> None:
+    assert json.loads(predict(folder, path).stdout)["path"] == path
+
+
 def test_folders_named_as_images_cost_no_descriptor(folder: Path) -> None:
     """More folders than the process may have open files, then a photo."""
     (folder / "many").write_text("photos\n" * 200 + "photos/none.png\n", encoding="utf-8")

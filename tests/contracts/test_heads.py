@@ -3,8 +3,10 @@
 import pytest
 import torch
 
-from mien.models.heads import HEADS, Head, OrdinalHead, TwoStageHead
-from mien.models.network import FaceAttributeNetwork, HeadChoice, NetworkShape, ProbabilityNetwork
+from mien.models.heads import Head
+from mien.models.network import HEADS, FaceAttributeNetwork, HeadChoice, NetworkShape, ProbabilityNetwork
+from mien.models.ordinal_heads import OrdinalHead
+from mien.models.two_stage import TwoStageHead
 from mien.tasks import AGE, ETHNICITY, GENDER, Task, bin_task, parse_task
 
 TASKS = [

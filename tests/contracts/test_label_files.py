@@ -213,6 +213,14 @@ def test_an_error_about_all_rows_shows_each_reason_and_leaves_the_quarantine(hom
     assert len(kept("manifest:faces.csv").manifest) == N
 
 
+def test_too_few_rows_to_split_still_say_why_the_others_were_rejected(home: Path) -> None:
+    (home / "faces.csv").write_text("path,age\n" + rows(lambda n: f"images/{n}.jpg,{'9-Mar' if n else 20}"))
+    text = refused("manifest:faces.csv")
+    assert "too few for 2 splits" in text
+    assert "--repair-dates" in text
+    assert (home / "data" / "quarantine.csv").is_file()
+
+
 def test_long_and_many_cells_and_columns_do_not_fill_the_error(home: Path) -> None:
     columns = ",".join(["path", "age", "gender", "c" * 5000, *(f"c{number}" for number in range(500))])
     line = lambda n: f"images/0.jpg,{'x' * 5000 if n % 2 else f'y{n}'},male" + "," * 501  # noqa: E731

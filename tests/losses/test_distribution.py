@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from mien.losses.distribution import interval_entropy, label_distribution_loss, mean_variance_loss
-from mien.losses.ordinal import corn_loss
+from mien.losses.ordinal import corn_loss, interval_entropy, label_distribution_loss, mean_variance_loss
 
 NAN = torch.tensor([float("nan")])
 

@@ -12,7 +12,7 @@ import torch
 from mien.data.dataset import open_dataset
 from mien.errors import UsageError
 from mien.losses.ordinal import ordinal_loss, soft_ordinal_loss
-from mien.models.heads import HEADS
+from mien.models.network import HEADS
 from mien.models.two_stage import TwoStageHead
 from mien.runs.run_folder import load_run
 from mien.tasks import AGE, ETHNICITY, GENDER, bin_task

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from mien.tasks import AGE, ETHNICITY, GENDER
-from mien.training.averaging import WarmedUpAverage
 from mien.training.module import AttributeTraining, step_seed
+from mien.training.optimisation import WarmedUpAverage
 from mien.training.precision import choose_precision, speed_up_convolutions
 from tests.training.tiny import tiny_recipe
 

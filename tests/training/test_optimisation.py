@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from mien.training.schedule import rate_factor
+from mien.training.optimisation import rate_factor
 from tests.training.tiny import tiny_recipe
 
 
