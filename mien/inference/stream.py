@@ -26,7 +26,7 @@ Predictions = dict[str, Prediction]
 #: The model's part: one dictionary of predictions for each crop.
 PredictCrops = Callable[[Sequence[FaceCrop]], list[Predictions]]
 #: Decoded images that wait for their turn may take so many bytes, where they are kept.
-MAX_KEPT_BYTES = 512 * 1024 * 1024
+MAX_KEPT_BYTES = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def run(code: str, *arguments: str, installed: Path, cwd: Path) -> subprocess.Co
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize("module", ["mien", "mien.cli.main", "mien.vision.align", "mien.inference.answers"])
+@pytest.mark.parametrize("module", ["mien", "mien.api", "mien.cli.main", "mien.vision.align"])
 def test_importing_loads_nothing_heavy(module: str, installed: Path, tmp_path: Path) -> None:
     code = f"import json, sys, {module} as m; print(json.dumps([m.__file__, sorted(sys.modules)]))"
     file, loaded = json.loads(run(code, installed=installed, cwd=tmp_path).stdout)
