@@ -52,7 +52,7 @@ def table(root: Path) -> pd.DataFrame:
 
 
 def test_predict_and_evaluate_agree(root: Path, table: pd.DataFrame) -> None:
-    lines = mien("predict", root / "images", "--crops", "--model", root / "model.onnx", "--format", "jsonl")
+    lines = mien("predict", root / "images", "--cropped", "--model", root / "model.onnx", "--format", "jsonl")
     found = [json.loads(line) for line in lines.splitlines()]
     assert len(found) == len(table) == 160
     abstentions = 0
