@@ -16,8 +16,8 @@ def export(
     data: Annotated[Path, typer.Option("--data", help="The prepared data that the run was trained on.")],
     out: Annotated[Path, typer.Option("--out", help="The .onnx file to write.")],
     name: Annotated[str | None, typer.Option(help="The bundle's name; default: the recipe's.")] = None,
-    mirror: Annotated[
-        bool, typer.Option("--mirror", help="Answer by each crop and its mirror image: better, at twice the work.")
+    flip_tta: Annotated[
+        bool, typer.Option("--flip-tta", help="Average each crop with its horizontal flip: better, at twice the work.")
     ] = False,
     size: Annotated[
         int | None,
@@ -26,7 +26,8 @@ def export(
         ),
     ] = None,
     int8: Annotated[
-        bool, typer.Option("--int8", help="Compute in 8 bits: a third of the size; refused where validation suffers.")
+        bool,
+        typer.Option("--int8", help="Compute in 8 bits: a third of the size; refused if validation gets worse."),
     ] = False,
     class_offsets: ClassOffsets = None,
     card: Annotated[Path | None, typer.Option(help="Write the model card to this Markdown file too.")] = None,
@@ -39,7 +40,7 @@ def export(
     from mien.files import write_text
 
     offsets = split_names(class_offsets)
-    exported = export_run(run, data, out, name=name, mirror=mirror, size=size, int8=int8, class_offsets=offsets)
+    exported = export_run(run, data, out, name=name, flip_tta=flip_tta, size=size, int8=int8, class_offsets=offsets)
     if card is not None:
         write_text(card, exported.card)
     megabytes = exported.path.stat().st_size / 1e6

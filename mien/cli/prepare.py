@@ -40,8 +40,8 @@ def prepare(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     crop_size: Annotated[int, typer.Option(help="Side of the cached crops in pixels.")] = 128,
-    as_is: Annotated[
-        bool, typer.Option("--as-is", help="Keep each image's own frame: no detection, no alignment.")
+    no_align: Annotated[
+        bool, typer.Option("--no-align", help="Use each image as its own crop: no detection, no alignment.")
     ] = False,
     near_duplicates: Annotated[
         float, typer.Option(help="Cosine of the 48x48 grayscale images from which two are one photo.")
@@ -95,7 +95,7 @@ def prepare(
             split_from=split_from,
             seed=seed,
             crop_size=crop_size,
-            align=not as_is,
+            align=not no_align,
             near_threshold=near_duplicates,
             declared=tuple(parse_task(text) for text in task or ()),
             keep_duplicates=keep_duplicates,

@@ -67,7 +67,7 @@ def export_run(
     out: Path,
     *,
     name: str | None = None,
-    mirror: bool = False,
+    flip_tta: bool = False,
     size: int | None = None,
     int8: bool = False,
     class_offsets: Collection[str] = (),
@@ -79,7 +79,7 @@ def export_run(
         data: the prepared data that it was trained on: ``val`` calibrates, ``test`` is measured.
         out: the ``.onnx`` file to write; it appears only when every check has passed.
         name: the bundle's name; the recipe's by default.
-        mirror: average the probabilities of each crop and its mirror image, at twice the work.
+        flip_tta: average the probabilities of each crop and its horizontal flip, at twice the work.
         size: side of the graph's crops in pixels; by default that of the recipe's last stage.
         int8: quantise the checked graph with training crops, and calibrate it anew.
         class_offsets: nominal tasks whose calibration has an offset of each class; see `calibrate_nominal`.
@@ -95,7 +95,7 @@ def export_run(
     _check_same_data(run, dataset)
     note_enlarged_crops(dataset, run.size)
     keep_freed_memory()
-    network = ProbabilityNetwork(run.network, mirror=mirror).eval()
+    network = ProbabilityNetwork(run.network, flip_tta=flip_tta).eval()
     calibration = _calibrate(network, run, dataset, class_offsets)
     metadata = BundleMetadata(
         name=name or run.name,
@@ -104,7 +104,7 @@ def export_run(
         tasks=run.tasks,
         calibration=calibration,
         licences={**_licences(run), **_backbone_licence(run)},
-        training=_training(run, mirror),
+        training=_training(run, flip_tta),
     )
     with atomic_path(out) as temporary:
         write_graph(network, metadata, temporary)
@@ -221,7 +221,7 @@ def _backbone_licence(run: Run) -> dict[str, str]:
     return {"backbone": f"{run.recipe.model.backbone} of timm: {config.get('license') or 'see its model card'}"}
 
 
-def _training(run: Run, mirror: bool) -> dict[str, Any]:
+def _training(run: Run, flip_tta: bool) -> dict[str, Any]:
     """What the bundle says of its training: enough to run it again."""
     keys: tuple[str, ...] = ("command", "commit", "seed", "splits", "fold", "best_epoch", "epochs", "validation")
     keys += ("training_seconds", "backbone_weights", "started_from", "teachers")
@@ -235,7 +235,7 @@ def _training(run: Run, mirror: bool) -> dict[str, Any]:
         "backbone": run.recipe.model.backbone,
         # What another training needs to go on from the bundle.
         "model": asdict(run.recipe.model),
-        "mirrored_too": mirror,
+        "mirrored_too": flip_tta,
         **told,
         "data": {key: data.get(key) for key in ("manifest_sha256", "splits", "seed", "read", "quarantined")},
     }

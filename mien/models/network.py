@@ -173,16 +173,16 @@ class ProbabilityNetwork(nn.Module):
 
     Args:
         network: the trained network.
-        mirror: answer by the mean over each crop and its mirror image, at twice the work.
+        flip_tta: average the probabilities of each crop and its horizontal flip, at twice the work.
     """
 
-    def __init__(self, network: FaceAttributeNetwork, *, mirror: bool = False) -> None:
+    def __init__(self, network: FaceAttributeNetwork, *, flip_tta: bool = False) -> None:
         super().__init__()
-        self.network, self.mirror = network, mirror
+        self.network, self.flip_tta = network, flip_tta
 
     def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
         """Float32, n x classes or n x levels a task. ``crops``: uint8, n x 3 x S x S, RGB."""
-        if not self.mirror:
+        if not self.flip_tta:
             return tuple(self.network.probabilities(self.network(crops)).values())
         both = self.network.probabilities(self.network(torch.cat([crops, crops.flip(3)])))
         return tuple(value.reshape(2, -1, value.shape[1]).mean(dim=0) for value in both.values())

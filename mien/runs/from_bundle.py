@@ -194,7 +194,7 @@ def _load(network: FaceAttributeNetwork, weights: Mapping[str, Tensor], bundle: 
 
 def _check_same_answers(network: FaceAttributeNetwork, bundle: Bundle, crops: NDArray[np.uint8]) -> None:
     training = bundle.metadata.training
-    whole = ProbabilityNetwork(network, mirror=bool(training.get("mirrored_too")))
+    whole = ProbabilityNetwork(network, flip_tta=bool(training.get("mirrored_too")))
     crops = crops[:_BATCH]
     with torch.inference_mode():
         answers = {

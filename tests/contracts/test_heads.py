@@ -181,7 +181,7 @@ def test_the_network_answers_every_task_in_order_and_normalises_inside() -> None
 def test_mirrored_answers_are_the_mean_of_both_sides() -> None:
     torch.manual_seed(0)
     network = FaceAttributeNetwork(SHAPE, (AGE, GENDER)).eval()
-    plain, both = ProbabilityNetwork(network).eval(), ProbabilityNetwork(network, mirror=True).eval()
+    plain, both = ProbabilityNetwork(network).eval(), ProbabilityNetwork(network, flip_tta=True).eval()
     crops = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     flipped = crops.flip(3)
     for one, other, mean in zip(plain(crops), plain(flipped), both(crops), strict=True):

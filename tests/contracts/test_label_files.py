@@ -36,7 +36,19 @@ def rows(line: Callable[[int], str]) -> str:
 
 
 def prepare(source: str, *options: str) -> Result:
-    words = ["prepare", source, "--out", "data", "--crop-size", "16", "--as-is", "--workers", "1", "--split", "80/20"]
+    words = [
+        "prepare",
+        source,
+        "--out",
+        "data",
+        "--crop-size",
+        "16",
+        "--no-align",
+        "--workers",
+        "1",
+        "--split",
+        "80/20",
+    ]
     return CliRunner().invoke(app, [*words, *options])
 
 

@@ -103,12 +103,12 @@ def test_nothing_of_the_machine_is_in_the_file(trained: Trained, exported: Expor
 
 
 def test_mirrored_answers_are_the_same_for_mirrored_crops(trained: Trained, tmp_path: Path) -> None:
-    made = export_run(trained.run, trained.data, tmp_path / "m.onnx", name="both-sides", mirror=True)
+    made = export_run(trained.run, trained.data, tmp_path / "m.onnx", name="both-sides", flip_tta=True)
     assert made.metadata.name == "both-sides"
     assert made.metadata.training["mirrored_too"] is True
     bundle, crops = load_bundle(made.path), random_crops(5)
     outputs, mirrored = bundle.run(crops), bundle.run(np.ascontiguousarray(crops[..., ::-1]))
-    expected = ProbabilityNetwork(load_run(trained.run).network, mirror=True)(torch.from_numpy(crops))
+    expected = ProbabilityNetwork(load_run(trained.run).network, flip_tta=True)(torch.from_numpy(crops))
     for (name, output), wanted in zip(outputs.items(), expected, strict=True):
         np.testing.assert_allclose(output, mirrored[name], atol=1e-6)
         np.testing.assert_allclose(output, wanted.detach().numpy(), atol=1e-4)
