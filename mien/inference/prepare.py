@@ -17,7 +17,7 @@ from mien.errors import MienError, UsageError
 from mien.inference.image_source import ChannelOrder, read_file, read_image
 from mien.types import Face, ImageResult, Landmarks, Prediction, Status
 from mien.vision.align import align_face, ready_made_face
-from mien.vision.decode import MAX_PIXELS, ImageTooLargeError, RGBImage, UnreadableImageError, as_path_text
+from mien.vision.decode import MAX_PIXELS, ImageTooLargeError, RGBImage, UnreadableImageError, as_path_text, page_count
 from mien.vision.detect import SCORE_THRESHOLD, Detection, FaceDetector
 
 #: By score threshold. Without a lock, which a process forked meanwhile would wait for.
@@ -147,6 +147,8 @@ def prepare_image(
         return failed("unreadable", f"The image could not be searched for faces: {type(error).__name__}: {error}"[:300])
     height, width = image.shape[:2]
     status: Status = "ok" if crops else "no_face"
+    if not crops and (pages := page_count(source)) > 1:
+        reason = f"{reason} Only the first of the file's {pages} pages is read."
     row = ImageResult(path=path, status=status, model=model, width=width, height=height, reason=reason)
     return PreparedImage(row=row, crops=crops, image=image if keep_pixels else None)
 

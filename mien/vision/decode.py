@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import warnings
 from typing import Any
@@ -32,7 +33,11 @@ from PIL import (
 )
 
 from mien.errors import MienError
+from mien.vision.colour import to_srgb
 from mien.vision.content import EXTRACT_FRAMES, HEAD_BYTES, is_heif, is_video
+from mien.vision.quiet import quiet_opencv, silence_pillow
+
+silence_pillow()
 
 #: Formats that are tried. Others that Pillow knows start outside programs (EPS) or are no photographs.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF")
@@ -56,6 +61,10 @@ PLUGINS = (
 MAX_PIXELS = 100_000_000
 #: Larger files are refused without being read (bytes).
 MAX_BYTES = 512 * 1024 * 1024
+
+#: Of a data URI at most so much is kept as the path (characters).
+LONGEST_URI = 60
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|data:[A-Za-z]+/")
 
 RGBImage = NDArray[np.uint8]
 
@@ -172,8 +181,20 @@ def is_image(path: str) -> bool:
         return False
 
 
+def is_uri(path: str | bytes) -> bool:
+    """Tell whether a path is the address of something that is no file here.
+
+    >>> is_uri("https://example.org/a.jpg"), is_uri("data:image/png;base64,AA"), is_uri("C:/a.jpg")
+    (True, True, False)
+    """
+    text = os.fsdecode(path)
+    return _URI.match(text) is not None and not os.path.lexists(text)
+
+
 def read_regular_file(path: str | os.PathLike[str]) -> bytes:
     """The bytes of a regular file; a folder, device or pipe is refused so that nothing hangs."""
+    if is_uri(os.fspath(path)):
+        raise UnreadableImageError("URLs and data URIs are not fetched; give the path of a file or its bytes.")
     try:
         # O_NONBLOCK: opening a pipe that nobody writes to returns at once instead of waiting.
         descriptor = os.open(os.fspath(path), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -203,7 +224,7 @@ def _to_upright_rgb(image: ImageFile.ImageFile, data: bytes) -> RGBImage:
 
 def _to_rgb(image: Image.Image) -> RGBImage:
     image.load()
-    upright = ImageOps.exif_transpose(image)
+    upright = to_srgb(ImageOps.exif_transpose(image))
     if upright.has_transparency_data:
         rgba = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)
@@ -239,15 +260,38 @@ def _tiff_tag(image: Image.Image, number: int) -> Any:
 def _decode_with_opencv(image: ImageFile.ImageFile, data: bytes) -> RGBImage:
     """Deep colours by their high byte. OpenCV drops a fourth channel, so one that hides anything is refused."""
     if _tiff_tag(image, 277) == 4 and _tiff_tag(image, 262) == 2:
-        whole = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        whole = _opencv_pixels(data, cv2.IMREAD_UNCHANGED)
         if whole is None or whole.ndim != 3 or whole[:, :, 3:].min(initial=65535) < 65535:
             raise UnreadableImageError("Transparent parts of images with 16 bits a colour cannot be read.")
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    decoded = _opencv_pixels(data, cv2.IMREAD_COLOR)
     if decoded is None:
         raise UnreadableImageError("The image cannot be decoded: unsupported bit depth.")
     return np.ascontiguousarray(decoded[:, :, ::-1])
 
 
+def _opencv_pixels(data: bytes, how: int) -> NDArray[Any] | None:
+    with quiet_opencv():
+        return cv2.imdecode(np.frombuffer(data, np.uint8), how)
+
+
+def page_count(source: object) -> int:
+    """Return how many pages a TIFF has (a path or bytes); 1 for anything else."""
+    if not isinstance(source, (str, os.PathLike, bytes)):
+        return 1
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=("TIFF",)) as image:
+                return int(getattr(image, "n_frames", 1))
+    # As in `decode_image`.
+    except Exception:
+        return 1
+
+
 def as_path_text(path: str | os.PathLike[str]) -> str:
-    """Return the path exactly as given, as text that always encodes to UTF-8 (undecodable bytes are escaped)."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    """Return the path exactly as given, as text that always encodes to UTF-8 (undecodable bytes are escaped).
+
+    Of a data URI, which is no path but the whole image, only the beginning is kept.
+    """
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return f"{text[:LONGEST_URI]}..." if text.startswith("data:") and len(text) > LONGEST_URI else text
