@@ -196,12 +196,13 @@ def test_a_resumed_study_tries_what_an_unbroken_one_tries(
         return {"validation": {"score": value}}
 
     no_training(monkeypatch, score)
-    whole = tune(make(), 14)
+    monkeypatch.setattr("mien.experiments.tune_report.importances", lambda *_: {})
+    whole = tune(make(), 12)
     shutil.rmtree(make().out)
-    for trials in (1, 4, 12, 14):
+    for trials in (1, 11, 12):
         broken = tune(make(), trials)
     assert broken == whole
-    assert len({row.values["optimiser.learning_rate"] for row in whole}) == 14
+    assert len({row.values["optimiser.learning_rate"] for row in whole}) == 12
 
 
 @pytest.mark.parametrize(

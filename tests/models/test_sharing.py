@@ -90,6 +90,7 @@ assert backbone.stitches[0].grad.abs().sum() > 0
 """
 
 
+@pytest.mark.slow
 def test_a_stitch_of_many_pixels_in_bfloat16_is_survived() -> None:
     done = subprocess.run([sys.executable, "-c", STITCH_IN_BFLOAT16], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

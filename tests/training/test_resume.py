@@ -70,6 +70,7 @@ def wait_for_epochs(history: Path, n: int, process: subprocess.Popen[bytes]) -> 
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 def test_a_killed_training_ends_with_the_same_weights(data: Path, tmp_path: Path) -> None:
     recipe = tiny_recipe(*EVERYTHING)
     (tmp_path / "tiny.yaml").write_text(recipe.to_text())
