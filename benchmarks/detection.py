@@ -57,7 +57,7 @@ def turned(image: Pixels, degrees: float) -> Pixels:
     """Return the image turned on a grey square that holds it at any angle."""
     height, width = image.shape[:2]
     side = int(np.hypot(height, width)) + 20
-    matrix = np.asarray(cv2.getRotationMatrix2D((width / 2 - 0.5, height / 2 - 0.5), degrees, 1))
+    matrix = np.asarray(cv2.getRotationMatrix2D((width / 2 - 0.5, height / 2 - 0.5), degrees, 1), np.float64)
     matrix[:, 2] += side / 2 - np.array([width / 2, height / 2])
     return np.asarray(cv2.warpAffine(image, matrix, (side, side), borderValue=(128, 128, 128)), np.uint8)
 

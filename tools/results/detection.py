@@ -1,0 +1,82 @@
+"""What fills the page of the face search: tables from the two files that `benchmarks.detection` wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tools.results.tables import RESULTS, read, table
+
+FOLDER = RESULTS / "detection"
+SETS = {"utkface": "UTKFace", "fairface": "FairFace", "lfw": "LFW"}
+
+
+def context() -> Mapping[str, Any]:
+    """Return the tables and facts of the page."""
+    before, after = read(FOLDER / "before.json"), read(FOLDER / "after.json")
+    return {
+        "angles": _angles(before, after),
+        "crowds": _crowds(before, after),
+        "close_ups": _close_ups(before, after),
+        "n": after["count"],
+        "heads": max(row["n"] for row in after["crowds"]),
+        "seed": after["seed"],
+        "before": before["machine"],
+        "after": after["machine"],
+        "worst": _worst(after),
+    }
+
+
+def _of(results: Mapping[str, Any], name: str) -> dict[int, Mapping[str, Any]]:
+    return {row["degrees"]: row for row in results["angles"] if row["set"] == name}
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.0f} %"
+
+
+def _angles(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    columns = ("degrees", *(f"{title}: {when}" for title in SETS.values() for when in ("before", "after", "ms")))
+    rows = []
+    for degrees in range(0, 360, 15):
+        cells = []
+        for name in SETS:
+            old, new = (_of(results, name)[degrees] for results in (before, after))
+            cells += [_percent(old["right"], old["n"]), _percent(new["right"], new["n"]), f"{old['ms']} to {new['ms']}"]
+        rows.append((str(degrees), *cells))
+    return table(columns, rows)
+
+
+def _worst(after: Mapping[str, Any]) -> str:
+    """Say of each set how far gender accuracy at the worst angle is below that of upright faces."""
+    parts = []
+    for name, title in SETS.items():
+        rows = _of(after, name)
+        worst = min(rows.values(), key=lambda row: row["right"] / row["n"])
+        lost = 100 * (rows[0]["right"] / rows[0]["n"] - worst["right"] / worst["n"])
+        parts.append(f"{title} {lost:.1f} points (at {worst['degrees']} degrees)")
+    return ", ".join(parts)
+
+
+def _crowds(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    olds = {(row["megapixels"], row["height"], row["large"]): row for row in before["crowds"]}
+    rows = []
+    for row in after["crowds"]:
+        old = olds.get((row["megapixels"], row["height"], row["large"]))
+        rows.append((
+            f"{row['megapixels']} MP, {row['height']} px{', beside a large face' if row['large'] else ''}",
+            str(row["n"]),
+            _percent(old["hit"], old["n"]) if old else "-",
+            _percent(row["hit"], row["n"]),
+            f"{old['seconds']:.2f}" if old else "-",
+            f"{row['seconds']:.2f}",
+        ))  # fmt: skip
+    return table(("photo, height of the faces", "faces", "found before", "after", "s before", "s after"), rows)
+
+
+def _close_ups(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    rows = [
+        (str(new["side"]), str(new["n"]), str(old["several"]), str(new["several"]), str(new["none"]))
+        for old, new in zip(before["close_ups"], after["close_ups"], strict=True)
+    ]
+    return table(("side, px", "images", "several people before", "after", "none after"), rows)
