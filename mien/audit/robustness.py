@@ -18,8 +18,8 @@ from mien.audit.perturbations import PERTURBATIONS, Crops, Perturbation, perturb
 from mien.errors import MienError
 from mien.evaluation.model import EvaluatedModel
 from mien.evaluation.predictions import predicted_columns
-from mien.inference.answers import Probabilities
 from mien.inference.metadata import Calibration
+from mien.inference.postprocess import Probabilities
 from mien.metrics.bootstrap import Estimate, Floats, Sampling, estimate_means
 from mien.metrics.functional import distance_to_interval
 from mien.metrics.predictions_table import nominal_truth

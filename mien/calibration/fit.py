@@ -15,8 +15,8 @@ from scipy.optimize import minimize, minimize_scalar
 from sklearn.isotonic import IsotonicRegression
 
 from mien.data.dataset import PreparedDataset
-from mien.inference.answers import Probabilities, apply_temperature, distribution_quantile, ordinal_point
 from mien.inference.metadata import Calibration, NominalCalibration, OrdinalCalibration
+from mien.inference.postprocess import Probabilities, apply_temperature, distribution_quantile, ordinal_point
 from mien.metrics.ordinal import bands_of
 from mien.tasks import Task, band_number
 
@@ -162,7 +162,7 @@ def calibrate_ordinal(
 
 def level_quantile(output: Probabilities, truth: NDArray[np.float64], task: Task) -> float:
     """The share of the mass at which the answered level is reached: of `LEVEL_QUANTILES` the one of the smallest MAE,
-    where it errs less than the half by more than the standard error of that difference; else the half.
+    where its error is smaller than that of the half by more than the standard error of the difference; else the half.
 
     A model that answers too high or too low on the whole is set right by it.
 

@@ -146,7 +146,7 @@ def _card(card: BundleMetadata) -> Iterator[Finding]:
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
-    """The value where it is a mapping, else nothing: the metrics of a stranger's bundle may be any JSON."""
+    """Return the value where it is a mapping, else nothing: the metrics of an untrusted bundle may be any JSON."""
     return value if isinstance(value, Mapping) else {}
 
 

@@ -17,13 +17,11 @@ ClassOffsets = Annotated[
 ]
 InitFrom = Annotated[
     Path | None,
-    typer.Option("--init-from", metavar="RUN|BUNDLE", help="Begin with the weights of a finished run or a bundle."),
+    typer.Option("--init-from", metavar="RUN|BUNDLE", help="Initial weights: those of a finished run or a bundle."),
 ]
 Teacher = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--teacher", metavar="RUN|BUNDLE", help="Learn from a run's or bundle's answers too; may be repeated."
-    ),
+    typer.Option("--teacher", metavar="RUN|BUNDLE", help="Distil from a run or a bundle; may be repeated."),
 ]
 
 

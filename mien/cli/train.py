@@ -15,7 +15,7 @@ def train(
     recipe: Annotated[str, typer.Argument(help="A recipe's name (such as first-model) or a .yaml file.")],
     data: Annotated[Path, typer.Option("--data", help="A folder that `mien prepare` wrote.")],
     out: Annotated[Path, typer.Option("--out", help="The run folder to write.")],
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint in --out.")] = False,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe's value; may be repeated.")
     ] = None,

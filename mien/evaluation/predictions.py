@@ -1,6 +1,6 @@
 """Run a model on prepared data and make its predictions table: the only place where evaluation runs a model.
 
-The predictions come from `mien.inference.answers` with the model's calibration, as in `mien predict`.
+The predictions come from `mien.inference.postprocess` with the model's calibration, as in `mien predict`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from mien.data.dataset import OTHER_SOURCE
 from mien.errors import MienError
 from mien.evaluation.model import EvaluatedModel
-from mien.inference.answers import Probabilities, predict_nominal, predict_ordinal
 from mien.inference.metadata import Calibration, NominalCalibration, OrdinalCalibration
+from mien.inference.postprocess import Probabilities, predict_nominal, predict_ordinal
 from mien.metrics.about import About, CalibrationRecord, DataRecord, SourceRecord
 from mien.metrics.predictions_table import Predictions, true_bin_column
 from mien.progress import track

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from mien.experiments.study_measures import measure_of
 
-Verdict = Literal["reference", "better", "worse", "not told apart", "not compared"]
+Verdict = Literal["reference", "better", "worse", "not significantly different", "not compared"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +71,11 @@ def sentence(figure: ArmFigure, reference: str) -> str:
     low, difference, high = (number(measure, v, signed=True) for v in (figure.low, figure.difference, figure.high))
     unit = " points" if measure_of(measure).share else ""
     margin = None if figure.seed_margin is None else number(measure, figure.seed_margin, signed=True).lstrip("+")
-    if figure.verdict == "not told apart":
+    if figure.verdict == "not significantly different":
         why = "the interval holds 0" if figure.low <= 0 <= figure.high else "no more than seeds explain"
         seeds = margin or "one seed only"
-        return f"{head}, not told apart from {reference} ({difference}{unit}, {low} to {high}; seeds {seeds}): {why}."
+        numbers = f"{difference}{unit}, {low} to {high}; seeds {seeds}"
+        return f"{head}, not significantly different from {reference} ({numbers}): {why}."
     way = "lower" if figure.difference < 0 else "higher"
     size = number(measure, abs(figure.difference), signed=True).lstrip("+")
     seeds = f"more than seeds explain ({margin})" if margin else "with one seed only"
@@ -84,7 +85,7 @@ def sentence(figure: ArmFigure, reference: str) -> str:
 def conclusion(figures: Sequence[ArmFigure], measure: str, reference: str) -> str:
     """One sentence on a measure over all arms, best first.
 
-    The arms that are better, worse and not told apart, each with its difference and interval.
+    The arms that are better, worse and not significantly different, each with its difference and interval.
     """
     own = [figure for figure in figures if figure.measure == measure]
     base = next((figure for figure in own if figure.arm == reference), None)
@@ -98,7 +99,7 @@ def conclusion(figures: Sequence[ArmFigure], measure: str, reference: str) -> st
         said = f"{reference} {number(measure, base.mean)}{spread} over {base.runs} run(s)"
         return f"{measure_title(measure)}: {said}{interval}."
     parts = []
-    for verdict in ("better", "worse", "not told apart"):
+    for verdict in ("better", "worse", "not significantly different"):
         chosen = sorted((f for f in own if f.verdict == verdict), key=lambda figure: figure.difference or 0.0)
         if measure_of(measure).better == "higher":
             chosen.reverse()

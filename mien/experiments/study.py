@@ -163,10 +163,10 @@ def with_tasks(recipe: Recipe, tasks: list[str]) -> Recipe:
     Raises:
         UsageError: a task that the recipe does not train, or what is left is no recipe.
     """
-    strangers = sorted(set(tasks) - set(recipe.tasks))
-    if strangers:
+    unknown = sorted(set(tasks) - set(recipe.tasks))
+    if unknown:
         known = ", ".join(recipe.tasks)
-        raise UsageError(f"tasks must be among those of its recipe ({known}), got {', '.join(strangers)}.")
+        raise UsageError(f"tasks must be among those of its recipe ({known}), got {', '.join(unknown)}.")
     loss = replace(
         recipe.loss,
         weights={task: value for task, value in recipe.loss.weights.items() if task in tasks},

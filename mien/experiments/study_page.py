@@ -82,8 +82,8 @@ def _cells(figure: Json | None) -> list[str]:
     if figure["difference"] is None or figure["low"] is None:
         return [mean, "–"]
     value, low, high = (number(measure, figure[key], signed=True) for key in ("difference", "low", "high"))
-    told = figure["verdict"] in ("better", "worse")
-    return [mean, f"{f'**{value}**' if told else value} ({low} to {high})"]
+    significant = figure["verdict"] in ("better", "worse")
+    return [mean, f"{f'**{value}**' if significant else value} ({low} to {high})"]
 
 
 def _key(study: Json) -> str:

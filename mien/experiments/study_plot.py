@@ -20,7 +20,7 @@ COLUMNS = 3
 WIDTH, LINE, FRAME = 4.3, 0.36, 1.5
 KEY = (
     "Dot: mean over runs; ticks: runs; line: 95 % interval, over faces, of the difference to {} (dashed); band: what "
-    "seeds explain.\nGreen: better, orange: worse, blue: not told apart."
+    "seeds explain.\nGreen: better, orange: worse, blue: not significantly different."
 )
 #: The same where a study has one arm.
 KEY_ALONE = "Dot: mean over runs; ticks: runs; line: the mean's 95 % interval, over faces."

@@ -171,5 +171,5 @@ def _verdict(
     if value is None or low is None or high is None:
         return "not compared"
     if low <= 0 <= high or (margin is not None and abs(value) <= margin):
-        return "not told apart"
+        return "not significantly different"
     return "better" if (value < 0) == (measure.better == "lower") else "worse"

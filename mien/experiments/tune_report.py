@@ -40,7 +40,7 @@ class TrialRow:
 
 
 def trial_row(trial: FrozenTrial) -> TrialRow:
-    """What is told of a trial."""
+    """What the report shows of a trial."""
     scores = trial.intermediate_values
     best = max(scores, key=lambda epoch: scores[epoch]) if scores else None
     return TrialRow(

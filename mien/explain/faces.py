@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from mien.evaluation.predictions import predicted_columns
 from mien.explain.saliency import saliency_maps
 from mien.explain.types import FaceMap, Subject
-from mien.inference.answers import Probabilities
 from mien.inference.metadata import Calibration
+from mien.inference.postprocess import Probabilities
 from mien.metrics.functional import distance_to_interval
 from mien.metrics.ordinal import TOLERANCE
 from mien.metrics.predictions_table import nominal_truth, prediction_columns

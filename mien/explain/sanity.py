@@ -31,7 +31,7 @@ Maps = NDArray[np.float32]
 @dataclass(frozen=True, kw_only=True)
 class SanityCheck:
     """The check of one task. ``correlations``: per name of `COMPARISONS` the mean over the faces; ``maps``: per name
-    float32, n x S x S, and under ``trained`` the maps compared with; ``depends``: None where it cannot be told."""
+    float32, n x S x S, and under ``trained`` the maps compared with; ``depends``: None where that is unknown."""
 
     task: str
     correlations: Mapping[str, Estimate]

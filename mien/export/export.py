@@ -25,9 +25,9 @@ from mien.evaluation.result import Evaluation
 from mien.export.graph import check_parity, set_metadata, write_graph
 from mien.export.quantise import Quantised, quantise_bundle
 from mien.files import atomic_path, is_folder
-from mien.inference.answers import Probabilities
 from mien.inference.bundle import load_bundle
 from mien.inference.metadata import BundleMetadata, Calibration
+from mien.inference.postprocess import Probabilities
 from mien.metrics.bootstrap import Estimate, Sampling
 from mien.metrics.predictions_table import of_source
 from mien.models.network import ProbabilityNetwork
@@ -225,17 +225,17 @@ def _training(run: Run, flip_tta: bool) -> dict[str, Any]:
     """What the bundle says of its training: enough to run it again."""
     keys: tuple[str, ...] = ("command", "commit", "seed", "splits", "fold", "best_epoch", "epochs", "validation")
     keys += ("training_seconds", "backbone_weights", "started_from", "teachers")
-    told = {key: run.info[key] for key in keys if run.info.get(key) not in (None, [])}
-    if "command" in told:
-        told["command"] = without_folders(str(told["command"]))
+    recorded = {key: run.info[key] for key in keys if run.info.get(key) not in (None, [])}
+    if "command" in recorded:
+        recorded["command"] = without_folders(str(recorded["command"]))
     data = run.info.get("data") or {}
     return {
         "recipe": run.recipe.name,
         "description": run.recipe.description,
         "backbone": run.recipe.model.backbone,
-        # What another training needs to go on from the bundle.
+        # What another training needs to be initialised from the bundle.
         "model": asdict(run.recipe.model),
         "mirrored_too": flip_tta,
-        **told,
+        **recorded,
         "data": {key: data.get(key) for key in ("manifest_sha256", "splits", "seed", "read", "quarantined")},
     }

@@ -18,9 +18,9 @@ from mien.evaluation.model import open_model
 from mien.evaluation.predictions import predict_rows
 from mien.export.graph import ParityError, set_metadata
 from mien.export.int8_graph import quantise_graph
-from mien.inference.answers import Probabilities, apply_temperature, ordinal_point
 from mien.inference.bundle import load_bundle
 from mien.inference.metadata import BundleMetadata, Calibration, NominalCalibration, OrdinalCalibration
+from mien.inference.postprocess import Probabilities, apply_temperature, ordinal_point
 from mien.metrics.functional import distance_to_interval
 from mien.tasks import Task
 from mien.vision.resize import resize_crops
@@ -171,9 +171,9 @@ def check_changes(changes: tuple[TaskChange, ...], difference: float) -> None:
     lost = [change for change in changes if not change.loss <= change.allowed]
     if not lost:
         return
-    told = ", ".join(f"{change.text} on {change.n:,} faces" for change in lost)
+    losses = ", ".join(f"{change.text} on {change.n:,} faces" for change in lost)
     raise ParityError(
-        f"int8 answers too much worse on the validation split: {told}; at most {ALLOWED_MAE:g} of a level and "
+        f"int8 is too much worse on the validation split: {losses}; at most {ALLOWED_MAE:g} of a level and "
         f"{100 * ALLOWED_ACCURACY:g} points are allowed (probabilities differ by up to {difference:.2f}), so no bundle "
         "was written."
     )
@@ -184,7 +184,7 @@ def _with_changes(
 ) -> BundleMetadata:
     """Write into the bundle that it is int8, on which crops its ranges were measured, and what that changed."""
     metadata = load_bundle(path).metadata
-    told = {
+    record = {
         "precision": "int8 weights per channel, uint8 activations; heads computed in float32, from 16-bit weights",
         "ranges_from": {"split": "train", "crops": crops, "seed": CALIBRATION_SEED},
         "validation": {
@@ -198,6 +198,6 @@ def _with_changes(
         },
         "largest_difference": round(difference, 4),
     }
-    metadata = replace(metadata, calibration=calibration, training={**metadata.training, "quantised": told})
+    metadata = replace(metadata, calibration=calibration, training={**metadata.training, "quantised": record})
     set_metadata(path, metadata)
     return metadata

@@ -106,7 +106,7 @@ def precision_of(model: bytes) -> str:
 
 
 def _figures(bundle: Bundle) -> dict[str, float]:
-    """``{"age mae": 4.78}``; a stranger's metrics may be any JSON: what is no number is left out."""
+    """``{"age mae": 4.78}``; the metrics of an untrusted bundle may be any JSON; what is not a number is left out."""
     tasks = _mapping(bundle.metadata.metrics.get("tasks"))
     found = {}
     for task in bundle.tasks:

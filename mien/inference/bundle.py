@@ -167,7 +167,7 @@ def _exists(path: Path) -> bool:
 @cache
 def multiplies_int8() -> bool:
     """Whether this processor multiplies bytes into 32 bits at once (VNNI or AMX; ARM's dot products): int8 models are
-    exact and fast there. False where it cannot be told."""
+    exact and fast there. False where that is unknown."""
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from mien.errors import UsageError
-from mien.inference.answers import answer_faces
 from mien.inference.bundle import Bundle
+from mien.inference.postprocess import predict_faces
 from mien.inference.prepare import FaceCrop, Search, prepare_image
 from mien.inference.stream import PredictionStream
 from mien.tasks import Task, select_tasks
@@ -132,7 +132,7 @@ def predict_crops(
     pixels = resize_crops(np.stack([crop.pixels for crop in crops]), bundle.metadata.size)
     outputs = bundle.run(pixels, tasks)
     columns = {
-        task.name: answer_faces(task, bundle.metadata.calibration[task.name], outputs[task.name]) for task in tasks
+        task.name: predict_faces(task, bundle.metadata.calibration[task.name], outputs[task.name]) for task in tasks
     }
     return [{name: column[row] for name, column in columns.items()} for row in range(len(crops))]
 

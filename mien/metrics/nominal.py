@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.inference.answers import apply_temperature
+from mien.inference.postprocess import apply_temperature
 from mien.metrics import functional
 from mien.metrics.about import CalibrationRecord
 from mien.metrics.bootstrap import Estimate, Floats, Sampling, estimate

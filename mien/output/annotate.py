@@ -18,14 +18,14 @@ from PIL.PngImagePlugin import PngInfo
 
 from mien.errors import MienError
 from mien.files import atomic_path, is_file
-from mien.output.phrases import answer_phrase
+from mien.output.phrases import prediction_phrase
 from mien.types import Face, ImageResult
 from mien.vision.decode import RGBImage, as_path_text
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Rectangle = tuple[int, int, int, int]
 
-#: Colours of boxes in turn (Okabe and Ito's palette: told apart by the colour-blind too), with the text's colour.
+#: Colours of boxes in turn (Okabe and Ito's palette: distinct for the colour-blind too), with the text's colour.
 COLOURS = (
     ((0, 114, 178), (255, 255, 255)),
     ((230, 159, 0), (0, 0, 0)),
@@ -127,7 +127,7 @@ def _fitting_text(
     pen: ImageDraw.ImageDraw, canvas: tuple[int, int], face: Face, box: Rectangle, *, alone: bool
 ) -> tuple[Font, str]:
     """Font and text: all answers on one line where there is room, else one a line and smaller beside small faces."""
-    phrases = [answer_phrase(answer) for answer in face.predictions.values()]
+    phrases = [prediction_phrase(answer) for answer in face.predictions.values()]
     size = max(SMALLEST_TEXT + 3, round(max(canvas) / 40))
     font = _font(size)
     line, face_width = " · ".join(phrases), box[2] - box[0]
@@ -213,8 +213,8 @@ class Annotator:
         return target
 
     def _free_name(self, source: str | os.PathLike[str]) -> str:
-        """``photo.jpg``, or ``photo-2.jpg`` when another input of this run took that (case is not told apart), or a
-        file has it that mien did not draw."""
+        """Return ``photo.jpg``, or ``photo-2.jpg`` where another input of this run took that, in any case, or a file
+        that mien did not draw has it."""
         path = PurePath(as_path_text(source))
         suffix = ".png" if path.suffix.lower() == ".png" else ".jpg"
         # Escaped bytes make names longer; file systems take 255 bytes.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from mien.types import OrdinalPrediction, Prediction
 
 
-def answer_phrase(answer: Prediction) -> str:
+def prediction_phrase(answer: Prediction) -> str:
     """One answer in a few characters; a model that abstains shows its likeliest class with a question mark.
 
-    >>> answer_phrase(OrdinalPrediction(value=34.2, low=27.8, high=41.3))
+    >>> prediction_phrase(OrdinalPrediction(value=34.2, low=27.8, high=41.3))
     '34 (28-41)'
     """
     if isinstance(answer, OrdinalPrediction):

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mien.errors import MienError, OutputClosedError
-from mien.output.phrases import answer_phrase
+from mien.output.phrases import prediction_phrase
 from mien.tasks import Task
 from mien.types import ImageResult
 
@@ -41,7 +41,7 @@ class TableWriter:
         """Print the image's rows; one without faces gets its status and reason."""
         path = Text(_shortened(result.path, self._path_width))
         for number, face in enumerate(result.faces, start=1):
-            answers = [Text(answer_phrase(face[task.name])) for task in self._tasks]
+            answers = [Text(prediction_phrase(face[task.name])) for task in self._tasks]
             self._print([path if number == 1 else Text(""), Text(str(number), justify="right"), *answers])
         if not result.faces:
             words = f"{result.status.replace('_', ' ')}: {result.reason}" if result.reason else result.status

@@ -172,9 +172,9 @@ class Recipe:
     def _check_task_names(self) -> Recipe:
         if len(set(self.tasks)) != len(self.tasks):
             raise ValueError(f"each task may be named once, got {', '.join(self.tasks)}")
-        strangers = (set(self.loss.weights) | set(self.loss.label_smoothing)) - set(self.tasks)
-        if strangers:
-            raise ValueError(f"the loss names tasks that the recipe does not train: {', '.join(sorted(strangers))}")
+        unknown_tasks = (set(self.loss.weights) | set(self.loss.label_smoothing)) - set(self.tasks)
+        if unknown_tasks:
+            raise ValueError(f"the loss names tasks that the recipe does not train: {', '.join(sorted(unknown_tasks))}")
         for name, head in self.model.heads.items():
             needed = {name, head.bins} - {""}
             if needed - set(self.tasks):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, f1_score
 
-from mien.inference.answers import distribution_quantile
+from mien.inference.postprocess import distribution_quantile
 from mien.metrics.functional import distance_to_interval
 from mien.tasks import Task
 from mien.training.batches import SOURCE

@@ -15,8 +15,8 @@ from mien.calibration.fit import (
     calibration_bands,
     conformal_quantile,
 )
-from mien.inference.answers import apply_temperature, ordinal_interval, ordinal_point
 from mien.inference.metadata import NominalCalibration, OrdinalCalibration
+from mien.inference.postprocess import apply_temperature, ordinal_interval, ordinal_point
 from mien.tasks import Task
 
 LEVELS = Task(name="age", kind="ordinal", lowest=0, highest=100)

@@ -12,9 +12,9 @@ from mien.data.dataset import choose_rows, open_dataset
 from mien.errors import MienError, UsageError
 from mien.evaluation.model import EvaluatedModel, default_calibration, open_model
 from mien.evaluation.predictions import build_predictions
-from mien.inference.answers import answer_faces
 from mien.inference.bundle import load_bundle
 from mien.inference.metadata import NominalCalibration, OrdinalCalibration
+from mien.inference.postprocess import predict_faces
 from mien.metrics.about import SourceRecord
 from mien.tasks import AGE, ETHNICITY, GENDER, Task
 from mien.types import NominalPrediction, OrdinalPrediction
@@ -50,7 +50,7 @@ def test_the_table_holds_what_prediction_answers(bundle_path: Path, prepared: Pa
     frame = build_predictions(model, dataset, rows, "test").frame
     outputs = bundle.run(resize_crops(np.asarray(dataset.crops[rows]), 24))
     for task in (AGE, GENDER, ETHNICITY):
-        for index, answer in enumerate(answer_faces(task, bundle.metadata.calibration[task.name], outputs[task.name])):
+        for index, answer in enumerate(predict_faces(task, bundle.metadata.calibration[task.name], outputs[task.name])):
             row = frame.iloc[index]
             if isinstance(answer, OrdinalPrediction):
                 said = row[["age_pred", "age_low", "age_high"]].tolist()

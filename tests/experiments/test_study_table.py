@@ -138,7 +138,7 @@ def test_a_difference_that_seeds_explain_is_not_believed() -> None:
     assert new.high is not None and new.high < 0
     # Spread 0.2828 with 2 degrees of freedom: 4.303 x 0.2828.
     assert new.seed_margin == pytest.approx(4.303 * 0.08**0.5, rel=1e-3)
-    assert new.verdict == "not told apart"
+    assert new.verdict == "not significantly different"
     assert new.sentence.endswith("(−0.10, −0.10 to −0.10; seeds 1.22): no more than seeds explain.")
 
 
@@ -147,7 +147,7 @@ def test_an_interval_that_holds_zero_is_not_told_apart() -> None:
     runs = [run("base", seed, [5.0] * 100) for seed in (0, 1)]
     runs += [run("new", seed, [5.0 + gain for gain in gains]) for seed in (0, 1)]
     new = figures(*runs)["new"]
-    assert new.verdict == "not told apart"
+    assert new.verdict == "not significantly different"
     assert "the interval holds 0" in new.sentence
 
 

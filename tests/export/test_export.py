@@ -62,7 +62,7 @@ def test_what_was_measured_is_told(exported: Exported) -> None:
 def test_calibrated_intervals_cover_the_validation_faces(trained: Trained, exported: Exported) -> None:
     """On the very faces of the fit the share is at least the coverage, and not much more."""
     from mien.data.dataset import open_dataset
-    from mien.inference.answers import ordinal_interval
+    from mien.inference.postprocess import ordinal_interval
     from mien.tasks import AGE
     from mien.vision.resize import resize_crops
 

@@ -15,10 +15,10 @@ from PIL import Image
 
 from mien.errors import MienError, UsageError
 from mien.inference import image_source, stream
-from mien.inference.answers import answer_faces
 from mien.inference.bundle import Bundle
 from mien.inference.metadata import BundleError
 from mien.inference.pipeline import BATCH_SIZE, predict_image, predict_images
+from mien.inference.postprocess import predict_faces
 from mien.inference.prepare import Search
 from mien.types import ImageResult, NominalPrediction
 from mien.vision.align import align_face
@@ -54,7 +54,7 @@ def test_answers_are_those_of_the_parts_put_together(bundle: Bundle, portrait: n
     assert (result.width, result.height) == (512, 512)
     assert [found.box for found in result.faces] == [face.box]
     for task in bundle.tasks:
-        expected = answer_faces(task, bundle.metadata.calibration[task.name], outputs[task.name])[0]
+        expected = predict_faces(task, bundle.metadata.calibration[task.name], outputs[task.name])[0]
         assert result.faces[0].predictions[task.name] == expected
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mien.output import annotate
 from mien.output.annotate import LEAST_SIDE, Annotator, draw_faces
-from mien.output.phrases import answer_phrase
+from mien.output.phrases import prediction_phrase
 from mien.types import Face, ImageResult, NominalPrediction, OrdinalPrediction
 
 GENDER = NominalPrediction(label="female", probability=0.98, probabilities={"male": 0.02, "female": 0.98})
@@ -30,10 +30,10 @@ def result(*faces: Face) -> ImageResult:
 
 
 def test_phrases() -> None:
-    assert answer_phrase(GENDER) == "female 98 %"
-    assert answer_phrase(AGE) == "34 (28-41)"
+    assert prediction_phrase(GENDER) == "female 98 %"
+    assert prediction_phrase(AGE) == "34 (28-41)"
     unsure = NominalPrediction(label=None, probability=0.41, probabilities={"east_asian": 0.41, "white": 0.39})
-    assert answer_phrase(unsure) == "east asian? 41 %"
+    assert prediction_phrase(unsure) == "east asian? 41 %"
 
 
 def overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> int:

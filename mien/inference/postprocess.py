@@ -47,7 +47,7 @@ def distribution_quantile(distribution: Probabilities, lowest: int, quantile: fl
 
 def distribution_level(distribution: Probabilities, lowest: int, quantile: float) -> NDArray[np.float64]:
     """The level at which ``quantile`` of each row's mass is reached, a whole number; at 0.5 the median, which of all
-    answers errs least where the truth is a level.
+    predictions has the least absolute error where the truth is a level.
 
     >>> distribution_level(np.array([[0.3, 0.3, 0.4]]), 10, 0.5)
     array([11.])
@@ -155,7 +155,7 @@ def predict_nominal(output: Probabilities, calibration: NominalCalibration) -> N
     )
 
 
-def answer_faces(task: Task, calibration: Calibration, output: Probabilities) -> list[Prediction]:
+def predict_faces(task: Task, calibration: Calibration, output: Probabilities) -> list[Prediction]:
     """Return one prediction per row of a task's output (n x levels or n x classes), rounded for reading."""
     if isinstance(calibration, OrdinalCalibration):
         levels = predict_ordinal(output, task, calibration)
