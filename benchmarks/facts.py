@@ -58,7 +58,7 @@ def machine_facts() -> dict[str, object]:
 
 
 def _command() -> str:
-    """The command line, with the script as a path inside the repository."""
+    """Return the command line, with the script as a path inside the repository."""
     script = Path(sys.argv[0]).resolve()
     name = script.relative_to(REPOSITORY).as_posix() if script.is_relative_to(REPOSITORY) else script.name
     return " ".join([name, *sys.argv[1:]])

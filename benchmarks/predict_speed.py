@@ -40,7 +40,7 @@ class Stage:
 
 
 def stages(paths: Sequence[Path], model: Path | None) -> list[Stage]:
-    """Every stage; what a stage needs from the one before it is prepared here. The bare runs come first."""
+    """Return every stage; what a stage needs from the one before it is prepared here. The bare runs come first."""
     bundle, cores = load_bundle(model), usable_cores()
     parallel = load_bundle(model, threads=cores)
     metadata = bundle.metadata

@@ -44,7 +44,7 @@ class StepClock(pl.Callback):
 
 
 def new_module(recipe: Recipe, tasks: Any, steps: int) -> AttributeTraining:
-    """The module as `mien train` makes it."""
+    """Return the module as `mien train` makes it."""
     module = AttributeTraining(recipe, tasks, steps_per_epoch=steps)
     if not torch.cuda.is_available():
         speed_up_convolutions(module.network)

@@ -22,12 +22,12 @@ TEMPORARY = ".mien-"
 
 
 def is_file(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is there; False too for a name that no file can have (`Path.is_file` would raise)."""
+    """Return whether a file is there; False too for a name that no file can have (`Path.is_file` would raise)."""
     return os.path.isfile(path)  # noqa: PTH113
 
 
 def is_folder(path: str | os.PathLike[str]) -> bool:
-    """Whether a folder is there; False too for a name that no folder can have."""
+    """Return whether a folder is there; False too for a name that no folder can have."""
     return os.path.isdir(path)  # noqa: PTH112
 
 

@@ -48,7 +48,7 @@ class Pass:
 
 
 def peer_python() -> Path:
-    """The Python of the peer's own environment, made on first use; raises `MienError` where that cannot be."""
+    """Return the Python of the peer's own environment, made on first use; raises `MienError` where that cannot be."""
     python = PEER_VENV / ("Scripts" if sys.platform == "win32" else "bin") / "python"
     wanted = f"import importlib.metadata as m, sys; sys.exit(m.version({PEER!r}) != {PEER_VERSION!r})"
     if python.is_file() and not subprocess.run([python, "-c", wanted], capture_output=True).returncode:
@@ -67,7 +67,7 @@ def peer_python() -> Path:
 def run_library(
     python: Path, library: str, faces: Sequence[LabelledFace], model: Path | None, one_core: bool
 ) -> tuple[Pass, Answers]:
-    """One process of `face_runner` over the files: its timings and its ``[age, gender]`` per file."""
+    """Return one process of `face_runner` over the files: its timings and its ``[age, gender]`` per file."""
     with tempfile.TemporaryDirectory() as folder:
         job, result = Path(folder) / "job.json", Path(folder) / "result.json"
         paths = [str(face.path) for face in faces]
@@ -128,7 +128,7 @@ def scores(faces: Sequence[LabelledFace], answers: Sequence[Sequence[object]]) -
 
 
 def measure(faces: Sequence[LabelledFace], model: Path | None, rounds: int) -> dict[str, object]:
-    """All passes and both accuracies; the rounds alternate and swap who goes first."""
+    """Return all passes and both accuracies; the rounds alternate and swap who goes first."""
     python = peer_python()
     answers: dict[str, Answers] = {}
     passes: dict[str, list[Pass]] = {}

@@ -35,7 +35,7 @@ WORTH_ANSWERING, MOST_WITHHELD = 0.55, 0.2
 def calibrate_nominal(
     output: Probabilities, labels: NDArray[np.int64], *, class_offsets: bool = False
 ) -> NominalCalibration:
-    """The temperature that minimises the negative log-likelihood (Guo et al. 2017), between 1/4 and 4, and the
+    """Return the temperature that minimises the negative log-likelihood (Guo et al. 2017), between 1/4 and 4, and the
     probability below which no label is answered (`abstention_threshold`).
 
     Args:
@@ -62,8 +62,8 @@ def calibrate_nominal(
 def best_offsets(
     output: Probabilities, labels: NDArray[np.int64], temperature: float
 ) -> tuple[float, tuple[float, ...]]:
-    """The temperature, between 1/4 and 4, and the offset of each class, between -5 and 5 and 0 for the first, under
-    which the labels are likeliest; the search begins at ``temperature`` and no offsets.
+    """Return the temperature, between 1/4 and 4, and the offset of each class, between -5 and 5 and 0 for the first,
+    under which the labels are likeliest; the search begins at ``temperature`` and no offsets.
 
     Classes without a label keep the offset 0: nothing says how likely they are.
     """
@@ -85,7 +85,7 @@ def best_offsets(
 
 
 def best_temperature(output: Probabilities, of_label: Callable[[Probabilities], Probabilities]) -> float:
-    """The temperature, between 1/4 and 4, under which the labels are likeliest.
+    """Return the temperature, between 1/4 and 4, under which the labels are likeliest.
 
     Args:
         output: n x classes or levels, rows sum to 1.
@@ -101,8 +101,8 @@ def best_temperature(output: Probabilities, of_label: Callable[[Probabilities], 
 
 
 def abstention_threshold(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> float:
-    """The probability from which answers were right at least as often as `WORTH_ANSWERING`, by isotonic regression of
-    right on probability; lower where that would withhold more than `MOST_WITHHELD` of the answers.
+    """Return the probability from which answers were right at least as often as `WORTH_ANSWERING`, by isotonic
+    regression of right on probability; lower where that would withhold more than `MOST_WITHHELD` of the answers.
 
     >>> abstention_threshold(np.repeat([0.5, 0.8], 50), np.repeat([False, True], 50))  # it would withhold half
     0.0
@@ -118,7 +118,7 @@ def abstention_threshold(confidence: NDArray[np.floating], right: NDArray[np.boo
 def calibrate_ordinal(
     output: Probabilities, low: NDArray[np.floating], high: NDArray[np.floating], task: Task
 ) -> OrdinalCalibration:
-    """The point of the smallest MAE, and the offsets that make the interval cover `COVERAGE`.
+    """Return the point of the smallest MAE, and the offsets that make the interval cover `COVERAGE`.
 
     The point is the mean, or the level at which about half of the mass is reached (`level_quantile`).
 
@@ -161,8 +161,9 @@ def calibrate_ordinal(
 
 
 def level_quantile(output: Probabilities, truth: NDArray[np.float64], task: Task) -> float:
-    """The share of the mass at which the answered level is reached: of `LEVEL_QUANTILES` the one of the smallest MAE,
-    where its error is smaller than that of the half by more than the standard error of the difference; else the half.
+    """Return the share of the mass at which the answered level is reached: of `LEVEL_QUANTILES` the one of the smallest
+    MAE, where its error is smaller than that of the half by more than the standard error of the difference; else the
+    half.
 
     A model that answers too high or too low on the whole is set right by it.
 
@@ -204,8 +205,8 @@ def drawn_levels(
 
 
 def calibration_bands(truth: NDArray[np.floating], task: Task) -> list[tuple[int, NDArray[np.bool_]]]:
-    """The lowest level and the members (bool, n) of each band: those of the report, joined to the next one up until
-    `FEWEST_IN_BAND` faces are in them; what is left over at the top joins the band below."""
+    """Return the lowest level and the members (bool, n) of each band: those of the report, joined to the next one up
+    until `FEWEST_IN_BAND` faces are in them; what is left over at the top joins the band below."""
     starts = [low for _, low, _ in bands_of(task)]
     chosen = [starts[0]]
     for start in starts[1:]:
@@ -222,7 +223,7 @@ def _rounded_up(offset: float) -> float:
 
 
 def conformal_quantile(scores: NDArray[np.floating], coverage: float) -> float:
-    """The ceil((n + 1) x coverage)-th smallest score: a new score is at most this with that probability.
+    """Return the ceil((n + 1) x coverage)-th smallest score: a new score is at most this with that probability.
 
     >>> conformal_quantile(np.arange(1.0, 10.0), 0.8)
     8.0
@@ -239,7 +240,8 @@ def calibrate_task(
     *,
     class_offsets: bool = False,
 ) -> Calibration:
-    """The calibration of one task from its probabilities of these rows; ``class_offsets``: see `calibrate_nominal`."""
+    """Return the calibration of one task from its probabilities of these rows; ``class_offsets``: see
+    `calibrate_nominal`."""
     if task.kind == "nominal":
         return calibrate_nominal(output, dataset.nominal_labels(task)[rows], class_offsets=class_offsets)
     low, high = dataset.ordinal_labels(task)

@@ -83,7 +83,7 @@ def bench(
 
 
 def parse_numbers(option: str, text: str) -> tuple[int, ...]:
-    """The whole numbers of ``1,8,32``, each once, in the order given; `UsageError` for anything else."""
+    """Return the whole numbers of ``1,8,32``, each once, in the order given; `UsageError` for anything else."""
     words = [word.strip() for word in text.split(",")]
     if not all(word.isascii() and word.isdigit() and len(word) < 9 and int(word) > 0 for word in words):
         raise UsageError(f"{option} must be whole numbers from 1 on with commas between, as in 1,8,32; got {text!r}.")
@@ -220,7 +220,7 @@ def _result(one: Measurement) -> dict[str, Any]:
 
 
 def markdown_block(command: str, machine: dict[str, Any], tables: Iterable[tuple[str, Sequence[str], Rows]]) -> str:
-    """What stands between the marks of a page: command, machine and both tables."""
+    """Return what stands between the marks of a page: command, machine and both tables."""
     facts = (
         f"`{command}`, on {machine['processor']} ({machine['cores']} cores), {machine['system']}; mien "
         f"{machine['mien']}, ONNX Runtime {machine['onnxruntime']}, NumPy {machine['numpy']}, Python "
@@ -235,7 +235,7 @@ def markdown_block(command: str, machine: dict[str, Any], tables: Iterable[tuple
 
 
 def read_page(path: Path) -> tuple[str, str]:
-    """What stands before and after the block of a page, both empty for a page that is yet to be written.
+    """Return what stands before and after the block of a page, both empty for a page that is yet to be written.
 
     Raises:
         UsageError: the file holds other text, which writing would destroy.

@@ -134,7 +134,7 @@ def _model(path: Path | None) -> Iterator[Finding]:
 
 
 def _card(card: BundleMetadata) -> Iterator[Finding]:
-    """What the bundle says of its quality and its licences."""
+    """Yield what the bundle says of its quality and its licences."""
     for task, figures in _mapping(card.metrics.get("tasks")).items():
         for name in MAIN_FIGURES:
             figure = _mapping(_mapping(figures).get(name))

@@ -26,7 +26,7 @@ Teacher = Annotated[
 
 
 def split_names(text: str | None) -> tuple[str, ...]:
-    """The names of a list with commas.
+    """Return the names of a list with commas.
 
     >>> split_names("age, gender,"), split_names(None)
     (('age', 'gender'), ())

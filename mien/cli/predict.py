@@ -158,7 +158,7 @@ def predict(
 
 
 def choose_format(name: str | None, out: Path | None) -> str:
-    """The format asked for, or the fitting one; `UsageError` where it does not exist or does not fit ``out``."""
+    """Return the format asked for, or the fitting one; `UsageError` where it does not exist or does not fit ``out``."""
     if name is None:
         if out is not None:
             if out.suffix.lower() not in FORMAT_OF_SUFFIX:

@@ -46,11 +46,11 @@ class Pairs:
         return len(self.first)
 
     def above(self, threshold: float) -> Pairs:
-        """The pairs at or over ``threshold``."""
+        """Return the pairs at or over ``threshold``."""
         return self.where(self.cosine >= threshold)
 
     def where(self, keep: NDArray[np.bool_]) -> Pairs:
-        """The pairs that the mask (one value a pair) keeps."""
+        """Return the pairs that the mask (one value a pair) keeps."""
         return Pairs(first=self.first[keep], second=self.second[keep], cosine=self.cosine[keep])
 
 
@@ -111,7 +111,8 @@ def _search(
 def _verified(
     thumbnails: NDArray[np.uint8], first: NDArray[np.int64], second: NDArray[np.int64], threshold: float
 ) -> Pairs:
-    """The candidates whose full cosine reaches the threshold; in whole numbers, so that equal ones come out as 1."""
+    """Return the candidates whose full cosine reaches the threshold; in whole numbers, so that equal ones come out as
+    1."""
     cosine = np.empty(len(first), np.float64)
     for start in range(0, len(first), _BLOCK):
         part = slice(start, start + _BLOCK)

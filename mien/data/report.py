@@ -175,7 +175,7 @@ def _draw_pairs(axis: Any, rows: pd.DataFrame, pairs: Pairs, crops: NDArray[np.u
 
 
 def _label(rows: pd.DataFrame, row: int, tasks: tuple[Task, ...]) -> str:
-    """A row's labels in few letters: ``25 female asian``."""
+    """Return a row's labels in few letters: ``25 female asian``."""
     words = []
     for task in tasks:
         values: list[Any] = [rows[column].iat[row] for column in task.columns]

@@ -172,7 +172,7 @@ class KnownSplits:
 
     @classmethod
     def read(cls, manifest: pd.DataFrame, splits: Sequence[str], tasks: Sequence[Task]) -> KnownSplits:
-        """Those of a prepared manifest. A name that two of its faces have tells nothing, nor does a face without
+        """Return those of a prepared manifest. A name that two of its faces have tells nothing, nor does a face without
         labels."""
         once = ~manifest["name"].duplicated(keep=False)
         labels = _labels(manifest, tasks)

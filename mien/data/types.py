@@ -127,7 +127,7 @@ class Duplicates:
 
 
 def _matters(path: Path) -> bool:
-    """Whether a file is not merely what a killed or failed preparation leaves."""
+    """Return whether a file is not merely what a killed or failed preparation leaves."""
     return not (path.name.startswith(TEMPORARY) or path.name == QUARANTINE_NAME)
 
 

@@ -40,7 +40,7 @@ class ArmFigure:
 
 
 def measure_title(measure: str) -> str:
-    """The printed name of a measure.
+    """Return the printed name of a measure.
 
     >>> measure_title("ethnicity.macro_f1")
     'ethnicity macro-F1'
@@ -49,7 +49,7 @@ def measure_title(measure: str) -> str:
 
 
 def number(measure: str, value: float, *, signed: bool = False) -> str:
-    """A figure as printed: per cent for shares, two decimals for errors (three for the log-loss).
+    """Return a figure as printed: per cent for shares, two decimals for errors (three for the log-loss).
 
     >>> number("gender.accuracy", 0.9123), number("age.mae", -0.126, signed=True)
     ('91.2 %', '−0.13')
@@ -83,7 +83,7 @@ def sentence(figure: ArmFigure, reference: str) -> str:
 
 
 def conclusion(figures: Sequence[ArmFigure], measure: str, reference: str) -> str:
-    """One sentence on a measure over all arms, best first.
+    """Return one sentence on a measure over all arms, best first.
 
     The arms that are better, worse and not significantly different, each with its difference and interval.
     """

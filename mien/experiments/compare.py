@@ -106,7 +106,7 @@ def _check_arms(study: Study, recipes: dict[str, Recipe], data: Path) -> dict[st
 
 
 def _earlier(arm: Arm) -> dict[str, Any]:
-    """What an arm's trainings begin with and learn from."""
+    """Return what an arm's trainings begin with and learn from."""
     start = Path(arm.init_from) if arm.init_from else None
     return {"init_from": start, "teachers": [Path(teacher) for teacher in arm.teachers]}
 
@@ -142,7 +142,7 @@ def _run_missing(
 
 
 def plan(study: Study) -> tuple[PlannedRun, ...]:
-    """Every run, all arms of the first seed (and fold) first: a stopped study has compared something."""
+    """Return every run, all arms of the first seed (and fold) first: a stopped study has compared something."""
     folds: Sequence[int | None] = study.folds or [None]
     return tuple(
         PlannedRun(arm=arm, seed=seed, fold=fold) for seed in study.seeds for fold in folds for arm in study.arms
@@ -150,7 +150,7 @@ def plan(study: Study) -> tuple[PlannedRun, ...]:
 
 
 def _measures(study: Study, tasks: dict[str, tuple[Task, ...]]) -> list[str]:
-    """The study's measures, checked, or the main one of each task that an arm trains."""
+    """Return the study's measures, checked, or the main one of each task that an arm trains."""
     every = list({task.name: task for of_arm in tasks.values() for task in of_arm}.values())
     for measure in study.measures:
         check_measure(measure, every)
@@ -203,8 +203,8 @@ def _opening_state(
 
 
 def _started_study(out: Path, state: dict[str, Any]) -> dict[str, Any] | None:
-    """What ``out`` holds, if anything: a study goes on with the same size, data and split, or its runs could not be
-    compared. It may have got further arms."""
+    """Return what ``out`` holds, if anything: a study goes on with the same size, data and split, or its runs could not
+    be compared. It may have got further arms."""
     check_out_folder(out)
     if not is_file(out / STATE):
         if is_folder(out) and any(out.iterdir()):
@@ -263,7 +263,7 @@ def _evaluate(study: Study, run: PlannedRun, data: Path, out: Path, split: str) 
 
 
 def _result(study: Study, run: PlannedRun, folder: Path, predictions: Predictions, split: str) -> dict[str, Any]:
-    """What the run's JSON says."""
+    """Return what the run's JSON says."""
     info, recipe = run_folder.read_info(folder), run_folder.read_recipe(folder)
     evaluation = evaluate_table(predictions, Sampling(resamples=0), command_text())
     groups = age_group_figures(predictions, AGE_GROUPS[study.age_groups])
@@ -284,7 +284,7 @@ def _result(study: Study, run: PlannedRun, folder: Path, predictions: Prediction
 
 
 def _learned_weights(folder: Path, info: dict[str, Any]) -> dict[str, float]:
-    """The loss weights at the best epoch, by task."""
+    """Return the loss weights at the best epoch, by task."""
     with (folder / "history.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     row = next(row for row in rows if float(row["epoch"]) == info["best_epoch"])

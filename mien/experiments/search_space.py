@@ -92,7 +92,7 @@ class Parameter:
         return [self.low, self.high] if self.choices is None else self.choices
 
     def own(self, value: Any) -> Any:
-        """A recipe's value as a trial would take it; None where no trial could."""
+        """Return a recipe's value as a trial would take it; None where no trial could."""
         if self.choices is not None:
             # 1 is 1.0, but neither is true.
             same = (c for c in self.choices if c == value and isinstance(c, bool) == isinstance(value, bool))
@@ -105,7 +105,7 @@ class Parameter:
         return int(value) if self.whole else float(value)
 
     def suggest(self, trial: optuna.Trial, path: str) -> Any:
-        """A trial's value: a number, or the YAML text of a choice."""
+        """Return a trial's value: a number, or the YAML text of a choice."""
         if self.choices is not None:
             return trial.suggest_categorical(path, [setting_text(value) for value in self.choices])
         if self.whole:
@@ -126,7 +126,7 @@ SearchSpace = Mapping[str, Parameter]
 
 
 def setting_text(value: Any) -> str:
-    """The value of a setting as ``--set`` takes it.
+    """Return the value of a setting as ``--set`` takes it.
 
     >>> setting_text("uncertainty"), setting_text("true"), setting_text(True), setting_text([64, 96])
     ('uncertainty', '"true"', 'true', '[64, 96]')
@@ -147,7 +147,7 @@ def _reads_as_itself(text: str) -> bool:
 
 
 def space_names() -> list[str]:
-    """The spaces that come with mien."""
+    """Return the spaces that come with mien."""
     return sorted(path.name[:-5] for path in (files("mien") / "recipes" / "spaces").iterdir())
 
 
@@ -185,7 +185,7 @@ def parse_space(text: str, source: str = "space") -> SearchSpace:
 
 
 def apply_values(recipe: Recipe, values: Mapping[str, Any], source: str) -> Recipe:
-    """The recipe with these settings; `UsageError` where they do not go together."""
+    """Return the recipe with these settings; `UsageError` where they do not go together."""
     settings = [f"{path}={value if isinstance(value, str) else setting_text(value)}" for path, value in values.items()]
     return parse_recipe(base_text(recipe), settings, source)
 
@@ -208,7 +208,7 @@ def _problem(path: str, edges: Sequence[Any], recipe: Recipe) -> list[str]:
 
 
 def own_values(space: SearchSpace, recipe: Recipe) -> dict[str, Any]:
-    """The recipe's own values as a trial would take them; those that lie outside the space are left out."""
+    """Return the recipe's own values as a trial would take them; those that lie outside the space are left out."""
     tree = yaml.safe_load(base_text(recipe))
     found = {path: parameter.own(_value_at(tree, path)) for path, parameter in space.items()}
     return {path: value for path, value in found.items() if value is not None}
@@ -222,5 +222,5 @@ def _value_at(tree: Any, path: str) -> Any:
 
 
 def space_text(space: SearchSpace) -> str:
-    """The space as text that tells whether another one is the same."""
+    """Return the space as text that tells whether another one is the same."""
     return json.dumps({path: asdict(parameter) for path, parameter in space.items()}, default=str)

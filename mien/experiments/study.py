@@ -86,7 +86,7 @@ class Study:
 
 
 def study_names() -> list[str]:
-    """The studies that come with mien."""
+    """Return the studies that come with mien."""
     folder = files("mien") / "recipes" / "studies"
     return sorted(path.name[:-5] for path in folder.iterdir() if path.name.endswith(".yaml"))
 
@@ -123,7 +123,7 @@ def _recipe_beside(study: Path, name: str) -> str:
 
 
 def _beside(study: Path, name: str) -> str:
-    """A file or folder of this name beside the study's file, or the name as it is."""
+    """Return a file or folder of this name beside the study's file, or the name as it is."""
     found = study.parent / name
     return str(found) if name and (is_file(found) or is_folder(found)) else name
 
@@ -141,7 +141,7 @@ def parse_study(text: str, source: str = "study") -> Study:
 
 
 def arm_recipe(study: Study, name: str, seed: int) -> Recipe:
-    """The recipe of one arm and seed: base, the study's settings, the arm's tasks, the arm's settings.
+    """Return the recipe of one arm and seed: base, the study's settings, the arm's tasks, the arm's settings.
 
     Raises:
         UsageError: the arm's recipe is wrong; the sentence names the arm.
@@ -157,8 +157,8 @@ def arm_recipe(study: Study, name: str, seed: int) -> Recipe:
 
 
 def with_tasks(recipe: Recipe, tasks: list[str]) -> Recipe:
-    """A recipe that trains these of its tasks alone, without what it says of the others; a stage that trains none of
-    the parts that are left is left out.
+    """Return a recipe that trains these of its tasks alone, without what it says of the others; a stage that trains
+    none of the parts that are left is left out.
 
     Raises:
         UsageError: a task that the recipe does not train, or what is left is no recipe.
@@ -186,7 +186,8 @@ def with_tasks(recipe: Recipe, tasks: list[str]) -> Recipe:
 
 
 def training_faces(study: Study, name: str, seed: int) -> Callable[[PreparedDataset], PreparedDataset]:
-    """What `train` passes its data through: the study's subset of training faces, and the arm's corrupted labels."""
+    """Return what `train` passes its data through: the study's subset of training faces, and the arm's corrupted
+    labels."""
     corruption = study.arms[name].corrupt_labels
 
     def change(dataset: PreparedDataset) -> PreparedDataset:
@@ -243,6 +244,6 @@ def _drawn_labels(
 
 
 def _noted(dataset: PreparedDataset, **changes: Any) -> PreparedDataset:
-    """The data set whose description says what was changed; a run keeps that description."""
+    """Return the data set whose description says what was changed; a run keeps that description."""
     noted = {**dataset.info.get("study", {}), **changes}
     return replace(dataset, info={**dataset.info, "study": noted})

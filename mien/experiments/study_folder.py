@@ -38,7 +38,7 @@ class PlannedRun:
 
 
 def read_study(folder: Path) -> dict[str, Any]:
-    """A study's `study.json`.
+    """Return a study's `study.json`.
 
     Raises:
         MienError: it is not there, or not of this version.
@@ -106,7 +106,7 @@ def take_over(run: PlannedRun, same: Iterable[tuple[Path, Mapping[str, str]]], r
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object.
+    """Return a JSON object.
 
     Raises:
         MienError: unreadable, or something else.

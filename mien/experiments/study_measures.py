@@ -68,7 +68,7 @@ MEASURES: dict[str, Measure] = {
 
 
 def main_measure(task: Task) -> str:
-    """The measure that stands for a task's error.
+    """Return the measure that stands for a task's error.
 
     >>> main_measure(AGE)
     'age.mae'
@@ -92,7 +92,7 @@ def check_measure(measure: str, tasks: Sequence[Task]) -> None:
 
 
 def measured(predictions: Predictions, measure: str, bands: Bands = AGE_BANDS) -> Measured | None:
-    """The measure as a function of the weights of the table's faces; None where the model lacks the task."""
+    """Return the measure as a function of the weights of the table's faces; None where the model lacks the task."""
     name, _, figure = measure.partition(".")
     task = next((task for task in predictions.tasks if task.name == name), None)
     if task is None:

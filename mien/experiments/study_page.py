@@ -14,7 +14,7 @@ Json = Mapping[str, Any]
 
 
 def table_text(study: Json) -> str:
-    """The page of a study: question, table, conclusions, every sentence, learned weights, how it was made."""
+    """Return the page of a study: question, table, conclusions, every sentence, learned weights, how it was made."""
     done, planned = len(study["runs"]), study["runs_planned"]
     parts = [f"# {study['name']}", study["question"]]
     if done < planned:
@@ -30,7 +30,7 @@ def table_text(study: Json) -> str:
 
 
 def table_rows(study: Json) -> list[str]:
-    """The lines of a study's Markdown table: every arm's figures and, with several arms, its difference to the
+    """Return the lines of a study's Markdown table: every arm's figures and, with several arms, its difference to the
     reference."""
     measures, compared = study["measures"], len(study["arms"]) > 1
     head = ["arm", "runs", "parameters", "minutes a run"]
@@ -140,7 +140,7 @@ def _provenance(study: Json) -> str:
 
 
 def _taken_over(runs: Sequence[Json]) -> str:
-    """Which runs another study trained.
+    """Return which runs another study trained.
 
     >>> _taken_over([{"name": "equal-s0", "taken_from": "loss-weights/same-s0"}, {"name": "branch-s0"}])
     ' Taken over from other studies, which trained the same: equal-s0 (loss-weights/same-s0).'

@@ -28,9 +28,9 @@ KEY_ALONE = "Dot: mean over runs; ticks: runs; line: the mean's 95 % interval, o
 
 @styled
 def study_plot(study: Json) -> Figure:
-    """Each arm's mean and single runs; the whisker is the 95 % interval of its difference to the reference, drawn from
-    the reference's line, and the band what seeds alone explain. An only arm has the interval of its mean instead. A
-    last panel holds the learned loss weights."""
+    """Return each arm's mean and single runs; the whisker is the 95 % interval of its difference to the reference,
+    drawn from the reference's line, and the band what seeds alone explain. An only arm has the interval of its mean
+    instead. A last panel holds the learned loss weights."""
     arms = [arm for arm in study["arms"] if any(run["arm"] == arm for run in study["runs"])]
     weights = learned_weights(study)
     measures = [measure for measure in study["measures"] if any(f["measure"] == measure for f in study["figures"])]

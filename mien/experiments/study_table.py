@@ -46,7 +46,7 @@ def measure_run(
     bands: Bands,
     sampling: Sampling,
 ) -> MeasuredRun:
-    """All measures of one run and their replicates; the same draws for every run of a fold."""
+    """Return all measures of one run and their replicates; the same draws for every run of a fold."""
     n = len(predictions.frame)
     functions = {name: measured(predictions, name, bands) for name in measures}
     known = {name: function for name, function in functions.items() if function is not None}
@@ -64,7 +64,7 @@ def measure_run(
 def study_figures(
     runs: Sequence[MeasuredRun], arms: Sequence[str], reference: str, measures: Sequence[str]
 ) -> tuple[ArmFigure, ...]:
-    """The figures of every arm that has a run, measure by measure.
+    """Return the figures of every arm that has a run, measure by measure.
 
     Raises:
         MienError: two runs of one fold were measured on different faces.
@@ -111,7 +111,8 @@ def seed_spread(arms: Sequence[Mapping[Cell, float]]) -> tuple[float, int] | Non
 
 
 def seed_margin(spread: tuple[float, int] | None, runs: int) -> float | None:
-    """What the difference of two means over ``runs`` runs each exceeds in 5 % of cases by seeds alone (Student's t).
+    """Return what the difference of two means over ``runs`` runs each exceeds in 5 % of cases by seeds alone (Student's
+    t).
 
     >>> round(seed_margin((0.1, 2), 2), 4)
     0.4303

@@ -65,7 +65,7 @@ class Tuning:
     teachers: tuple[Path, ...] = ()
 
     def folder(self, number: int) -> Path:
-        """The run folder of a trial."""
+        """Return the run folder of a trial."""
         return self.out / TRIALS / f"{number:03d}"
 
 
@@ -128,7 +128,8 @@ def _check(tuning: Tuning, trials: int) -> dict[str, Any]:
 
 
 def _first_trial(tuning: Tuning) -> Recipe:
-    """The recipe as a trial may have it: with its own values where the space has them, else the first ones there."""
+    """Return the recipe as a trial may have it: with its own values where the space has them, else the first ones
+    there."""
     first = {path: setting_text(parameter.edges[0]) for path, parameter in tuning.space.items()}
     try:
         return apply_values(tuning.recipe, {**first, **own_values(tuning.space, tuning.recipe)}, "the space")
@@ -137,7 +138,7 @@ def _first_trial(tuning: Tuning) -> Recipe:
 
 
 def _open_study(tuning: Tuning, identity: dict[str, Any]) -> optuna.Study:
-    """The study on disk, new or as before; its first trial is the recipe as it is, where the space holds it."""
+    """Return the study on disk, new or as before; its first trial is the recipe as it is, where the space holds it."""
     path = tuning.out / STUDY
     if path.is_file():
         with path.open("rb") as file:
@@ -215,7 +216,7 @@ def _run_trial(tuning: Tuning, study: optuna.Study) -> int:
 
 
 def _next_trial(tuning: Tuning, study: optuna.Study) -> tuple[optuna.Trial, int]:
-    """The trial to train, and how many epochs of it are known already."""
+    """Return the trial to train, and how many epochs of it are known already."""
     known = study.trials
     numbers = [trial.number for trial in known if trial.state != TrialState.WAITING]
     # Drawn anew for each trial, or a study that goes on would try again what it tried at first.
@@ -228,7 +229,7 @@ def _next_trial(tuning: Tuning, study: optuna.Study) -> tuple[optuna.Trial, int]
 
 
 def _stuck(study: optuna.Study, trial: optuna.Trial, epochs: int) -> bool:
-    """Whether a trial was begun several times with so many epochs done: it may be what kills the process."""
+    """Return whether a trial was begun several times with so many epochs done: it may be what kills the process."""
     starts = trial.user_attrs.get("starts", {})
     count = starts.get(str(epochs), 0)
     trial.set_user_attr("starts", {str(epochs): count + 1})

@@ -40,7 +40,7 @@ class TrialRow:
 
 
 def trial_row(trial: FrozenTrial) -> TrialRow:
-    """What the report shows of a trial."""
+    """Return what the report shows of a trial."""
     scores = trial.intermediate_values
     best = max(scores, key=lambda epoch: scores[epoch]) if scores else None
     return TrialRow(
@@ -56,7 +56,7 @@ def trial_row(trial: FrozenTrial) -> TrialRow:
 
 
 def best_of(rows: Sequence[TrialRow]) -> TrialRow | None:
-    """The finished trial of the best score, the earliest of equals."""
+    """Return the finished trial of the best score, the earliest of equals."""
     return next(iter(ranked(rows)), None)
 
 
@@ -136,7 +136,7 @@ def _points(rows: Sequence[TrialRow]) -> tuple[list[int], list[float]]:
 
 @styled
 def importance_plot(shares: Mapping[str, float], finished: int) -> Figure:
-    """A bar a setting, the most important on top; a sentence where there is too little to tell."""
+    """Return a bar a setting, the most important on top; a sentence where there is too little to tell."""
     figure, (axes,) = new_figure(7.2, 1.6 + 0.36 * max(len(shares), 2))
     axes.set(title=f"What the score depends on (fANOVA, {finished} finished trials)")
     if not shares:
@@ -156,7 +156,7 @@ def importance_plot(shares: Mapping[str, float], finished: int) -> Figure:
 def progress_sentence(
     rows: Sequence[TrialRow], row: TrialRow, trials: int, ended: int, done: int, elapsed: float
 ) -> str:
-    """One trial, the rate of this session (``done`` trials in ``elapsed`` seconds) and the time left."""
+    """Return one trial, the rate of this session (``done`` trials in ``elapsed`` seconds) and the time left."""
     figure = "" if row.score is None else f" at {row.score:.4f}"
     what = {
         "finished": f"score {row.score or 0:.4f} (epoch {row.best_epoch} of {row.epochs})",
@@ -173,7 +173,7 @@ def progress_sentence(
 
 
 def _span(seconds: float) -> str:
-    """A duration in words.
+    """Return a duration in words.
 
     >>> _span(41.2), _span(754), _span(12000)
     ('41 s', '13 min', '3.3 h')
@@ -184,7 +184,7 @@ def _span(seconds: float) -> str:
 
 
 def best_table(rows: Sequence[TrialRow], n: int = 5) -> Table:
-    """The best trials for the terminal."""
+    """Return the best trials for the terminal."""
     best = ranked(rows)[:n]
     table = Table(title=f"The best {len(best)} of {len(rows)} trials, by validation score")
     for name in ("trial", "score", "epoch", "time"):

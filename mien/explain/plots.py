@@ -127,7 +127,7 @@ def photos_plot(photos: Sequence[PhotoMaps]) -> Figure:
 
 @styled
 def clusters_plot(errors: TaskErrors) -> Figure:
-    """One row a cluster: the faces nearest to its centre, nearest first."""
+    """Return one row a cluster: the faces nearest to its centre, nearest first."""
     clusters = errors.clustering.clusters
     height = INCH + 2 * LINE + 0.3
     figure = Figure(figsize=(WIDTH, height * len(clusters)), layout="constrained")
@@ -149,7 +149,7 @@ def clusters_plot(errors: TaskErrors) -> Figure:
 
 @styled
 def cluster_map_plot(clustering: Clustering) -> Figure:
-    """Every misclassified face as a point at its first two principal components, by cluster."""
+    """Return every misclassified face as a point at its first two principal components, by cluster."""
     figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     axes = figure.subplots()
     for cluster in clustering.clusters:
@@ -185,7 +185,8 @@ SANITY_ROWS = 2
 
 @styled
 def sanity_plot(checks: Sequence[SanityCheck], crops: NDArray[np.uint8]) -> Figure:
-    """The first faces (uint8, n x 3 x S x S) of each task's check: crop, trained map, and what it is compared with."""
+    """Return the first faces (uint8, n x 3 x S x S) of each task's check: crop, trained map, and what it is compared
+    with."""
     shown = min(SANITY_ROWS, len(crops))
     side, tasks = 1.27, len(checks)
     titles = ["face", *(title for _, title in SANITY_COLUMNS)]

@@ -56,7 +56,7 @@ class Subject:
     layer: MapLayer
 
     def crops(self, positions: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """The network's input for some of the rows: uint8, n x 3 x S x S."""
+        """Return the network's input for some of the rows: uint8, n x 3 x S x S."""
         return resize_crops(np.asarray(self.dataset.crops[self.rows[positions]]), self.run.size)
 
     def name(self, position: int) -> str:

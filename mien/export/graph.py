@@ -75,7 +75,8 @@ def set_metadata(path: Path, metadata: BundleMetadata) -> None:
 def check_parity(
     expected: Mapping[str, NDArray[np.float32]], got: Mapping[str, NDArray[np.float32]], tolerance: float
 ) -> float:
-    """The greatest difference of any probability; `ParityError` where it is above the tolerance or not a number."""
+    """Return the greatest difference of any probability; `ParityError` where it is above the tolerance or not a
+    number."""
     worst = 0.0
     for name, wanted in expected.items():
         difference = np.abs(wanted.astype(np.float64) - got[name]).max(initial=0.0)

@@ -89,13 +89,13 @@ class _Crops(CalibrationDataReader):  # type: ignore[misc]
         self._batches: Iterator[dict[str, Any]] = ({INPUT_NAME: crops[i : i + CALIBRATION_BATCH]} for i in starts)
 
     def get_next(self) -> dict[str, Any] | None:
-        """The next batch, None after the last."""
+        """Return the next batch, None after the last."""
         return next(self._batches, None)
 
 
 def trunk_nodes(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes to quantise: from the first weighted operator on (after those that `FLOAT_AT_START` leaves
-    out), as long as another one follows.
+    """Return names of the nodes to quantise: from the first weighted operator on (after those that `FLOAT_AT_START`
+    leaves out), as long as another one follows.
 
     So the normalisation before the first convolution is left out, and so are the last linear layer of each head and
     what makes probabilities of it. The graph's nodes must be in topological order, as ONNX requires.
@@ -117,8 +117,8 @@ def trunk_nodes(model: onnx.ModelProto) -> list[str]:
 
 
 def _left_in_float(model: onnx.ModelProto, places: list[int]) -> int:
-    """How many of the weighted operators (at ``places`` among the nodes) stay in float32 at the start: at most one in
-    `FLOAT_AT_START`, and none after the one that leaves the fewest channels.
+    """Return how many of the weighted operators (at ``places`` among the nodes) stay in float32 at the start: at most
+    one in `FLOAT_AT_START`, and none after the one that leaves the fewest channels.
 
     Between float32 and 8 bits a map is brought into another layout, which takes longer the more channels it has: cut
     after the fourth convolution (96 channels) instead of the third (16), EfficientNet-Lite2 took 1.2 times as long.

@@ -132,7 +132,7 @@ def _points(task: Task, output: Probabilities, calibration: Calibration) -> NDAr
 
 
 def nominal_change(task: Task, outputs: tuple[Probabilities, Probabilities], labels: NDArray[np.int64]) -> TaskChange:
-    """The change of accuracy; where no face is labelled, against float32's own answers.
+    """Return the change of accuracy; where no face is labelled, against float32's own answers.
 
     Args:
         outputs: n x classes, in float32 and in int8.
@@ -152,7 +152,8 @@ def ordinal_change(
     low: NDArray[np.floating],
     high: NDArray[np.floating],
 ) -> TaskChange:
-    """The change of the MAE on exact labels; on intervals where none is exact; else against float32's own answers.
+    """Return the change of the MAE on exact labels; on intervals where none is exact; else against float32's own
+    answers.
 
     Args:
         points: n levels answered in float32 and in int8.

@@ -158,7 +158,7 @@ def _check_range(what: str, values: Sequence[int], most: int) -> None:
 
 
 def _summary(configuration: Configuration, rounds: Sequence[NDArray[np.float64]], peak: float | None) -> Measurement:
-    """The figures of one configuration from the seconds of its calls, an array a round."""
+    """Return the figures of one configuration from the seconds of its calls, an array a round."""
     calls = np.concatenate(rounds)
     return Measurement(
         configuration=configuration,
@@ -188,7 +188,7 @@ class _Arm:
         return self.answer(seconds or 0.0)
 
     def answer(self, seconds: float = 0.0) -> Any:
-        """The process's next answer, which may take so many seconds more than an answer needs."""
+        """Return the process's next answer, which may take so many seconds more than an answer needs."""
         try:
             if not self._connection.poll(seconds + _PATIENCE):
                 raise MienError(f"Measuring {self._name} gave no answer for {seconds + _PATIENCE:.0f} seconds.")
@@ -273,7 +273,7 @@ def _grown(before: float | None) -> float | None:
 
 
 def peak_memory() -> float | None:
-    """The greatest resident set of this process so far, in megabytes; None where the system does not tell.
+    """Return the greatest resident set of this process so far, in megabytes; None where the system does not tell.
 
     On Linux from ``VmHWM``: ``ru_maxrss``, used elsewhere, would start from the size of the parent process there.
     """

@@ -166,8 +166,8 @@ def _exists(path: Path) -> bool:
 
 @cache
 def multiplies_int8() -> bool:
-    """Whether this processor multiplies bytes into 32 bits at once (VNNI or AMX; ARM's dot products): int8 models are
-    exact and fast there. False where that is unknown."""
+    """Return whether this processor multiplies bytes into 32 bits at once (VNNI or AMX; ARM's dot products): int8
+    models are exact and fast there. False where that is unknown."""
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:
@@ -208,7 +208,7 @@ def _check_graph(session: Session, metadata: BundleMetadata) -> None:
 
 
 def _shape(value: Any) -> tuple[object, ...]:
-    """The declared shape; a free first dimension is called N whatever the graph calls it."""
+    """Return the declared shape; a free first dimension is called N whatever the graph calls it."""
     shape = list(value.shape)
     if shape and not isinstance(shape[0], int):
         shape[0] = "N"

@@ -140,8 +140,8 @@ def walk_images(folder: str, skipped: Skipped) -> Iterator[str]:
 
 
 def _walk(folder: str) -> Iterator[tuple[str, list[os.DirEntry[str]] | None]]:
-    """A folder and those below it, each real one once, with what is visible in it by name; None where it cannot be
-    read. The empty name is the working directory."""
+    """Yield a folder and those below it, each real one once, with what is visible in it by name; None where it cannot
+    be read. The empty name is the working directory."""
     seen: set[tuple[int, int]] = set()
     pending = [folder]
     while pending:
@@ -169,8 +169,8 @@ def _glob_files(pattern: str, skipped: Skipped) -> Iterator[str]:
 
 
 def _matches(pattern: str) -> set[str]:
-    """What a glob matches. Python's own follows every link below a ``**``, those to a folder above too, and so with a
-    few of them without end; here ``**`` stands for each real folder once, as in `walk_images`."""
+    """Return what a glob matches. Python's own follows every link below a ``**``, those to a folder above too, and so
+    with a few of them without end; here ``**`` stands for each real folder once, as in `walk_images`."""
     before, star, after = _parted(pattern)
     if not star:
         return set(glob.glob(pattern))  # noqa: PTH207 - pathlib globs no absolute pattern.
@@ -182,7 +182,7 @@ def _matches(pattern: str) -> set[str]:
 
 
 def _parted(pattern: str) -> tuple[str, bool, str]:
-    """What stands before and after a pattern's first ``**``, and whether there is one.
+    """Return what stands before and after a pattern's first ``**``, and whether there is one.
 
     >>> _parted("photos/**/*.jpg"), _parted("*.jpg")
     (('photos/', True, '*.jpg'), ('*.jpg', False, ''))
@@ -232,7 +232,7 @@ def _split(chunks: Iterable[bytes], end: bytes) -> Iterator[bytes]:
 
 
 def _standard_input() -> Iterator[bytes]:
-    """What standard input gives, as it comes.
+    """Yield what standard input gives, as it comes.
 
     `os.read` and not `sys.stdin`: a thread that waits inside a buffered reader would break the interpreter's exit.
     """

@@ -29,7 +29,7 @@ def distribution_mean(distribution: Probabilities, lowest: int) -> NDArray[np.fl
 
 
 def distribution_quantile(distribution: Probabilities, lowest: int, quantile: float) -> NDArray[np.float64]:
-    """The level below which ``quantile`` of each row's mass lies, each level's mass spread over +-0.5.
+    """Return the level below which ``quantile`` of each row's mass lies, each level's mass spread over +-0.5.
 
     >>> distribution_quantile(np.array([[0.5, 0.0, 0.5]]), 10, 0.25)
     array([10.])
@@ -46,8 +46,8 @@ def distribution_quantile(distribution: Probabilities, lowest: int, quantile: fl
 
 
 def distribution_level(distribution: Probabilities, lowest: int, quantile: float) -> NDArray[np.float64]:
-    """The level at which ``quantile`` of each row's mass is reached, a whole number; at 0.5 the median, which of all
-    predictions has the least absolute error where the truth is a level.
+    """Return the level at which ``quantile`` of each row's mass is reached, a whole number; at 0.5 the median, which of
+    all predictions has the least absolute error where the truth is a level.
 
     >>> distribution_level(np.array([[0.3, 0.3, 0.4]]), 10, 0.5)
     array([11.])
@@ -56,18 +56,18 @@ def distribution_level(distribution: Probabilities, lowest: int, quantile: float
 
 
 def _cumulative(distribution: Probabilities) -> NDArray[np.float64]:
-    """The mass up to each level, n x K; 1 at the last."""
+    """Return the mass up to each level, n x K; 1 at the last."""
     cumulative = np.cumsum(distribution.astype(np.float64), axis=1)
     return np.asarray(cumulative / cumulative[:, -1:], dtype=np.float64)
 
 
 def _level_index(cumulative: NDArray[np.float64], quantile: float) -> NDArray[np.int64]:
-    """The number of the first level at which each row reaches ``quantile``."""
+    """Return the number of the first level at which each row reaches ``quantile``."""
     return np.asarray(np.minimum((cumulative < quantile).sum(axis=1), cumulative.shape[1] - 1), dtype=np.int64)
 
 
 def ordinal_point(distribution: Probabilities, task: Task, calibration: OrdinalCalibration) -> NDArray[np.float64]:
-    """The answered level of each row, n values in the task's units."""
+    """Return the answered level of each row, n values in the task's units."""
     if calibration.point == "mean":
         return distribution_mean(distribution, task.lowest)
     of = distribution_level if calibration.point == "level" else distribution_quantile

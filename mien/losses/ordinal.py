@@ -18,7 +18,7 @@ MEAN_WEIGHT, VARIANCE_WEIGHT = 0.2, 0.05
 
 
 def threshold_targets(low: Tensor, high: Tensor, lowest: int, n_thresholds: int) -> tuple[Tensor, Tensor]:
-    """What an interval says about every threshold.
+    """Return what an interval says about every threshold.
 
     Args:
         low, high: float, n; the interval's ends in levels, both included; NaN where the face has no label.
@@ -102,7 +102,7 @@ def corn_loss(logits: Tensor, low: Tensor, high: Tensor, lowest: int) -> Tensor:
 
 
 def interval_loss(level: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """How far each level lies outside its label's interval: float, n; zero inside, and where there is no label.
+    """Return how far each level lies outside its label's interval: float, n; zero inside, and where there is no label.
 
     >>> interval_loss(torch.tensor([5.0, 15.0]), torch.tensor([10.0, 10.0]), torch.tensor([20.0, 20.0])).tolist()
     [5.0, 0.0]

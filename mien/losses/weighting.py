@@ -26,7 +26,7 @@ class FixedWeights(nn.Module):
         return torch.stack([self._weights[task] * loss for task, loss in losses.items()]).sum()
 
     def current(self) -> dict[str, float]:
-        """The factor on each task's loss."""
+        """Return the factor on each task's loss."""
         return dict(self._weights)
 
 
@@ -52,7 +52,7 @@ class UncertaintyWeights(nn.Module):
         return torch.stack(terms).sum()
 
     def current(self) -> dict[str, float]:
-        """The factor on each task's loss: 1 / variance."""
+        """Return the factor on each task's loss: 1 / variance."""
         return {task: float(torch.exp(-value.detach())) for task, value in self.log_variances.items()}
 
 

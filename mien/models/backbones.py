@@ -36,7 +36,7 @@ class StemShape:
 def create_backbone(
     name: str, *, pretrained: bool, drop_path: float = 0.0, channels: int = 3, stem: StemShape | None = None
 ) -> tuple[nn.Module, str]:
-    """The backbone without its classifier, and where its weights come from: ``hub``, ``package`` or ``random``.
+    """Return the backbone without its classifier, and where its weights come from: ``hub``, ``package`` or ``random``.
 
     With one channel, pretrained first convolutions are summed over colours. Another ``stem`` starts at random.
 

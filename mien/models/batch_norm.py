@@ -20,7 +20,7 @@ _LEAST_NORM = 1e-12
 
 
 def norms_after_convolutions(network: nn.Module, example: Tensor) -> dict[str, str]:
-    """The name of each batch normalisation that directly follows a convolution, by the convolution's name.
+    """Return the name of each batch normalisation that directly follows a convolution, by the convolution's name.
 
     ``example``: what the network takes; it is run once, in evaluation mode.
     """

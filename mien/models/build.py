@@ -15,7 +15,7 @@ from mien.tasks import Task
 
 
 def build_network(recipe: Recipe, tasks: Sequence[Task], *, pretrained: bool | None = None) -> FaceAttributeNetwork:
-    """The network of a recipe; ``pretrained`` overrides the recipe's own choice."""
+    """Return the network of a recipe; ``pretrained`` overrides the recipe's own choice."""
     torch.manual_seed(recipe.seed)
     model = recipe.model
     shape = NetworkShape(
@@ -34,7 +34,7 @@ def build_network(recipe: Recipe, tasks: Sequence[Task], *, pretrained: bool | N
 
 
 def _head(recipe: Recipe, task: Task, tasks: Sequence[Task]) -> HeadChoice:
-    """The head of a task, with the settings of its loss."""
+    """Return the head of a task, with the settings of its loss."""
     other, l1 = recipe.model.heads.get(task.name), recipe.loss.ordinal_l1
     if other is None:
         smoothing = recipe.loss.label_smoothing.get(task.name, 0.0)

@@ -133,7 +133,7 @@ class FaceAttributeNetwork(nn.Module):
         return self.norm(features.unflatten(1, (-1, self.width))).flatten(1)
 
     def features_of(self, task: str, features: Tensor) -> Tensor:
-        """The part of `features` that a task's head takes."""
+        """Return the part of `features` that a task's head takes."""
         if not self.separate:
             return features
         place = list(self.heads).index(task) * self.width
@@ -149,15 +149,15 @@ class FaceAttributeNetwork(nn.Module):
         return {name: self.head(name).probabilities(logits[name], self._companion(name, logits)) for name in self.heads}
 
     def losses(self, logits: dict[str, Tensor], task: Task, labels: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """The loss of each face for a task, and whether it counts; see `Head.losses`."""
+        """Return the loss of each face for a task, and whether it counts; see `Head.losses`."""
         return self.head(task.name).losses(logits[task.name], labels, self._companion(task.name, logits))
 
     def soft_losses(self, logits: dict[str, Tensor], task: str, targets: Tensor) -> Tensor:
-        """The loss of each face against a teacher's probabilities; see `Head.soft_losses`."""
+        """Return the loss of each face against a teacher's probabilities; see `Head.soft_losses`."""
         return self.head(task).soft_losses(logits[task], targets, self._companion(task, logits))
 
     def head(self, task: str) -> Head:
-        """The head of a task."""
+        """Return the head of a task."""
         found = self.heads[task]
         if not isinstance(found, Head):
             raise TypeError(f"The head of {task} is no Head.")

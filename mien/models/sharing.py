@@ -17,7 +17,7 @@ from mien.errors import UsageError
 
 
 def stages_of(backbone: nn.Module, name: str) -> list[nn.Sequential]:
-    """The backbone as stages that follow each other: the stem first, the pooling in the last.
+    """Return the backbone as stages that follow each other: the stem first, the pooling in the last.
 
     Raises:
         UsageError: the backbone is of a family whose stages are not known here.
@@ -75,7 +75,7 @@ class CrossStitchBackbone(nn.Module):
 
 
 def _mixture(weights: Tensor, maps: Sequence[Tensor]) -> Tensor:
-    """The maps' sum with these weights, map by map: the backward pass of one product of all (3 x 524,288 by 524,288 x 3
-    in bfloat16 on one thread) divides by zero in oneDNN, which ends the process."""
+    """Return the maps' sum with these weights, map by map: the backward pass of one product of all (3 x 524,288 by
+    524,288 x 3 in bfloat16 on one thread) divides by zero in oneDNN, which ends the process."""
     first, *rest = (weight * each for weight, each in zip(weights, maps, strict=True))
     return sum(rest, start=first)

@@ -42,17 +42,17 @@ class TwoStageHead(Head):
                 self.scales[number] = levels.std().clamp(min=0.5)
 
     def forward(self, features: Tensor) -> Tensor:
-        """The level that each bin's regressor says, n x bins."""
+        """Return the level that each bin's regressor says, n x bins."""
         said = torch.cat([regressor(features) for regressor in self.regressors], dim=1).float()
         return self.centres + self.scales * said
 
     def answers(self, logits: Tensor) -> Tensor:
-        """What the regressors say, kept inside their bins: float32, n x bins."""
+        """Return what the regressors say, kept inside their bins: float32, n x bins."""
         return logits.float().clamp(self.starts, self.ends)
 
     def probabilities(self, logits: Tensor, companion: Tensor | None = None) -> Tensor:
-        """The distribution over the levels, float32, n x K: each regressor's answer, kept inside its bin, between its
-        two nearest levels, so that the mean level is the answer itself."""
+        """Return the distribution over the levels, float32, n x K: each regressor's answer, kept inside its bin,
+        between its two nearest levels, so that the mean level is the answer itself."""
         weights = _required(companion).float().softmax(dim=1)
         if self.mix == "hard":
             weights = nn.functional.one_hot(weights.argmax(dim=1), weights.shape[1]).float()
@@ -89,7 +89,7 @@ class TwoStageHead(Head):
         return loss
 
     def _bins_of(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """The bin of each label, and whether the label lies in one bin; labels that are absent do not."""
+        """Return the bin of each label, and whether the label lies in one bin; labels that are absent do not."""
         first, last = (
             (torch.bucketize(end.nan_to_num(), self.starts, right=True) - 1).clamp(min=0) for end in (low, high)
         )

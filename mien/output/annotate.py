@@ -44,7 +44,7 @@ _HEADER_BYTES = 256
 
 
 def draw_faces(image: RGBImage, faces: tuple[Face, ...]) -> Image.Image:
-    """The picture with every face's box and label.
+    """Return the picture with every face's box and label.
 
     Args:
         image: uint8, H x W x 3, RGB, upright: the pixels that the boxes refer to.
@@ -184,7 +184,8 @@ class Annotator:
         self._taken: set[str] = set()
 
     def drew(self, path: str | os.PathLike[str]) -> bool:
-        """Whether a file is a picture of this folder that an annotator wrote: no photo, and free to be replaced."""
+        """Return whether a file is a picture of this folder that an annotator wrote: no photo, and free to be
+        replaced."""
         try:
             here = Path(path).parent.samefile(self._folder)
         except (OSError, ValueError):  # One of them is not there, or not to be read, or no file can have its name.
@@ -227,12 +228,12 @@ class Annotator:
         return name
 
     def _is_others(self, path: Path) -> bool:
-        """Whether something is there, be it a link to nothing, that no annotator wrote."""
+        """Return whether something is there, be it a link to nothing, that no annotator wrote."""
         return os.path.lexists(path) and (path.is_symlink() or not self.drew(path))
 
 
 def _is_marked(path: Path) -> bool:
-    """Whether a file begins as `Annotator.save` begins its pictures."""
+    """Return whether a file begins as `Annotator.save` begins its pictures."""
     try:
         if not is_file(path):  # Opening a pipe would wait for its other end.
             return False

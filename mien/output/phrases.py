@@ -6,7 +6,7 @@ from mien.types import OrdinalPrediction, Prediction
 
 
 def prediction_phrase(answer: Prediction) -> str:
-    """One answer in a few characters; a model that abstains shows its likeliest class with a question mark.
+    """Return one answer in a few characters; a model that abstains shows its likeliest class with a question mark.
 
     >>> prediction_phrase(OrdinalPrediction(value=34.2, low=27.8, high=41.3))
     '34 (28-41)'

@@ -64,7 +64,7 @@ def _widest_answer(task: Task) -> int:
 
 
 def _shortened(path: str, width: int) -> str:
-    """The path, its beginning cut where it is too long: the file's name says most."""
+    """Return the path, its beginning cut where it is too long: the file's name says most."""
     printable = "".join(letter if letter.isprintable() else "?" for letter in path)
     return printable if len(printable) <= width else "…" + printable[-(width - 1) :]
 

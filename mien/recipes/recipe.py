@@ -191,7 +191,7 @@ class Recipe:
         return sum(stage.epochs for stage in self.stages)
 
     def stage_at(self, epoch: int) -> Stage:
-        """The stage of an epoch (0-based); the last one beyond the end."""
+        """Return the stage of an epoch (0-based); the last one beyond the end."""
         for stage in self.stages:
             epoch -= stage.epochs
             if epoch < 0:
@@ -199,11 +199,11 @@ class Recipe:
         return self.stages[-1]
 
     def size_at(self, epoch: int) -> int:
-        """The crop size of an epoch (0-based)."""
+        """Return the crop size of an epoch (0-based)."""
         return self.stage_at(epoch).size
 
     def trains_at(self, epoch: int, part: str) -> bool:
-        """Whether ``backbone``, or the head of a task, learns in an epoch (0-based)."""
+        """Return whether ``backbone``, or the head of a task, learns in an epoch (0-based)."""
         parts = self.stage_at(epoch).trains
         return not parts or part in parts
 
@@ -213,7 +213,7 @@ class Recipe:
 
 
 def base_text(recipe: Recipe) -> str:
-    """The recipe's YAML without its empty parts, so that settings can fill them."""
+    """Return the recipe's YAML without its empty parts, so that settings can fill them."""
     return yaml.safe_dump(_without_nulls(yaml.safe_load(recipe.to_text())), sort_keys=False, allow_unicode=True)
 
 
@@ -224,7 +224,7 @@ def _without_nulls(value: Any) -> Any:
 
 
 def recipe_names() -> list[str]:
-    """The recipes that come with mien."""
+    """Return the recipes that come with mien."""
     return sorted(path.name[:-5] for path in (files("mien") / "recipes").iterdir() if path.name.endswith(".yaml"))
 
 
@@ -283,7 +283,7 @@ def _list_item(node: Any, key: str, setting: str) -> Any:
 
 
 def error_sentences(error: ValidationError) -> list[str]:
-    """One sentence a wrong field, with what was got, kept short."""
+    """Return one sentence a wrong field, with what was got, kept short."""
     messages = {"unexpected_keyword_argument": "unknown key", "missing": "missing"}
     # A few YAML aliases can stand for a value whose whole text would fill the memory.
     short = reprlib.Repr()

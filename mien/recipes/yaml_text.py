@@ -36,7 +36,7 @@ def parse_yaml(text: str, source: str) -> Any:
 
 
 def is_yaml_file(path: Path) -> bool:
-    """Whether the path is a file with the suffix of YAML."""
+    """Return whether the path is a file with the suffix of YAML."""
     return path.suffix in (".yaml", ".yml") and is_file(path)
 
 

@@ -1,4 +1,4 @@
-"""A run folder or a bundle in, a trained network out: what a training begins with, or is taught by.
+"""Load a trained network from a run folder or a bundle: initial weights of a training, or a teacher.
 
 A bundle holds the weights of the network that it was exported from, its batch normalisation folded into the
 convolutions, in 8 bits perhaps. They are read by their names, and the network must answer as the bundle does.
@@ -54,7 +54,7 @@ class _BundleRun(Run):
 
 
 def load_trained(path: Path, dataset: PreparedDataset, *, to_train: bool) -> Run:
-    """A finished run, or what a bundle holds of one: its network, its tasks, and where it comes from.
+    """Return a finished run, or what a bundle holds of one: its network, its tasks, and where it comes from.
 
     Args:
         path: a run folder, a ``.onnx`` file or the name of a model that the package brings.
@@ -114,14 +114,14 @@ def _recipe(bundle: Bundle) -> Recipe:
 
 
 def _data(bundle: Bundle) -> dict[str, Any]:
-    """What ``run.json`` would say of the data, as far as the bundle knows."""
+    """Return what ``run.json`` would say of the data, as far as the bundle knows."""
     others = {name: terms for name, terms in bundle.metadata.licences.items() if name not in _NOT_DATA}
     sources = [{"name": name, "licence": terms} for name, terms in others.items()]
     return {**(bundle.metadata.training.get("data") or {}), "sources": sources}
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The weights that a bundle's graph names after the network's own, as float32; 8-bit ones multiplied out.
+    """Return the weights that a bundle's graph names after the network's own, as float32; 8-bit ones multiplied out.
 
     Raises:
         MienError: a weight's numbers are not those that its shape promises.

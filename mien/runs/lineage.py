@@ -1,7 +1,7 @@
-"""What a run records of the trainings before its own in, each of them once out.
+"""The earlier runs behind a run, each recorded once.
 
-It records the run that it began with and those that taught it, and each of these records its own. Without this a
-training would be told once for every way that leads to it, about twice as often with each generation.
+A run records the run that it was fine-tuned from and its teachers, and each of these records its own. Without
+deduplication the records would about double with each generation.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ _TRAINING = ("command", "started_from", "teachers")
 
 
 def deduplicated(training: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of a training in which each earlier run says how it was trained where it comes first, and only which
-    one it is (``run``, ``weights_sha256``, ``licences`` and what else is short) where it comes again.
+    """Return the record of a training in which each earlier run says how it was trained where it comes first, and only
+    which one it is (``run``, ``weights_sha256``, ``licences`` and what else is short) where it comes again.
 
     Args:
         training: with ``started_from`` (a record or None) and ``teachers`` (records), where there are any; a record
@@ -24,27 +24,27 @@ def deduplicated(training: Mapping[str, Any]) -> dict[str, Any]:
     return _deduplicated(training, set())
 
 
-def _deduplicated(training: Mapping[str, Any], told: set[str]) -> dict[str, Any]:
+def _deduplicated(training: Mapping[str, Any], seen: set[str]) -> dict[str, Any]:
     copy = dict(training)
     if copy.get("started_from"):
-        copy["started_from"] = _record(copy["started_from"], told)
+        copy["started_from"] = _record(copy["started_from"], seen)
     if copy.get("teachers"):
-        copy["teachers"] = [_record(teacher, told) for teacher in copy["teachers"]]
+        copy["teachers"] = [_record(teacher, seen) for teacher in copy["teachers"]]
     return copy
 
 
-def _record(run: Mapping[str, Any], told: set[str]) -> dict[str, Any]:
+def _record(run: Mapping[str, Any], seen: set[str]) -> dict[str, Any]:
     weights = run.get("weights_sha256")
-    if weights in told:
+    if weights in seen:
         return {key: value for key, value in run.items() if key not in _TRAINING}
-    whole = _deduplicated(run, told)
+    whole = _deduplicated(run, seen)
     if weights:
-        told.add(str(weights))
+        seen.add(str(weights))
     return whole
 
 
 def earlier_trainings(training: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The records of all earlier runs, each once, none before those that it learned from."""
+    """Return the records of all earlier runs, each once, none before those that it learned from."""
     found: dict[str, Mapping[str, Any]] = {}
     for run in _walk(training):
         if run.get("command"):

@@ -13,12 +13,12 @@ _FOLDERS = re.compile(r"""(?<=['"])/(?:[^/'"]+/)*(?=[^/'"])|(?<![^\s=:,])/(?:[^\
 
 
 def command_text() -> str:
-    """The command line that is running, without the machine's folders."""
+    """Return the command line that is running, without the machine's folders."""
     return without_folders(shlex.join(["mien", *sys.argv[1:]]))
 
 
 def without_folders(command: str) -> str:
-    """A command with its absolute paths told from the working directory, or by their last name alone.
+    """Return a command with its absolute paths relative to the working directory, or reduced to their last name.
 
     >>> without_folders("mien export /home/ada/runs/first --data utkface:/mnt/faces --out runs/model.onnx")
     'mien export first --data utkface:faces --out runs/model.onnx'
@@ -27,7 +27,8 @@ def without_folders(command: str) -> str:
 
 
 def source_commit() -> str | None:
-    """The commit of the source tree this code runs from, with ``+changes`` where files differ; None outside one."""
+    """Return the commit of the source tree this code runs from, with ``+changes`` where files differ; None outside
+    one."""
     root = Path(__file__).resolve().parents[2]
     # An installed copy may lie inside another project's repository, whose commit would say nothing.
     if not (root / ".git").exists():

@@ -57,7 +57,7 @@ class Run:
             return {name: value.numpy() for name, value in self.network.probabilities(logits).items()}
 
     def regress(self, crops: NDArray[np.uint8], *, task: str) -> NDArray[np.float32]:
-        """What the regressors of a two-stage head say of the crops, n x bins; see `predict`."""
+        """Return what the regressors of a two-stage head say of the crops, n x bins; see `predict`."""
         with torch.inference_mode():
             features = self.network.features(torch.from_numpy(np.ascontiguousarray(crops)))
             head = self.network.head(task)
@@ -78,7 +78,7 @@ def write_info(folder: Path, info: dict[str, Any]) -> None:
 
 
 def read_info(folder: Path) -> dict[str, Any]:
-    """What ``run.json`` says; nothing where it is absent."""
+    """Return what ``run.json`` says; nothing where it is absent."""
     if not (folder / RUN).is_file():
         return {}
     try:
@@ -91,7 +91,7 @@ def read_info(folder: Path) -> dict[str, Any]:
 
 
 def read_recipe(folder: Path) -> Recipe:
-    """The recipe that a run folder was started with."""
+    """Return the recipe that a run folder was started with."""
     return parse_recipe(_read(folder / RECIPE), source=str(folder / RECIPE))
 
 
@@ -144,7 +144,7 @@ def _best_weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint's content, on the CPU; nothing in it is ever executed.
+    """Return a checkpoint's content, on the CPU; nothing in it is ever executed.
 
     Raises:
         MienError: the file is damaged, or holds anything but plain values and tensors.

@@ -29,8 +29,8 @@ Minority = tuple[Task, list[int]]
 def augment_batch(
     batch: Batch, recipe: Recipe, minority: Minority | None, size: int, generator: Generator, *, largest: int = 0
 ) -> Tensor:
-    """What a training step sees of a batch; see `augment`. ``minority``: of `minority_classes`; ``largest``: the side
-    of the result where it is more than ``size``, the side to which the student's crops will be averaged down."""
+    """Return what a training step sees of a batch; see `augment`. ``minority``: of `minority_classes`; ``largest``: the
+    side of the result where it is more than ``size``, the side to which the student's crops will be averaged down."""
     factor, size = max(largest, size) / size, max(largest, size)
     images = augment(batch["crops"], enlarged(recipe.augmentation, factor), size, generator)
     if recipe.minority is None or minority is None:
@@ -46,8 +46,8 @@ def augment_batch(
 
 
 def enlarged(recipe: AugmentationRecipe, factor: float) -> AugmentationRecipe:
-    """The same changes on crops whose side is ``factor`` times as long: what counts in pixels grows along, and so does
-    noise, which averaging down weakens."""
+    """Return the same changes on crops whose side is ``factor`` times as long: what counts in pixels grows along, and
+    so does noise, which averaging down weakens."""
     if factor == 1:
         return recipe
     return replace(
@@ -56,7 +56,7 @@ def enlarged(recipe: AugmentationRecipe, factor: float) -> AugmentationRecipe:
 
 
 def minority_classes(recipe: Recipe, tasks: Sequence[Task]) -> Minority | None:
-    """The task (trained or not) and class numbers that ``minority`` names; None where the recipe has none.
+    """Return the task (trained or not) and class numbers that ``minority`` names; None where the recipe has none.
 
     Raises:
         UsageError: it names a task or a class that the data lacks.
@@ -131,8 +131,8 @@ def resize(images: Tensor, size: int) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _area_shares(side: int, size: int) -> Tensor:
-    """The share of each of ``side`` pixels in each of the ``size`` larger ones that cover the same line; float32,
-    size x side, rows sum to 1."""
+    """Return the share of each of ``side`` pixels in each of the ``size`` larger ones that cover the same line;
+    float32, size x side, rows sum to 1."""
     ends = torch.arange(size + 1, dtype=torch.float64) * side / size
     pixels = torch.arange(side, dtype=torch.float64)
     overlap = torch.minimum(ends[1:, None], pixels + 1) - torch.maximum(ends[:-1, None], pixels)

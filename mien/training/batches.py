@@ -87,7 +87,7 @@ class BatchOrder(Sampler[NDArray[np.int64]]):
 
 
 def batch_loader(dataset: FaceBatches, order: BatchOrder) -> DataLoader[Batch]:
-    """A loader whose items are whole batches: read in this process, or, for a GPU, ahead of it by others."""
+    """Return a loader whose items are whole batches: read in this process, or, for a GPU, ahead of it by others."""
     if not torch.cuda.is_available():
         return DataLoader(dataset, sampler=order, batch_size=None, num_workers=0)
     return DataLoader(

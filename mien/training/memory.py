@@ -16,7 +16,7 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 
 
 def keep_freed_memory() -> bool:
-    """Tell this process's allocator to keep what is freed; True where it is glibc's, which can be told."""
+    """Make this process's allocator keep what is freed; True where that is possible, which is with glibc."""
     if not sys.platform.startswith("linux"):
         return False
     try:

@@ -81,24 +81,24 @@ class AttributeTraining(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         generator = torch.Generator().manual_seed(step_seed(self.recipe.seed + 1, self.global_step))
-        size, lesson = self.recipe.size_at(self.current_epoch), self.recipe.distillation
+        size, distillation = self.recipe.size_at(self.current_epoch), self.recipe.distillation
         largest = 0 if self._teachers is None else self._teachers.size
         with torch.autocast(self.device.type, enabled=False):
             images = augment_batch(batch, self.recipe, self._minority, size, generator, largest=largest)
-            if lesson is not None:
-                images, batch = mix_faces(images, batch, self.tasks, lesson.mixed, generator)
+            if distillation is not None:
+                images, batch = mix_faces(images, batch, self.tasks, distillation.mixed, generator)
             crops = resize(images, size).contiguous(memory_format=torch.channels_last)
         logits = self.network(crops)
         losses = self.task_losses(logits, batch)
-        if lesson is not None and self._teachers is not None:
-            losses = self._with_teachers(losses, logits, self._teachers.probabilities(images), lesson.weight)
+        if distillation is not None and self._teachers is not None:
+            losses = self._with_teachers(losses, logits, self._teachers.probabilities(images), distillation.weight)
         # Where the backbone alone learns, every head's loss tells it what to do.
         total = self.weighting({name: value for name, value in losses.items() if self._trains(name)} or losses)
         self._remember({"train/loss": total, **{f"train/loss_{name}": value for name, value in losses.items()}})
         return total
 
     def task_losses(self, logits: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """The mean loss a task over the faces that have its label (0 where none has)."""
+        """Return the mean loss a task over the faces that have its label (0 where none has)."""
         losses = {}
         for task in self.tasks:
             each, counted = self.network.losses(logits, task, tuple(batch[name] for name in task.columns))
@@ -108,7 +108,7 @@ class AttributeTraining(pl.LightningModule):
     def _with_teachers(
         self, losses: dict[str, Tensor], logits: dict[str, Tensor], answers: dict[str, Tensor], weight: float
     ) -> dict[str, Tensor]:
-        """The losses a task: of the labels, and, as the share ``weight``, of the teachers' answers."""
+        """Return the losses a task: of the labels, and, as the share ``weight``, of the teachers' answers."""
         soft = {name: self.network.soft_losses(logits, name, answer).mean() for name, answer in answers.items()}
         return {
             name: (1 - weight) * value + weight * soft[name] if name in soft else value
@@ -160,5 +160,5 @@ class AttributeTraining(pl.LightningModule):
 
 
 def step_seed(seed: int, step: int) -> int:
-    """A seed for one step; distinct steps of a run never share one."""
+    """Return a seed for one step; distinct steps of a run never share one."""
     return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> 1)

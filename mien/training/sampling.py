@@ -16,8 +16,8 @@ from mien.tasks import AGE_BAND_STARTS, Task, band_number, select_tasks
 def drawing_chances(
     recipe: Recipe, dataset: PreparedDataset, tasks: Sequence[Task], rows: NDArray[np.int64]
 ) -> NDArray[np.float64] | None:
-    """The chance of each training face to be drawn, float64, one a row, summing to 1; None where all are seen once an
-    epoch.
+    """Return the chance of each training face to be drawn, float64, one a row, summing to 1; None where all are seen
+    once an epoch.
 
     Args:
         recipe: its ``sampler`` decides.
@@ -39,12 +39,13 @@ def drawing_chances(
 
 
 def draws_an_epoch(sampler: SamplerRecipe | None, n_faces: int) -> int:
-    """How many faces an epoch draws: the sampler's number, or as many as there are."""
+    """Return how many faces an epoch draws: the sampler's number, or as many as there are."""
     return (sampler.faces if sampler else 0) or n_faces
 
 
 def _classes(dataset: PreparedDataset, task: Task) -> NDArray[np.int64]:
-    """The class to balance by, -1 where not labelled: a nominal task's, or the age band of a level's midpoint."""
+    """Return the class to balance by, -1 where not labelled: a nominal task's, or the age band of a level's
+    midpoint."""
     if task.kind == "nominal":
         return dataset.nominal_labels(task)
     low, high = dataset.ordinal_labels(task)
@@ -53,7 +54,7 @@ def _classes(dataset: PreparedDataset, task: Task) -> NDArray[np.int64]:
 
 
 def balancing_chances(labels: NDArray[np.int64], power: float) -> NDArray[np.float64]:
-    """The chance of each row: its class's frequency to the power of minus ``power``; sums to 1.
+    """Return the chance of each row: its class's frequency to the power of minus ``power``; sums to 1.
 
     >>> balancing_chances(np.array([0, 0, 0, 1]), 1.0).round(3).tolist()
     [0.167, 0.167, 0.167, 0.5]

@@ -29,7 +29,8 @@ class ResumableStop(EarlyStopping):
 def make_trainer(
     recipe: Recipe, out: Path, callbacks: Sequence[Callback], *, checkpoints: bool = True, **options: Any
 ) -> pl.Trainer:
-    """The trainer of a recipe; ``options`` are Lightning's and win over the recipe's. Checkpoints go below ``out``."""
+    """Return the trainer of a recipe; ``options`` are Lightning's and win over the recipe's. Checkpoints go below
+    ``out``."""
     bars = sys.stderr.isatty() and not console.quiet
     chosen: dict[str, Any] = {
         "accelerator": "auto",
@@ -57,7 +58,7 @@ def _averaging(recipe: Recipe) -> list[Callback]:
 
 
 def _checkpoints(recipe: Recipe, out: Path) -> list[Callback]:
-    """The best epoch's, every epoch's (in one file, from which a killed run goes on), and when to stop early."""
+    """Return the best epoch's, every epoch's (in one file, from which a killed run goes on), and when to stop early."""
     folder = out / "checkpoints"
     best = MovableCheckpoint(folder, "best", monitor="val/score", mode="max", enable_version_counter=False)
     # Without a figure to monitor, each epoch replaces the file.

@@ -1,4 +1,4 @@
-"""A finished run or a bundle in, its weights in a new network: a training goes on from what another one learned."""
+"""Initialise a network with the weights of a finished run or a bundle."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def init_from_run(
     ``folder``: a run's, or a bundle (see `load_trained`).
 
     A run on other data, or on another fold, has perhaps learned from faces that test this one; it is refused where
-    that is certain (another fold) and said where it cannot be told (other data).
+    that is certain (another fold); other data give a warning.
 
     Returns:
         What to record: the run's name, commit and seed, a hash of its weights, and which heads start anew.
@@ -55,7 +55,7 @@ def init_from_run(
 
 
 def origin_of(run: Run, same_data: bool) -> dict[str, Any]:
-    """What to record of a run that another one learns from; ``same_data``: of `check_faces`."""
+    """Return what to record of a run that another one learns from; ``same_data``: of `check_faces`."""
     return {
         "run": run.name,
         "seed": run.recipe.seed,
@@ -71,8 +71,8 @@ def origin_of(run: Run, same_data: bool) -> dict[str, Any]:
 
 
 def trained_licences(info: Mapping[str, Any]) -> dict[str, str]:
-    """The licence of every data set that a run's weights have learned from, by its name: those of its own data and of
-    the runs that it goes on from or was taught by. ``info``: what its ``run.json`` says."""
+    """Return the licence of every data set that a run's weights have learned from, by its name: those of its own data
+    and of the runs that it was fine-tuned or distilled from. ``info``: what its ``run.json`` says."""
     sources = (info.get("data") or {}).get("sources") or []
     runs = [info.get("started_from") or {}, *(info.get("teachers") or [])]
     earlier = {name: licence for run in runs for name, licence in (run.get("licences") or {}).items()}
@@ -80,7 +80,7 @@ def trained_licences(info: Mapping[str, Any]) -> dict[str, str]:
 
 
 def check_faces(run: Run, dataset: PreparedDataset, fold: int | None) -> bool:
-    """Whether the run was trained on the same data; raises for another fold of them, warns of other data."""
+    """Return whether the run was trained on the same data; raises for another fold of them, warns of other data."""
     same = (run.info.get("data") or {}).get("manifest_sha256") == dataset.info.get("manifest_sha256")
     if same and run.info.get("fold") != fold:
         raise UsageError(
@@ -96,7 +96,7 @@ def check_faces(run: Run, dataset: PreparedDataset, fold: int | None) -> bool:
 
 
 def weights_hash(run: Run) -> str:
-    """The SHA-256 that tells a run's weights from another's: of a bundle's file, or of the network's numbers."""
+    """Return the SHA-256 that tells a run's weights from another's: of a bundle's file, or of the network's numbers."""
     if run.folder.is_file():
         return file_sha256(run.folder)
     digest = hashlib.sha256()

@@ -40,7 +40,7 @@ FIGURES = (
 
 
 def metrics_of(system: str, model: str) -> dict[str, Any]:
-    """The test figures of a system's model."""
+    """Return the test figures of a system's model."""
     found: dict[str, Any] = read(FOLDER / system / model / "metrics.json")
     return found
 
@@ -77,7 +77,7 @@ def bins_table(system: str) -> str:
 
 
 def commands(system: str) -> str:
-    """The commands that made a system, as the files have them."""
+    """Return the commands that made a system, as the files have them."""
     found = [metrics_of(system, model) for model in MODELS]
     lines = [line for metrics in found for line in training_commands(metrics["training"], teachers=False)]
     return code([*dict.fromkeys(lines), *(metrics["command"] for metrics in found)])

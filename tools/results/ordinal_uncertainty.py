@@ -69,7 +69,8 @@ def group_figures(predictions: Predictions) -> dict[str, Estimate]:
 
 
 def baseline_figures(predictions: Predictions) -> dict[str, Estimate]:
-    """The baseline's own measures: gender as a number 0 or 1 and its mean absolute error, and the mean of its loss."""
+    """Return the baseline's own measures: gender as a number 0 or 1 and its mean absolute error, and the mean of its
+    loss."""
     tasks = {task.name: task for task in predictions.tasks}
     gender, age = (
         nominal_columns(predictions.frame, tasks["gender"]),
@@ -149,7 +150,7 @@ def bands_table(metrics: Mapping[str, Any]) -> str:
 
 
 def gaps_table(metrics: Mapping[str, Any]) -> str:
-    """The largest differences between groups, and the worst crossings of three attributes."""
+    """Return the largest differences between groups, and the worst crossings of three attributes."""
     rows = [
         (
             f"{gap['task']}, {figure_title(gap['measure'])}",
@@ -176,7 +177,7 @@ def crossings_table(metrics: Mapping[str, Any]) -> str:
 
 
 def findings_table(findings: Sequence[Mapping[str, Any]]) -> str:
-    """What the diagnosis looked for, and whether it sees it."""
+    """Return what the diagnosis looked for, and whether it sees it."""
     seen = {True: "**seen**", False: "not seen", None: "not checked"}
     rows = [(found["title"], found["task"] or "–", seen[found["seen"]], found["says"]) for found in findings]
     return table(("signature", "task", "", "what the run shows"), rows)
