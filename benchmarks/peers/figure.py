@@ -1,4 +1,4 @@
-"""What a comparison with a peer found in, one picture out: accuracy with intervals beside images a second."""
+"""Plot a comparison with a peer: accuracy with intervals, and images per second."""
 
 from __future__ import annotations
 

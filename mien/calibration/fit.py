@@ -1,4 +1,4 @@
-"""Validation probabilities and labels in, a task's calibration out: temperature, abstention, point and interval.
+"""Fit the calibration of a task on validation: temperature, abstention, point and interval.
 
 Fitted on the validation split alone. It is the split that chose the epoch too, so coverage on the test split is the
 check.

@@ -1,4 +1,4 @@
-"""`mien export`: a run in, a model bundle out."""
+"""`mien export`: write a run as a bundle."""
 
 from __future__ import annotations
 

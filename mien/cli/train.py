@@ -1,4 +1,4 @@
-"""`mien train`: a recipe and prepared data in, a run folder out."""
+"""`mien train`: train a run folder by a recipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mien tune`: a recipe, a search space and prepared data in, a study folder with the best trial's recipe out."""
+"""`mien tune`: search the hyperparameters of a recipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A study and prepared data in, every arm trained and measured, one table and one figure out.
+"""Run a study: train and measure every arm, and write one table and one figure.
 
 ``runs/ARM-sSEED[-fFOLD]`` are run folders; ``results/`` holds each run's predictions and figures, and a run that has
 them is done. ``study.json`` says everything, from the first minute on, so that a killed study goes on where it stopped.

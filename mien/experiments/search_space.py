@@ -1,4 +1,4 @@
-"""A YAML search space in, the settings of one trial out: which values of a recipe `mien tune` may change, and how far.
+"""Read a search space from YAML: which values of a recipe `mien tune` may change, and how far.
 
 A space names settings by their paths, as ``--set`` does: ``optimiser.learning_rate: {low: 5.0e-4, high: 5.0e-3, log:
 true}``. All errors are listed together; a path that the recipe does not have is found before anything trains. Spaces

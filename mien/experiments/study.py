@@ -1,4 +1,4 @@
-"""A YAML study in, its arms as checked recipes out, and the changes that it makes to the training faces.
+"""Read a study from YAML: its arms as checked recipes, and the changes that it makes to the training faces.
 
 A study asks one question: the same training in several arms, each with the same seeds (and folds), at one stated size.
 Studies that come with mien lie in `mien/recipes/studies/`.

@@ -1,4 +1,4 @@
-"""A predictions table and the name of a measure in, a figure of any weights out: what a study compares its arms by.
+"""The measures by which a study compares its arms, as functions of the weights of the faces.
 
 A measure is TASK.FIGURE, such as ``age.mae``; `MEASURES` lists the figures. Each is a function of how often a face
 counts (see `mien.metrics.functional`), so that two arms can be resampled by the same faces.

@@ -1,4 +1,4 @@
-"""What `study.json` says in, `table.md` out: every sentence and number of the page comes from that file."""
+"""Write the page of a study from `study.json`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `study.json` says in, one figure out: a panel a measure, a point an arm, its difference as a whisker."""
+"""Plot a study: one panel per measure, one point per arm, its difference as a whisker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The measured runs of a study in, every arm's figures and the sentence that they support out.
+"""Compute a study's figures from its measured runs.
 
 An arm is compared with the reference over the same faces: each draw of faces is used for both. A difference is believed
 only where its interval over faces excludes 0 and it is larger than the spread of seeds would make it by chance.

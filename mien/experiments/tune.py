@@ -1,4 +1,4 @@
-"""A recipe and a search space in, a study folder out: which settings give the best validation score.
+"""Tune a recipe: which settings of a search space give the best validation score.
 
 Every trial is a training of its own (`mien.training.train`) in ``trials/NNN``. The study lies in ``study.db`` (SQLite:
 a transaction is there whole or not at all, and a killed process leaves no lock behind), so the same command goes on

@@ -1,4 +1,4 @@
-"""A study's trials in, what people read of it out: a table, the best recipe, two pictures, a line a trial."""
+"""Report a tuning: a table, the best recipe, two plots."""
 
 from __future__ import annotations
 

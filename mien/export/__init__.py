@@ -1,1 +1,1 @@
-"""A run in, a model bundle out, checked against torch."""
+"""Export a run as a bundle that is checked against PyTorch."""

@@ -1,4 +1,4 @@
-"""A run and its prepared data in, a checked bundle out: calibrate on validation, write, compare with torch, measure.
+"""Export a run as a bundle: calibrate on validation, write, compare with PyTorch, measure.
 
 The test split is measured last and chooses nothing; its figures and the model card travel in the metadata.
 """

@@ -1,4 +1,4 @@
-"""A trained network in, an ONNX graph out, with proof that both compute the same.
+"""Export a trained network as an ONNX graph, and check that both compute the same.
 
 Input ``crops``: uint8, N x 3 x S x S. One output a task, named after it: float32 probabilities.
 """

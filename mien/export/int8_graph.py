@@ -1,4 +1,4 @@
-"""A float32 graph and crops in, the same graph in 8 bits out.
+"""Quantise a float32 graph to 8 bits.
 
 Static quantisation by ONNX Runtime: the trunk computes in 8 bits (weights per channel, activations in ranges measured
 on training crops); the normalisation, the heads and the probabilities compute in float32, where rounding costs most and

@@ -1,4 +1,4 @@
-"""A float32 bundle and its prepared data in, the same bundle in int8 out, with proof that it answers as well.
+"""Quantise a float32 bundle to int8, and check that its predictions are as good on validation.
 
 The gate is no longer equal probabilities, as for float32, but an equal headline on the validation split.
 """

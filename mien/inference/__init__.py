@@ -1,1 +1,1 @@
-"""A bundle and images in, typed results out. Needs neither torch nor pandas."""
+"""Run bundles on images. Needs neither PyTorch nor pandas."""

@@ -1,4 +1,4 @@
-"""Bundles in, what they cost out: latency, throughput and memory for each batch size and number of threads.
+"""Measure bundles: latency, throughput and memory for each batch size and number of threads.
 
 Every configuration lives in a process of its own, so that its memory is its own; the processes take turns, one at a
 time, round after round, so that a machine that gets busier or hotter meanwhile slows all of them alike.

@@ -1,4 +1,4 @@
-"""Probability arrays in, answers out: the arithmetic between a model's outputs and what a person reads.
+"""Turn the probabilities of a model into predictions: points, intervals and labels.
 
 Pure NumPy, shared by `mien predict` and `mien evaluate`, so that both give the same answer for the same face.
 """

@@ -1,1 +1,1 @@
-"""Logits and labels in, one number a face out. Losses know nothing of models."""
+"""Losses of logits and labels, one number per face. They know nothing of models."""

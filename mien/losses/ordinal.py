@@ -1,4 +1,4 @@
-"""Ordinal losses: logits and interval labels in, one loss a face out.
+"""Ordinal losses: one number per face from logits and interval labels.
 
 A label is an interval of levels; an exact label is an interval of one level. Rows without a label (NaN) give 0.
 

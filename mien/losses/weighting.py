@@ -1,4 +1,4 @@
-"""Joint loss: one mean loss a task in, one number out, by fixed weights or by learned homoscedastic uncertainty.
+"""Combine the mean losses of the tasks, by fixed weights or by learned homoscedastic uncertainty.
 
 Each class is one scheme of `WEIGHTINGS`; both say the weights in force, for the log.
 """

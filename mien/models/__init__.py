@@ -1,1 +1,1 @@
-"""Crops in, logits and probabilities a task out: a timm backbone and one head class per kind of task."""
+"""Networks of a timm backbone and one head per task."""

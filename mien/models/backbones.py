@@ -1,4 +1,4 @@
-"""A backbone's name in, a timm feature extractor out, with ImageNet weights where they can be had.
+"""Make timm feature extractors, with ImageNet weights where they are available.
 
 Weights come from the hub; where it cannot be reached, from an installed package that ships them; else the backbone
 starts at random, and says so.

@@ -1,4 +1,4 @@
-"""Crops in, one tensor a task out: the network that is trained, and the one that is exported.
+"""The network that is trained, and the one that is exported.
 
 The normalisation stands inside the network, so there is one, for training, evaluation and the bundle alike.
 """

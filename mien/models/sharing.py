@@ -1,4 +1,4 @@
-"""A backbone in, the same backbone shared among tasks in another way out: hard to a stage, or softly by cross-stitches.
+"""Share a backbone among tasks: hard, up to a stage, or softly by cross-stitches.
 
 Both give one embedding a task, side by side: n x (tasks x features).
 """

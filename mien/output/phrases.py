@@ -1,4 +1,4 @@
-"""Answers in, short phrases out: what the table and the annotated pictures print for one face."""
+"""Short phrases of predictions, for the table and the annotated pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results in, flat rows out: the columns of the CSV and Parquet formats, one row a face.
+"""Flatten results into the rows of the CSV and Parquet formats, one per face.
 
 An image without faces keeps one row, with the face's columns empty.
 """

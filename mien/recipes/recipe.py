@@ -1,4 +1,4 @@
-"""A YAML recipe in, a checked tree of frozen dataclasses out.
+"""Read a recipe from YAML as a checked tree of frozen dataclasses.
 
 All errors are listed together; an unknown key is an error. Recipes that come with mien lie in `mien/recipes/`.
 """

@@ -1,1 +1,1 @@
-"""A manifest and a recipe in, a run folder out."""
+"""Train a run folder from prepared data and a recipe."""

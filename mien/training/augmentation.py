@@ -1,4 +1,4 @@
-"""Training crops in, changed crops out: every change is drawn for each face, and computed for the whole batch at once.
+"""Augment training crops: each operation is random for each face and computed for the whole batch.
 
 torchvision's transforms draw once a call, so a batch would share one rotation; here each face has its own. The
 random numbers come from a generator that the caller seeds by step, so that a resumed run draws what an uninterrupted

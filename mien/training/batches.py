@@ -1,4 +1,4 @@
-"""Prepared crops and labels in, whole batches out, in an order that depends on seed and epoch alone.
+"""Read prepared crops and labels in whole batches, in an order that depends on seed and epoch alone.
 
 Crops are decoded once, by `mien prepare`; a batch is one indexed read of the memory-mapped array, so the loader needs
 no worker processes. Resuming draws the batches that an uninterrupted run would have drawn.

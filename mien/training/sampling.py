@@ -1,4 +1,4 @@
-"""Labels and sources of the training faces in, the chance of each to be drawn out: balanced classes, shared sources."""
+"""Sample training faces with replacement: balanced classes, fixed fractions of the sources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recipe in, a Lightning trainer out: number format, weight averaging, early stopping and checkpoints."""
+"""Make the Lightning trainer of a recipe: precision, weight averaging, early stopping and checkpoints."""
 
 from __future__ import annotations
 

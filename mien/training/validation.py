@@ -1,4 +1,4 @@
-"""Validation probabilities and labels in, the figures that select the best epoch out.
+"""Compute the validation figures that select the best epoch.
 
 The score is the mean over tasks of macro-F1 (nominal) and of 1 - MAE / MAE of a constant answer (ordinal): 1 is
 perfect, 0 knows nothing. It never sees the test split.

@@ -1,1 +1,1 @@
-"""Pixels in, aligned face crops out: decoding, detection, alignment. The same code for training and prediction."""
+"""Decode, detect, align. The same code for training and prediction."""

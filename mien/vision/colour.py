@@ -1,4 +1,4 @@
-"""An image with a colour profile in, the same image in sRGB out.
+"""Convert images with a colour profile to sRGB.
 
 A camera or a screen that stores Display P3 or Adobe RGB values says so in an ICC profile. Read as sRGB they look pale,
 and a model answers otherwise.

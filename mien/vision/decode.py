@@ -1,4 +1,4 @@
-"""Any file or bytes in, an upright RGB image out, or one sentence saying why not.
+"""Decode any file or bytes to an upright RGB image, or say in one sentence why not.
 
 One decoder (Pillow, a fixed list of formats) for training and prediction; OpenCV reads what Pillow cannot
 scale (16-bit colour TIFF and PNG). The header's size is checked before any pixel is decoded.

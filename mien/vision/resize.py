@@ -1,4 +1,4 @@
-"""Stored crops in, a network's input out: the one resizing between the two.
+"""Resize stored crops to the input size of a network.
 
 Evaluation, calibration and the parity check of export all call this, so that they see the same pixels.
 """

@@ -1,4 +1,4 @@
-"""A photo and a face finder in, rows of faces of every size out.
+"""Search a photo for faces of every size.
 
 YuNet finds faces of about 12 to 300 pixels. A photo is therefore searched three times: small, for faces that fill it;
 at half its size (at least `BASE_SIDE` pixels long), for those in between; and enlarged, in windows around the places

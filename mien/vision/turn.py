@@ -1,4 +1,4 @@
-"""A face that may be turned in, the same face as it looks upright out.
+"""Find the upright orientation of a face that may be turned.
 
 YuNet is made for upright faces. Of one that lies or stands on its head it puts upright landmarks on the wrong places,
 with a lower score. A doubtful face is therefore looked at again: cut out, enlarged or shrunk to a fixed size, turned
