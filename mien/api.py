@@ -47,7 +47,7 @@ def load(
 
     Args:
         model: the name of a bundled model (`bundled_models`) or the path of a bundle (``.onnx``).
-        tasks: names of the tasks to predict, as in ``["age", "gender"]``; the others' heads are not run.
+        tasks: names of the tasks to predict, as in ``["age", "gender"]``.
         threads: processor cores for one call of the network; the default is 1, since `FaceModel.predict` runs several
             calls side by side.
         min_score: leave out faces whose detection score is below this, from 0 to 1; the default is 0.6.

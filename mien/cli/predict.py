@@ -54,7 +54,7 @@ def predict(
     ] = None,
     tasks: Annotated[
         str | None,
-        typer.Option(metavar="A,B", help="Answer only these tasks, as in age,gender; the other heads are not run."),
+        typer.Option(metavar="A,B", help="Predict these tasks only, as in age,gender."),
     ] = None,
     null: Annotated[
         bool, typer.Option("--null", "-0", help="Paths on standard input end with NUL, as find -print0 writes them.")

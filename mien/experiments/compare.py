@@ -50,7 +50,8 @@ from mien.recipes.recipe import Recipe
 from mien.runs import run_folder
 from mien.runs.provenance import command_text, source_commit, without_folders
 from mien.tasks import Task, select_tasks
-from mien.training.train import bin_tasks, earlier_weights, train
+from mien.training.setup import bin_tasks, earlier_weights
+from mien.training.train import train
 
 TABLE, PLOT = "table.md", "study.png"
 

@@ -35,7 +35,8 @@ from mien.progress import console
 from mien.recipes.recipe import Recipe
 from mien.runs import run_folder
 from mien.training.history import History
-from mien.training.train import earlier_weights, train
+from mien.training.setup import earlier_weights
+from mien.training.train import train
 
 STUDY, TRIALS = "study.db", "trials"
 #: Trials in a row that may fail before the study stops, and starts of a trial that may end without another epoch.

@@ -20,7 +20,8 @@ from mien.inference.metadata import OrdinalCalibration
 from mien.recipes.recipe import parse_recipe
 from mien.runs.run_folder import load_run, read_checkpoint
 from mien.tasks import AGE, bin_task, task_from_json
-from mien.training.train import equal_count_edges, train
+from mien.training.setup import equal_count_edges
+from mien.training.train import train
 from tests.training.tiny import TINY
 
 SETTINGS = [

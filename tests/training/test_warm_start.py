@@ -18,7 +18,8 @@ from mien.models.build import build_network
 from mien.models.network import FaceAttributeNetwork
 from mien.runs.run_folder import load_run
 from mien.tasks import AGE, ETHNICITY, GENDER
-from mien.training.train import bin_tasks, train
+from mien.training.setup import bin_tasks
+from mien.training.train import train
 from mien.training.warm_start import init_from_run
 from tests.training.tiny import tiny_recipe
 
