@@ -7,6 +7,7 @@ to divide is balanced together with its neighbours."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -164,8 +165,8 @@ def _band_of(age: float) -> str:
 @dataclass(frozen=True, kw_only=True)
 class KnownSplits:
     """The splits of an earlier preparation: ``of_content`` by the sha256 of a face's pixels, ``of_name`` by the image's
-    name, with the face's labels (column, value), for the same photo in another form: a file of UTKFace and its row of
-    a pixel CSV have other pixels, but one name."""
+    name without its ending, with the face's labels (column, value), for the same photo in another form: a file of
+    UTKFace and its row of a pixel CSV, or a JPEG and a smaller WebP of it, have other pixels, but one name."""
 
     of_content: Mapping[str, str]
     of_name: Mapping[str, tuple[str, Mapping[str, object]]]
@@ -174,11 +175,12 @@ class KnownSplits:
     def read(cls, manifest: pd.DataFrame, splits: Sequence[str], tasks: Sequence[Task]) -> KnownSplits:
         """Return those of a prepared manifest. A name that two of its faces have tells nothing, nor does a face without
         labels."""
-        once = ~manifest["name"].duplicated(keep=False)
+        stems = manifest["name"].map(_without_ending)
+        once = ~stems.duplicated(keep=False)
         labels = _labels(manifest, tasks)
         of_name = {
             name: (split, label)
-            for name, split, label, single in zip(manifest["name"].tolist(), splits, labels, once, strict=True)
+            for name, split, label, single in zip(stems.tolist(), splits, labels, once, strict=True)
             if single and label
         }
         return cls(of_content=dict(zip(manifest["sha256"].tolist(), splits, strict=True)), of_name=of_name)
@@ -191,7 +193,7 @@ class KnownSplits:
         names = []
         columns = zip(rows["name"].tolist(), rows["sha256"].tolist(), _labels(rows, tasks), strict=True)
         for name, content, label in columns:
-            split, theirs = self.of_name.get(name, ("", {}))
+            split, theirs = self.of_name.get(_without_ending(name), ("", {}))
             both = label.keys() & theirs.keys()
             # Not all must agree: of duplicates with unlike labels, the earlier data kept one.
             alike = bool(both) and 2 * sum(label[key] == theirs[key] for key in both) >= len(both)
@@ -202,6 +204,10 @@ class KnownSplits:
             if name:
                 of_group[group] = min((of_group.get(group, name), name), key=_HELD_OUT_FIRST.index)
         return [name or of_group.get(group, "") for group, name in zip(groups, names, strict=True)]
+
+
+def _without_ending(name: str) -> str:
+    return os.path.splitext(name)[0]  # noqa: PTH122 (100,000 Paths would be slow)
 
 
 def _labels(rows: pd.DataFrame, tasks: Sequence[Task]) -> list[dict[str, object]]:
