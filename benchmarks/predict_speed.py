@@ -51,7 +51,10 @@ def stages(paths: Sequence[Path], model: Path | None) -> list[Stage]:
     def align() -> np.ndarray:
         side = metadata.crop_size
         return np.stack(
-            [align_face(image, face.landmarks, side) if face else whole_crop(image, side) for image, face in pairs]
+            [
+                align_face(image, face.landmarks, side, metadata.crop) if face else whole_crop(image, side)
+                for image, face in pairs
+            ]
         )
 
     crops = align()

@@ -21,6 +21,7 @@ from mien.inference.metadata import (
     OrdinalCalibration,
 )
 from mien.tasks import AGE, ETHNICITY, GENDER, Task
+from mien.vision.align import DEFAULT_CROP, CropRecipe
 
 Change = Callable[[onnx.ModelProto], None]
 
@@ -32,6 +33,7 @@ def tiny_metadata(
     crop_size: int | None = None,
     calibration: dict[str, Calibration] | None = None,
     name: str = "tiny",
+    crop: CropRecipe = DEFAULT_CROP,
 ) -> BundleMetadata:
     """Metadata with an uncalibrated task each, unless ``calibration`` says otherwise."""
     plain: dict[str, Calibration] = {
@@ -43,6 +45,7 @@ def tiny_metadata(
         crop_size=crop_size or size,
         tasks=tasks,
         calibration={**plain, **(calibration or {})},
+        crop=crop,
         licences={"code": "Apache-2.0"},
         metrics={"tasks": {"age": {"mae": {"value": 4.5, "low": 4.25, "high": 4.75, "n": 100}}}},
     )
@@ -87,10 +90,11 @@ def write_tiny_bundle(
     crop_size: int | None = None,
     calibration: dict[str, Calibration] | None = None,
     name: str = "tiny",
+    crop: CropRecipe = DEFAULT_CROP,
     change: Change | None = None,
 ) -> Path:
     """Write a bundle and return its path; ``change`` may spoil the model first."""
-    metadata = tiny_metadata(tasks, size=size, crop_size=crop_size, calibration=calibration, name=name)
+    metadata = tiny_metadata(tasks, size=size, crop_size=crop_size, calibration=calibration, name=name, crop=crop)
     model = tiny_model(metadata)
     if change is not None:
         change(model)

@@ -53,3 +53,9 @@ def write_prepared(folder: Path, *, n: int = 90, size: int = 40, name: str = "fa
     }
     (folder / "dataset.json").write_text(json.dumps(info))
     return folder
+
+
+def name_recipe(data: Path, recipe: str) -> None:
+    """Let prepared data say that this crop recipe made their crops."""
+    info = json.loads((data / "dataset.json").read_text())
+    (data / "dataset.json").write_text(json.dumps({**info, "crop": {"size": 32, "recipe": recipe}}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
@@ -12,13 +12,10 @@ from rich.table import Table
 
 from mien.progress import console
 from mien.tasks import parse_task
-from mien.vision.align import CROP_RECIPE, WHOLE_RECIPE
+from mien.vision.align import EYE_DISTANCE, WHOLE_RECIPE, CropRecipe
 
 if TYPE_CHECKING:
     from mien.data.dataset import PreparedDataset
-
-#: Why a crop is the whole image, by the data's crop recipe.
-_WHOLE = {WHOLE_RECIPE: "as they are", CROP_RECIPE: "no face found: the whole image"}
 
 
 def prepare(
@@ -40,6 +37,13 @@ def prepare(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     crop_size: Annotated[int, typer.Option(help="Side of the cached crops in pixels.")] = 128,
+    eye_distance: Annotated[
+        float,
+        typer.Option(help="Distance of the eyes as a fraction of the crop's side; less shows more around the face."),
+    ] = EYE_DISTANCE,
+    edges: Annotated[
+        Literal["repeat", "grey"], typer.Option(help="What fills a crop beyond the image: its edge pixels, or grey.")
+    ] = "repeat",
     no_align: Annotated[
         bool, typer.Option("--no-align", help="Use each image as its own crop: no detection, no alignment.")
     ] = False,
@@ -96,6 +100,7 @@ def prepare(
             seed=seed,
             crop_size=crop_size,
             align=not no_align,
+            recipe=CropRecipe(eye_distance=eye_distance, edges=edges),
             near_threshold=near_duplicates,
             declared=tuple(parse_task(text) for text in task or ()),
             keep_duplicates=keep_duplicates,
@@ -126,8 +131,10 @@ def _print_summary(data: PreparedDataset) -> None:
     table.add_row("kept", f"{info['rows']:,}", f"in {info['groups']:,} groups", style="bold")
     for name, count in info["splits"].items():
         table.add_row(f"split {name}", f"{count:,}", f"{count / info['rows']:.1%}")
+    recipe = info["crop"]["recipe"]
+    why_whole = "as they are" if recipe == WHOLE_RECIPE else "no face found: the whole image"
     for kind, count in info["crop_kinds"].items():
-        table.add_row(f"crops {kind}", f"{count:,}", _WHOLE.get(info["crop"]["recipe"], "") if kind == "whole" else "")
+        table.add_row(f"crops {kind}", f"{count:,}", why_whole if kind == "whole" else recipe)
     table.add_row(
         "label conflicts",
         f"{info['duplicates']['conflicting_groups']:,}",

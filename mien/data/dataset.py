@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from mien.errors import MienError, UsageError
 from mien.files import is_file
 from mien.progress import console
 from mien.tasks import Task, band_number, task_from_json
+from mien.vision.align import CROP_RECIPE, WHOLE_RECIPE, CropRecipe
 
 FORMAT_VERSION = 1
 MANIFEST_NAME, CROPS_NAME, INFO_NAME = "manifest.parquet", "crops.npy", "dataset.json"
@@ -42,6 +43,11 @@ class PreparedDataset:
     tasks: tuple[Task, ...]
     info: dict[str, Any]
     split_of: NDArray[np.str_]
+
+    @property
+    def crop_recipe(self) -> CropRecipe | None:
+        """Return the recipe of the crops; None where each is a whole image."""
+        return recipe_of(self.info)
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """Row numbers of a split in ascending order, int64; an unknown or empty split is a `UsageError`."""
@@ -133,6 +139,24 @@ def _of_sources(data: PreparedDataset, sources: Sequence[str]) -> PreparedDatase
     described = [source for source in data.info.get("sources", []) if source.get("name") in sources]
     split_of = np.where(np.isin(names, list(sources)), data.split_of, OTHER_SOURCE)
     return replace(data, info={**data.info, "sources": described}, split_of=split_of)
+
+
+def recipe_of(info: Mapping[str, Any]) -> CropRecipe | None:
+    """Return the crop recipe that a dataset.json names, the default where it names none, None for whole images."""
+    name = str((info.get("crop") or {}).get("recipe", CROP_RECIPE))
+    return None if name == WHOLE_RECIPE else CropRecipe.of_name(name)
+
+
+def other_crops(recipe: CropRecipe | None, data: PreparedDataset) -> str:
+    """Return why a model's crop ``recipe`` does not fit the data's, or an empty text; whole images fit every model."""
+    own = data.crop_recipe
+    if recipe is None or own is None or recipe == own:
+        return ""
+    edges = f" --edges {recipe.edges}" if recipe.edges != own.edges else ""
+    return (
+        f"crops made by {recipe.name}, and those in {data.folder} were made by {own.name}: mien prepare --eye-distance "
+        f"{recipe.eye_distance}{edges} makes crops that go with it."
+    )
 
 
 def note_enlarged_crops(data: PreparedDataset, size: int) -> None:

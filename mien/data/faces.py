@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from mien.data.rows import Rejection, rejection_of, text_array
 from mien.data.values import RowError
 from mien.progress import track
-from mien.vision.align import crop_ready_made, whole_crop
+from mien.vision.align import CropRecipe, crop_ready_made, whole_crop
 from mien.vision.decode import (
     FORMAT_OF_SUFFIX,
     ImageTooLargeError,
@@ -72,19 +72,19 @@ def read_faces(
     crop_size: int,
     workers: int,
     label: str,
-    align: bool = True,
+    recipe: CropRecipe | None,
 ) -> FaceTable:
-    """Decode every row and append its crop to the open file ``crops`` (raw bytes, crop_size² x 3 a face); without
-    ``align`` the crop is the whole image."""
+    """Decode every row and append its crop to the open file ``crops`` (raw bytes, crop_size² x 3 a face); without a
+    ``recipe`` the crop is the whole image."""
     local = threading.local()
     paths: list[str] = rows["path"].tolist()
 
     def work(index: int) -> Face | RowError:
         if not hasattr(local, "detector"):
-            local.detector = FaceDetector() if align else None
+            local.detector = FaceDetector() if recipe else None
         try:
             image = _decode(Path(paths[index])) if images is None else _gray_to_rgb(images[index])
-            return read_face(image, local.detector, crop_size)
+            return read_face(image, local.detector, crop_size, recipe)
         except RowError as error:
             return error
         # One odd image must not cost the other rows.
@@ -109,13 +109,17 @@ def read_faces(
     return FaceTable(rows=table, thumbnails=stacked, rejected=tuple(rejected))
 
 
-def read_face(image: RGBImage, detector: FaceDetector | None, crop_size: int) -> Face:
-    """Crop, hash and thumbnail of one decoded image (uint8, H x W x 3, RGB); the whole image without a detector."""
+def read_face(image: RGBImage, detector: FaceDetector | None, crop_size: int, recipe: CropRecipe | None) -> Face:
+    """Crop, hash and thumbnail of one decoded image (uint8, H x W x 3, RGB); without a detector and a recipe, the crop
+    is the whole image."""
     digest = hashlib.sha256(f"{image.shape[0]}x{image.shape[1]}:".encode())
     digest.update(np.ascontiguousarray(image).data)
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(gray, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
-    crop, kind = crop_ready_made(image, detector, crop_size) if detector else (whole_crop(image, crop_size), "whole")
+    if detector and recipe:
+        crop, kind = crop_ready_made(image, detector, crop_size, recipe)
+    else:
+        crop, kind = whole_crop(image, crop_size), "whole"
     return Face(crop=crop, crop_kind=kind, sha256=digest.hexdigest(), thumbnail=np.asarray(small, np.uint8).ravel())
 
 

@@ -111,7 +111,7 @@ def gather(options: PrepareOptions, tasks: Sequence[Task], raw: Path) -> Gathere
                     found.images,
                     file,
                     crop_size=options.crop_size,
-                    align=options.align,
+                    recipe=options.recipe if options.align else None,
                     workers=options.workers,
                     label=argument.label,
                 )

@@ -22,7 +22,7 @@ from mien.data.rows import QUARANTINE_NAME, Rejection, text_array
 from mien.data.types import Duplicates, Gathered, PrepareOptions
 from mien.files import atomic_path, write_text
 from mien.tasks import KNOWN_TASKS, Task
-from mien.vision.align import CROP_RECIPE, WHOLE_RECIPE
+from mien.vision.align import WHOLE_RECIPE
 from mien.vision.decode import as_path_text
 
 CONFLICTS_NAME = "label_conflicts.csv"
@@ -135,7 +135,7 @@ def describe(
             "conflicting_groups": merged.n_groups,
         },
         "groups": int(kept["group"].nunique()),
-        "crop": {"size": options.crop_size, "recipe": CROP_RECIPE if options.align else WHOLE_RECIPE},
+        "crop": {"size": options.crop_size, "recipe": options.recipe.name if options.align else WHOLE_RECIPE},
         "crop_kinds": {str(kind): int(count) for kind, count in kept["crop_kind"].value_counts().items()},
         "manifest_sha256": hashlib.sha256((options.out / MANIFEST_NAME).read_bytes()).hexdigest(),
     }

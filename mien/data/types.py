@@ -19,6 +19,7 @@ from mien.data.splits import SplitPlan, parse_split
 from mien.errors import UsageError
 from mien.files import TEMPORARY, check_out_folder, is_folder
 from mien.tasks import KNOWN_TASKS, Task
+from mien.vision.align import DEFAULT_CROP, CropRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ class PrepareOptions:
     seed: int = 0
     crop_size: int = 128
     align: bool = True
+    recipe: CropRecipe = DEFAULT_CROP
     near_threshold: float = NEAR_THRESHOLD
     declared: tuple[Task, ...] = ()
     keep_duplicates: bool = False
@@ -63,6 +65,8 @@ class PrepareOptions:
             )
         if not 16 <= self.crop_size <= 1024:
             raise UsageError(f"--crop-size expects 16 to 1024 pixels, got {self.crop_size}.")
+        if not self.align and self.recipe != DEFAULT_CROP:
+            raise UsageError("--eye-distance and --edges go with aligned crops, not with --no-align.")
         if not 1 <= self.workers <= 256:
             raise UsageError(f"--workers expects 1 to 256 threads, got {self.workers}.")
         if self.seed < 0:

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.data.dataset import recipe_of
 from mien.errors import UsageError
 from mien.files import file_sha256, is_file, is_folder
 from mien.inference.metadata import Calibration, NominalCalibration, OrdinalCalibration
 from mien.tasks import Task
+from mien.vision.align import CropRecipe
 
 #: Turn crops, uint8 N x 3 x size x size, into float32 N x levels or N x classes by task; rows sum to 1.
 Predict = Callable[[NDArray[np.uint8]], Mapping[str, NDArray[np.float32]]]
@@ -31,7 +33,8 @@ class TwoStage:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedModel:
-    """What is evaluated: ``size`` is the side of its crops in pixels, ``sha256`` that of its file where it has one;
+    """What is evaluated: ``size`` is the side of its crops in pixels, ``crop`` the recipe that makes them (None: whole
+    images), ``sha256`` that of its file where it has one;
     ``two_stage``: by task, the parts of a run's two-stage heads, which a bundle does not have."""
 
     name: str
@@ -39,6 +42,7 @@ class EvaluatedModel:
     tasks: tuple[Task, ...]
     calibration: Mapping[str, Calibration]
     predict: Predict
+    crop: CropRecipe | None = None
     sha256: str | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     licences: Mapping[str, Any] = field(default_factory=dict)
@@ -74,6 +78,7 @@ def _from_bundle(path: Path) -> EvaluatedModel:
         tasks=metadata.tasks,
         calibration=metadata.calibration,
         predict=bundle.run,
+        crop=metadata.crop,
         sha256=file_sha256(path),
         training=metadata.training,
         licences=metadata.licences,
@@ -93,6 +98,7 @@ def _from_run(folder: Path) -> EvaluatedModel:
         tasks=tuple(run.tasks),
         calibration={task.name: default_calibration(task) for task in run.tasks},
         predict=run.predict,
+        crop=recipe_of(run.info.get("data") or {}),
         sha256=file_sha256(weights) if weights.is_file() else None,
         training=run.info,
         two_stage={

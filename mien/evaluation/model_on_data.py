@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from mien.data.dataset import PreparedDataset, note_enlarged_crops, open_dataset
+from mien.data.dataset import PreparedDataset, note_enlarged_crops, open_dataset, other_crops
 from mien.errors import UsageError
 from mien.evaluation.model import EvaluatedModel, open_model
 from mien.evaluation.predictions import trained_on
@@ -39,9 +39,12 @@ def open_data_for(model: EvaluatedModel, data: Path, fold: int | None) -> tuple[
 
     Raises:
         MienError: the data cannot be read.
-        UsageError: the model was trained on another fold than ``fold``, which held the test faces.
+        UsageError: the model was trained on another fold than ``fold``, which held the test faces, or on crops of
+            another recipe.
     """
     dataset, trained = open_dataset(data, fold=fold), model.training.get("fold")
+    if reason := other_crops(model.crop, dataset):
+        raise UsageError(f"{model.name} was trained on {reason}")
     note_enlarged_crops(dataset, model.size)
     if trained is None or trained == fold or not trained_on(model, dataset):
         return dataset, fold

@@ -25,6 +25,7 @@ from mien.metrics.bootstrap import Sampling
 from mien.progress import track
 from mien.runs.run_folder import load_run
 from mien.tasks import Task, select_tasks
+from mien.vision.align import DEFAULT_CROP
 from mien.vision.resize import resize_crops
 
 #: Fewest faces of the sanity check, where the split has as many.
@@ -114,7 +115,12 @@ def _check(subject: Subject, found: TaskFaces, positions: NDArray[np.int64], sam
 def _photo_maps(subject: Subject, photo: str) -> PhotoMaps:
     """Map every face of a photo, cropped as in `mien predict`, with one map per task."""
     run, name = subject.run, Path(photo).name
-    prepared = prepare_image(photo, size=int(subject.dataset.crops.shape[1]), model=run.name)
+    prepared = prepare_image(
+        photo,
+        size=int(subject.dataset.crops.shape[1]),
+        model=run.name,
+        recipe=subject.dataset.crop_recipe or DEFAULT_CROP,
+    )
     if not prepared.crops:
         return PhotoMaps(name=name, status=prepared.row.status, reason=prepared.row.reason)
     crops = resize_crops(np.stack([crop.pixels for crop in prepared.crops]), run.size)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from mien.calibration.fit import calibrate_task
-from mien.data.dataset import PreparedDataset, note_enlarged_crops, open_dataset
+from mien.data.dataset import PreparedDataset, note_enlarged_crops, open_dataset, other_crops, recipe_of
 from mien.errors import MienError, UsageError
 from mien.evaluation.fit_calibration import fit_calibration
 from mien.evaluation.measure import evaluate_table
@@ -38,6 +38,7 @@ from mien.runs.run_folder import Run, load_run
 from mien.tasks import Task
 from mien.training.memory import keep_freed_memory
 from mien.training.warm_start import trained_licences
+from mien.vision.align import DEFAULT_CROP
 from mien.vision.resize import resize_crops
 
 #: Greatest difference of a probability between torch and ONNX Runtime.
@@ -103,6 +104,7 @@ def export_run(
         crop_size=int(dataset.crops.shape[1]),
         tasks=run.tasks,
         calibration=calibration,
+        crop=dataset.crop_recipe or DEFAULT_CROP,
         licences={**_licences(run), **_backbone_licence(run)},
         training=_training(run, flip_tta),
     )
@@ -124,6 +126,9 @@ def _check_same_data(run: Run, dataset: PreparedDataset) -> None:
             f"{dataset.folder} is not the data that {run.folder} was trained on: its manifest differs, so its test "
             "faces may have been trained on."
         )
+    # The manifest does not tell the frame of the crops.
+    if reason := other_crops(recipe_of(run.info.get("data") or {}), dataset):
+        raise UsageError(f"{run.folder} was trained on {reason}")
 
 
 def _calibrate(
@@ -173,6 +178,7 @@ def _with_figures(path: Path, metadata: BundleMetadata, dataset: PreparedDataset
     fields = CardFields(
         name=metadata.name,
         size=metadata.size,
+        crop=metadata.crop.name,
         summary=metadata.training.get("description", ""),
         licences=metadata.licences,
         training={key: value for key, value in metadata.training.items() if key not in ("description", "data")},

@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from mien.errors import MienError
 from mien.tasks import MOST_LEVEL, Task, task_from_json
-from mien.vision.align import CROP_RECIPE
+from mien.vision.align import DEFAULT_CROP, CropRecipe
 
 METADATA_KEY = "mien"
 FORMAT_VERSION = 1
@@ -25,7 +25,7 @@ INPUT_NAME = "crops"
 #: Ends the name of weights that a graph keeps in 16 bits; without it they have the network's own.
 HALVED = "_float16"
 #: How pixels reach the graph; a bundle with other preprocessing is refused.
-PREPROCESSING = {"crop": CROP_RECIPE, "layout": "NCHW", "dtype": "uint8", "colour": "RGB"}
+PREPROCESSING = {"layout": "NCHW", "dtype": "uint8", "colour": "RGB"}
 #: Reports and cards walk through the metadata by recursion.
 MOST_NESTED = 200
 
@@ -88,9 +88,10 @@ Checked = TypeVar("Checked")
 class BundleMetadata:
     """What a bundle records of itself.
 
-    Faces are aligned at ``crop_size`` pixels, as in training, and averaged down (`mien.vision.resize`) to ``size``,
-    the graph's input. ``metrics``, ``licences`` and ``training`` are plain JSON for people and reports; what mien
-    itself reads of ``training`` (`_Training`) has the type that export gives it, or is null or absent.
+    Faces are aligned by the recipe ``crop`` at ``crop_size`` pixels, as in training, and averaged down
+    (`mien.vision.resize`) to ``size``, the graph's input. ``metrics``, ``licences`` and ``training`` are plain JSON for
+    people and reports; what mien itself reads of ``training`` (`_Training`) has the type that export gives it, or is
+    null or absent.
     """
 
     name: str
@@ -98,6 +99,7 @@ class BundleMetadata:
     crop_size: int
     tasks: tuple[Task, ...]
     calibration: Mapping[str, Calibration]
+    crop: CropRecipe = DEFAULT_CROP
     licences: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -110,7 +112,12 @@ class BundleMetadata:
                 "format": "mien-bundle",
                 "version": FORMAT_VERSION,
                 "name": self.name,
-                "preprocessing": {**PREPROCESSING, "crop_size": self.crop_size, "size": self.size},
+                "preprocessing": {
+                    "crop": self.crop.name,
+                    **PREPROCESSING,
+                    "crop_size": self.crop_size,
+                    "size": self.size,
+                },
                 "tasks": [task.to_json() for task in self.tasks],
                 "calibration": {name: asdict(value) for name, value in self.calibration.items()},
                 "licences": dict(self.licences),
@@ -125,6 +132,7 @@ class BundleMetadata:
 
 @dataclass(frozen=True, kw_only=True)
 class _Preprocessing:
+    crop: str
     size: Side
     crop_size: Side
 
@@ -194,7 +202,7 @@ def _metadata(document: _Document) -> BundleMetadata:
     for key, wanted in PREPROCESSING.items():
         if document.preprocessing.get(key) != wanted:
             raise BundleError(f"preprocessing.{key} must be {wanted!r}, got {document.preprocessing.get(key)!r}.")
-    sizes = _convert(document.preprocessing, _Preprocessing, "preprocessing")
+    preprocessing = _convert(document.preprocessing, _Preprocessing, "preprocessing")
     _convert(document.training, _Training, "training")
     tasks = tuple(task_from_json(task) for task in document.tasks)
     if len({task.name for task in tasks}) != len(tasks):
@@ -203,10 +211,11 @@ def _metadata(document: _Document) -> BundleMetadata:
         raise BundleError(f"name must be printable text, got {document.name!r}.")
     return BundleMetadata(
         name=document.name,
-        size=sizes.size,
-        crop_size=sizes.crop_size,
+        size=preprocessing.size,
+        crop_size=preprocessing.crop_size,
         tasks=tasks,
         calibration={task.name: _calibration(task, document.calibration.get(task.name)) for task in tasks},
+        crop=CropRecipe.of_name(preprocessing.crop),
         licences=document.licences,
         training=document.training,
         metrics=document.metrics,

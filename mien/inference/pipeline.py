@@ -95,6 +95,7 @@ def predict_with_pixels(
         prepare_image,
         size=bundle.metadata.crop_size,
         model=bundle.identifier,
+        recipe=bundle.metadata.crop,
         search=search,
         keep_pixels=keep_pixels,
     )
@@ -115,7 +116,13 @@ def predict_image(
     41.0
     """
     wanted = _choose_tasks(bundle, tasks)
-    prepared = prepare_image(source, size=bundle.metadata.crop_size, model=bundle.identifier, search=search)
+    prepared = prepare_image(
+        source,
+        size=bundle.metadata.crop_size,
+        model=bundle.identifier,
+        recipe=bundle.metadata.crop,
+        search=search,
+    )
     faces: list[Face] = []
     for start in range(0, len(prepared.crops), BATCH_SIZE):
         batch = prepared.crops[start : start + BATCH_SIZE]

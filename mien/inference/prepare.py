@@ -16,7 +16,7 @@ from typing import Any
 from mien.errors import MienError, UsageError
 from mien.inference.image_source import ChannelOrder, read_file, read_image
 from mien.types import Face, ImageResult, Landmarks, Prediction, Status
-from mien.vision.align import align_face, ready_made_face
+from mien.vision.align import DEFAULT_CROP, CropRecipe, align_face, ready_made_face
 from mien.vision.decode import MAX_PIXELS, ImageTooLargeError, RGBImage, UnreadableImageError, as_path_text, page_count
 from mien.vision.detect import SCORE_THRESHOLD, Detection, FaceDetector
 
@@ -95,7 +95,13 @@ _alone = threading.Lock()
 
 
 def prepare_image(
-    source: Any, *, size: int, model: str, search: Search | None = None, keep_pixels: bool = False
+    source: Any,
+    *,
+    size: int,
+    model: str,
+    recipe: CropRecipe = DEFAULT_CROP,
+    search: Search | None = None,
+    keep_pixels: bool = False,
 ) -> PreparedImage:
     """Decode, detect and align.
 
@@ -106,6 +112,7 @@ def prepare_image(
         source: see `read_image`.
         size: side of the crops in pixels.
         model: the bundle's identifier, for the result.
+        recipe: how crops are made of aligned faces, as in training.
         search: how the image is read and which faces are kept.
         keep_pixels: give the decoded image back too.
 
@@ -124,7 +131,7 @@ def prepare_image(
     def attempt() -> tuple[RGBImage, tuple[FaceCrop, ...], str | None]:
         image = read_image(source, max_pixels=search.max_pixels, channel_order=search.channel_order)
         find = _cropped_face if search.cropped else _photo_faces
-        return image, *find(image, size, search)
+        return image, *find(image, size, recipe, search)
 
     try:
         try:
@@ -160,7 +167,9 @@ def _lacks_memory(error: Exception) -> bool:
     )
 
 
-def _photo_faces(image: RGBImage, size: int, search: Search) -> tuple[tuple[FaceCrop, ...], str | None]:
+def _photo_faces(
+    image: RGBImage, size: int, recipe: CropRecipe, search: Search
+) -> tuple[tuple[FaceCrop, ...], str | None]:
     """Return the crops of a photo's faces, or none and why."""
     found = search.detector().detect(image)
     faces = [face for face in found if search.keeps(face)]
@@ -168,11 +177,11 @@ def _photo_faces(image: RGBImage, size: int, search: Search) -> tuple[tuple[Face
         few = f"None of the {len(found)} faces found reaches the least score and size asked for."
         return (), few if found else "No face was found."
     kept = faces[:1] if search.largest else faces
-    return tuple(_face_crop(face, align_face(image, face.landmarks, size)) for face in kept), None
+    return tuple(_face_crop(face, align_face(image, face.landmarks, size, recipe)) for face in kept), None
 
 
-def _cropped_face(image: RGBImage, size: int, search: Search) -> tuple[tuple[FaceCrop, ...], None]:
-    pixels, face = ready_made_face(image, search.detector(), size)
+def _cropped_face(image: RGBImage, size: int, recipe: CropRecipe, search: Search) -> tuple[tuple[FaceCrop, ...], None]:
+    pixels, face = ready_made_face(image, search.detector(), size, recipe)
     if face is not None:
         return (_face_crop(face, pixels),), None
     whole = (0, 0, image.shape[1], image.shape[0])

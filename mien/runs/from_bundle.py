@@ -117,7 +117,8 @@ def _data(bundle: Bundle) -> dict[str, Any]:
     """Return what ``run.json`` would say of the data, as far as the bundle knows."""
     others = {name: terms for name, terms in bundle.metadata.licences.items() if name not in _NOT_DATA}
     sources = [{"name": name, "licence": terms} for name, terms in others.items()]
-    return {**(bundle.metadata.training.get("data") or {}), "sources": sources}
+    crop = {"recipe": bundle.metadata.crop.name}
+    return {**(bundle.metadata.training.get("data") or {}), "sources": sources, "crop": crop}
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mien.data.dataset import PreparedDataset
+from mien.data.dataset import PreparedDataset, other_crops, recipe_of
 from mien.errors import UsageError
 from mien.models.batch_norm import fold_batch_norm
+from mien.progress import console
 from mien.recipes.recipe import Recipe
 from mien.runs.from_bundle import load_trained
 from mien.runs.run_folder import Run
@@ -120,6 +121,8 @@ def load_teachers(
     for path in paths:
         run = load_trained(path, dataset, to_train=False)
         shared, made = _tasks_of_teacher(run, tasks, path)
+        if reason := other_crops(recipe_of(run.info.get("data") or {}), dataset):
+            console.print(f"{path} was trained on {reason}", style="yellow", markup=False)
         origins.append(origin_of(run, check_faces(run, dataset, fold)))
         fold_batch_norm(run.network, torch.zeros(2, 3, run.size, run.size, dtype=torch.uint8))
         runs.append(run)

@@ -12,7 +12,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from mien.data.dataset import PreparedDataset, note_enlarged_crops, open_dataset
+from mien.data.dataset import PreparedDataset, note_enlarged_crops, open_dataset, other_crops, recipe_of
 from mien.errors import MienError, UsageError
 from mien.files import check_out_folder, is_file, is_folder, locked_folder
 from mien.progress import console
@@ -126,6 +126,9 @@ def _check_same_data(out: Path, dataset: PreparedDataset, fold: int | None) -> N
     trained = (started.get("data") or {}).get("manifest_sha256")
     if started and (trained != dataset.info.get("manifest_sha256") or started.get("fold") != fold):
         raise UsageError(f"{out} was started with other data, or another fold, than {dataset.folder}, fold {fold}.")
+    # The manifest does not tell the frame of the crops.
+    if started and (reason := other_crops(recipe_of(started.get("data") or {}), dataset)):
+        raise UsageError(f"{out} was started with {reason}")
 
 
 def _check_same_start(out: Path, info: dict[str, Any]) -> None:

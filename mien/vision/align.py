@@ -1,21 +1,24 @@
-"""An image and its five landmarks in, a square upright crop out: the one crop recipe of mien.
+"""An image and its five landmarks in, a square upright crop out, as a crop recipe says.
 
-The landmarks are moved by a least-squares similarity (Umeyama 1991; no shear, no mirror) onto a fixed template whose
-eyes lie 37 % of the side apart, so that the crop reaches from the hairline to below the chin: the frame that UTKFace
-and FairFace themselves keep. Pixels beyond the image repeat its edge.
+The landmarks are moved by a least-squares similarity (Umeyama 1991; no shear, no mirror) onto a fixed template. By
+default its eyes lie 37 % of the side apart, so that the crop reaches from the hairline to below the chin: the frame
+that UTKFace and FairFace themselves keep. A smaller eye distance gives a wider frame: 24 % shows the whole head.
 """
 
 from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.errors import MienError, UsageError
 from mien.vision.decode import RGBImage
 from mien.vision.detect import Detection, FaceDetector
 
-#: Written into every bundle; change it with the template.
-CROP_RECIPE = "five-landmarks-37"
 #: Of prepared data whose images were kept in their own frame.
 WHOLE_RECIPE = "whole-image"
 #: OpenCV's warp addresses pixels in 16 bits: no side of what it reads may be as long.
@@ -23,8 +26,70 @@ _WARP_LIMIT = 32767
 #: Longer images are shrunk before they are padded to a square, which would fill the memory.
 _LONGEST_PADDED = 4096
 
-#: Where the landmarks land, as fractions of the crop's side (x, y), in the order of `Detection.landmarks`.
+#: Where the landmarks land at the default eye distance, as fractions of the crop's side (x, y), in the order of
+#: `Detection.landmarks`.
 TEMPLATE = np.array([[0.315, 0.31], [0.685, 0.31], [0.5, 0.508], [0.346, 0.68], [0.654, 0.68]], dtype=np.float64)
+#: The eye distance of `TEMPLATE`.
+EYE_DISTANCE = 0.37
+#: The point of the face that is in the same place in the crops of every eye distance, between nose tip and mouth: three
+#: fifths of what a wider frame gains in height lie above the eyes, where hair is cut off first, and two fifths below.
+_CENTRE = np.array([0.5, 0.6])
+_LEAST_EYES, _MOST_EYES = 0.15, 0.5
+_GREY = (127, 127, 127)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropRecipe:
+    """How crops are made of aligned faces; its `name` is written to prepared data and to every bundle.
+
+    Args:
+        eye_distance: distance of the eyes as a fraction of the crop's side, 0.15 to 0.5 in whole hundredths.
+        edges: what fills the crop beyond the image: its edge pixels, repeated, or a mid grey.
+
+    Raises:
+        UsageError: the eye distance is none of these.
+
+    >>> CropRecipe(eye_distance=0.3, edges="grey").name
+    'five-landmarks-30-grey'
+    """
+
+    eye_distance: float = EYE_DISTANCE
+    edges: Literal["repeat", "grey"] = "repeat"
+
+    def __post_init__(self) -> None:
+        percent = self.eye_distance * 100
+        if not (_LEAST_EYES <= self.eye_distance <= _MOST_EYES and abs(percent - round(percent)) < 1e-6):
+            raise UsageError(
+                f"The eye distance must be {_LEAST_EYES} to {_MOST_EYES} of the crop's side in whole hundredths, "
+                f"got {self.eye_distance}."
+            )
+
+    @classmethod
+    def of_name(cls, name: str) -> CropRecipe:
+        """Return the recipe of a name; raise `MienError` for any other name.
+
+        >>> CropRecipe.of_name("five-landmarks-24").eye_distance
+        0.24
+        """
+        match = re.fullmatch(r"five-landmarks-([0-9]{2})(-grey)?", name)
+        if match is None:
+            raise MienError(f"Expected a crop recipe such as {CROP_RECIPE!r}, got {name!r:.60}.")
+        return cls(eye_distance=int(match[1]) / 100, edges="grey" if match[2] else "repeat")
+
+    @property
+    def name(self) -> str:
+        """Return ``five-landmarks-37`` or its like, with ``-grey`` for grey edges."""
+        return f"five-landmarks-{round(self.eye_distance * 100)}" + ("-grey" if self.edges == "grey" else "")
+
+    @property
+    def template(self) -> NDArray[np.float64]:
+        """Return where the landmarks land, as fractions of the crop's side: `TEMPLATE`, scaled about a fixed point."""
+        return TEMPLATE + (1 - self.eye_distance / EYE_DISTANCE) * (_CENTRE - TEMPLATE)
+
+
+DEFAULT_CROP = CropRecipe()
+#: The recipe's name where nothing else was asked for.
+CROP_RECIPE = DEFAULT_CROP.name
 
 
 def similarity_transform(source: NDArray[np.floating], target: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -45,15 +110,18 @@ def similarity_transform(source: NDArray[np.floating], target: NDArray[np.floati
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 
 
-def align_face(image: RGBImage, landmarks: NDArray[np.floating], size: int) -> RGBImage:
+def align_face(
+    image: RGBImage, landmarks: NDArray[np.floating], size: int, recipe: CropRecipe = DEFAULT_CROP
+) -> RGBImage:
     """The face as an upright crop: uint8, size x size x 3, RGB.
 
     Args:
         image: uint8, H x W x 3, RGB.
         landmarks: 5 x 2 pixels (x, y) in the order of `Detection.landmarks`.
         size: side of the crop in pixels.
+        recipe: how much of the face's surroundings the crop shows.
     """
-    matrix = similarity_transform(landmarks, TEMPLATE * size)
+    matrix = similarity_transform(landmarks, recipe.template * size)
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     if scale < 0.5:  # Shrinking by more than two needs averaging first, or the warp would skip pixels.
         image, matrix = _shrink_first(image, matrix, scale)
@@ -61,7 +129,8 @@ def align_face(image: RGBImage, landmarks: NDArray[np.floating], size: int) -> R
         image, matrix = _neighbourhood(image, matrix, size)
     # warpAffine counts pixel centres, the template counts edges: shift by half a pixel on both sides.
     matrix[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
-    crop = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    border = cv2.BORDER_REPLICATE if recipe.edges == "repeat" else cv2.BORDER_CONSTANT
+    crop = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=border, borderValue=_GREY)
     return np.asarray(crop, dtype=np.uint8)
 
 
@@ -107,16 +176,20 @@ def whole_crop(image: RGBImage, size: int) -> RGBImage:
     return np.asarray(cv2.resize(image, (size, size), interpolation=interpolation), dtype=np.uint8)
 
 
-def ready_made_face(image: RGBImage, detector: FaceDetector, size: int) -> tuple[RGBImage, Detection | None]:
+def ready_made_face(
+    image: RGBImage, detector: FaceDetector, size: int, recipe: CropRecipe = DEFAULT_CROP
+) -> tuple[RGBImage, Detection | None]:
     """The crop of an image that is one face already, and that face: aligned by the main face, or, where none is found,
     the whole image and None."""
     face = detector.detect_main(image)
     if face is None:
         return whole_crop(image, size), None
-    return align_face(image, face.landmarks, size), face
+    return align_face(image, face.landmarks, size, recipe), face
 
 
-def crop_ready_made(image: RGBImage, detector: FaceDetector, size: int) -> tuple[RGBImage, str]:
+def crop_ready_made(
+    image: RGBImage, detector: FaceDetector, size: int, recipe: CropRecipe = DEFAULT_CROP
+) -> tuple[RGBImage, str]:
     """The crop of `ready_made_face` and how it was made: ``"aligned"`` or ``"whole"``. `mien prepare` calls this."""
-    crop, face = ready_made_face(image, detector, size)
+    crop, face = ready_made_face(image, detector, size, recipe)
     return crop, "aligned" if face else "whole"

@@ -9,12 +9,13 @@ from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 from mien.cli.main import app
-from mien.errors import MienError
+from mien.errors import MienError, UsageError
 from mien.tasks import AGE, GENDER
 from mien.training.train import train
+from mien.vision.align import CropRecipe
 from tests.bundles import write_tiny_bundle
 from tests.evaluation.untrained_run import write_untrained
-from tests.prepared import write_prepared
+from tests.prepared import name_recipe, write_prepared
 from tests.training.tiny import tiny_recipe, write_easy
 
 
@@ -190,3 +191,25 @@ def test_crops_smaller_than_the_models_are_told(size: int, told: bool, tmp_path:
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert ("have 40 pixels a side and are enlarged to 48" in result.output) is told
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ("five-landmarks-30", ""),
+        ("whole-image", ""),
+        ("five-landmarks-37", "made by five-landmarks-37: mien prepare --eye-distance 0.3 makes"),
+        ("five-landmarks-30-grey", "--eye-distance 0.3 --edges repeat makes"),
+    ],
+)
+def test_crops_of_another_recipe_are_refused(recipe: str, words: str, tmp_path: Path) -> None:
+    data = write_prepared(tmp_path / "data", size=40)
+    name_recipe(data, recipe)
+    model = write_tiny_bundle(tmp_path / "model.onnx", crop=CropRecipe(eye_distance=0.3))
+    arguments = ["evaluate", str(model), "--data", str(data), "--out", str(tmp_path / "report"), "--resamples", "0"]
+    result = CliRunner().invoke(app, arguments)
+    if words:
+        assert isinstance(result.exception, UsageError)
+        assert words in str(result.exception)
+    else:
+        assert result.exit_code == 0, result.output

@@ -16,6 +16,7 @@ from mien.cli.main import main
 from mien.data.duplicates import NEAR_THRESHOLD
 from mien.data.types import PrepareOptions
 from mien.progress import set_quiet
+from mien.vision.align import DEFAULT_CROP, CropRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +70,7 @@ def test_a_preparation_prints_its_summary(mien: Callable[..., Done], tmp_path: P
         (["utkface:nowhere"], 2, "The source utkface expects an existing folder, got 'nowhere'."),
         (["utkface:.", "--split", "80/30"], 2, "Expected a split such as 80/10/10"),
         (["utkface:.", "--task", "age=ordinal:0-9"], 2, "age is known already"),
+        (["utkface:.", "--eye-distance", "30"], 2, "The eye distance must be 0.15 to 0.5"),
         (["utkface:.", "--near-duplicates", "0.5"], 2, "--near-duplicates expects a cosine"),
         (["utkface:."], 1, "Nothing usable in utkface:"),
     ],
@@ -137,6 +139,7 @@ def test_the_defaults_of_the_command_are_those_of_the_options() -> None:
     assert defaults["near_duplicates"] == NEAR_THRESHOLD
     for name in ("split", "seed", "crop_size", "keep_duplicates", "force"):
         assert defaults[name] == PrepareOptions.__dataclass_fields__[name].default
+    assert CropRecipe(eye_distance=defaults["eye_distance"], edges=defaults["edges"]) == DEFAULT_CROP
 
 
 def test_the_command_starts_without_the_heavy_packages() -> None:

@@ -209,6 +209,9 @@ def custom_operator(model: onnx.ModelProto) -> None:
     model.graph.node[3].op_type = "RunShell"
 
 
+PIXELS = {"layout": "NCHW", "dtype": "uint8", "colour": "RGB", "crop_size": 32, "size": 32}
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -218,6 +221,10 @@ def custom_operator(model: onnx.ModelProto) -> None:
         (set_property("[1]"), "mien-bundle"),
         (edited(version=99), "format version 99; this mien reads 1"),
         (edited(preprocessing={}), "preprocessing"),
+        (edited(preprocessing={**PIXELS, "crop": "five-landmarks-99"}), "0.15 to 0.5"),
+        (edited(preprocessing={**PIXELS, "crop": "whole-image"}), "a crop recipe such as 'five-landmarks-37'"),
+        (edited(preprocessing={**PIXELS, "crop": 37}), "preprocessing.crop"),
+        (edited(preprocessing=PIXELS), "preprocessing"),
         (edited(calibration={}), "calibration"),
         (edited(tasks=[]), "tasks"),
         (edited(tasks=[{"name": "age", "kind": "ordinal", "lowest": 0, "highest": 90}]), "outputs must be"),

@@ -26,6 +26,8 @@ from mien.data.sources.utkface import image_files
 from mien.data.types import Gathered, PrepareOptions
 from mien.errors import MienError, UsageError
 from mien.tasks import AGE, ETHNICITY, GENDER, parse_task
+from mien.vision.align import CropRecipe, align_face
+from mien.vision.detect import FaceDetector
 
 
 def image(seed: int, side: int = 60) -> np.ndarray:
@@ -284,6 +286,21 @@ def test_of_duplicates_across_known_splits_the_one_held_out_furthest_is_kept(tmp
     assert [(row["name"], row["reason"]) for row in quarantine(data.folder)] == [(train, "near_duplicate")]
 
 
+def test_the_crops_are_those_of_the_recipe_that_the_folder_names(tmp_path: Path) -> None:
+    photo = cv2.imread(str(Path(__file__).parents[2] / "examples" / "eileen_collins.jpg"))
+    for number in range(4):
+        save(tmp_path / "faces" / f"{20 + number}_1_0_{number}.png", image(number))
+    save(tmp_path / "faces" / "30_1_0_face.png", photo)
+    recipe = CropRecipe(eye_distance=0.24)
+    data = run([f"utkface:{tmp_path / 'faces'}"], tmp_path / "data", recipe=recipe)
+    assert data.info["crop"] == {"size": 32, "recipe": "five-landmarks-24"}
+    assert data.crop_recipe == recipe
+    row = data.manifest["name"].tolist().index("30_1_0_face.png")
+    found = FaceDetector().detect_main(photo[:, :, ::-1].copy())
+    assert found is not None
+    np.testing.assert_array_equal(data.crops[row], align_face(photo[:, :, ::-1], found.landmarks, 32, recipe))
+
+
 def test_identities_stay_on_one_side(tmp_path: Path) -> None:
     path = own_manifest(tmp_path / "images")
     data = run([f"manifest:{path}"], tmp_path / "data", split="80/10/10")
@@ -361,6 +378,7 @@ def test_odd_file_names_survive(tmp_path: Path) -> None:
         ({"near_threshold": 0.5}, "near-duplicates"),
         ({"near_threshold": float("nan")}, "near-duplicates"),
         ({"crop_size": 5}, "crop-size"),
+        ({"align": False, "recipe": CropRecipe(eye_distance=0.3)}, "--eye-distance and --edges go with aligned crops"),
         ({"split": "90/20"}, "split"),
         ({"workers": 0}, "workers"),
         ({"seed": -1}, "seed"),

@@ -165,6 +165,15 @@ def test_a_group_whose_faces_were_on_two_sides_leaks_its_training_face() -> None
     assert leaking_rows(splits, rows["group"].tolist()).tolist() == [0]
 
 
+def test_an_ending_is_no_part_of_the_name() -> None:
+    """A JPEG and the WebP that was made of it; two earlier photos of one name tell nothing."""
+    tasks = all_tasks(())
+    before = rows_of("abcd", [0, 1, 2, 3]).assign(name=["train/1.webp", "two.jpg", "two.png", "x.jpg.chip.jpg"])
+    known = KnownSplits.read(before, ["test", "val", "val", "val"], tasks)
+    now = rows_of("efgh", [0, 1, 2, 3]).assign(name=["train/1.jpg", "two.jpg", "1.jpg", "x.jpg.chip.png"])
+    assert known.of_rows(now, tasks) == ["test", "", "", "val"]
+
+
 def test_the_same_photo_in_another_form_is_known_by_its_name_where_half_of_the_labels_agree() -> None:
     def rows(*named: tuple[str, str | None, int | None]) -> pd.DataFrame:
         records: list[dict[str, object]] = [

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from mien.export.export import Exported, export_run
 from mien.training.train import train
+from tests.prepared import name_recipe
 from tests.training.tiny import tiny_recipe, write_easy
 
 
@@ -25,6 +26,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
     """Three epochs of the tiny recipe; 160 validation faces, so that calibration has enough of them."""
     root = tmp_path_factory.mktemp("exported")
     data = write_easy(root / "data", n=384, train=64)
+    name_recipe(data, "five-landmarks-30")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mien.training.history.draw_curves", lambda rows: Figure(figsize=(1, 1)))
         patch.setattr("sys.argv", ["mien", "train", "tiny", "--data", str(data), "--out", str(root / "run")])

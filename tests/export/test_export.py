@@ -1,6 +1,7 @@
 """Export end to end: the bundle answers as torch does, says what it is, and names nothing of the machine."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from mien.inference.metadata import NominalCalibration, OrdinalCalibration
 from mien.models.network import ProbabilityNetwork
 from mien.runs.run_folder import load_run
 from tests.export.conftest import Trained
+from tests.prepared import name_recipe
 from tests.training.tiny import write_easy
 
 
@@ -45,6 +47,8 @@ def test_what_was_measured_is_told(exported: Exported) -> None:
     metadata = load_bundle(exported.path).metadata
     assert metadata == exported.metadata
     assert (metadata.name, metadata.size, metadata.crop_size) == ("tiny", 24, 32)
+    assert metadata.crop.name == "five-landmarks-30"
+    assert "crop recipe `five-landmarks-30`" in metadata.card
     age, gender = metadata.calibration["age"], metadata.calibration["gender"]
     assert isinstance(age, OrdinalCalibration)
     assert isinstance(gender, NominalCalibration)
@@ -162,6 +166,14 @@ def test_out_must_be_an_onnx_file(trained: Trained, tmp_path: Path, out: str) ->
         export_run(trained.run, trained.data, tmp_path / out)
 
 
+def test_crops_of_another_recipe_are_refused(trained: Trained, tmp_path: Path) -> None:
+    """The manifest is the same: only the frame of the crops differs."""
+    other = shutil.copytree(trained.data, tmp_path / "data")
+    name_recipe(other, "five-landmarks-37")
+    with pytest.raises(UsageError, match="trained on crops made by five-landmarks-30"):
+        export_run(trained.run, other, tmp_path / "model.onnx")
+
+
 def test_no_run_is_refused(trained: Trained, tmp_path: Path) -> None:
     with pytest.raises(MienError, match="is no run folder"):
         export_run(tmp_path, trained.data, tmp_path / "model.onnx")
@@ -170,7 +182,7 @@ def test_no_run_is_refused(trained: Trained, tmp_path: Path) -> None:
 def test_without_a_test_split_the_bundle_has_no_figures(trained: Trained, ready_graph: None, tmp_path: Path) -> None:
     import pandas as pd
 
-    write_easy(tmp_path / "data")
+    name_recipe(write_easy(tmp_path / "data"), "five-landmarks-30")
     manifest = pd.read_parquet(tmp_path / "data" / "manifest.parquet")
     manifest["split"] = manifest["split"].replace("test", "val")
     manifest.to_parquet(tmp_path / "data" / "manifest.parquet")

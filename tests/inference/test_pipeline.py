@@ -15,16 +15,17 @@ from PIL import Image
 
 from mien.errors import MienError, UsageError
 from mien.inference import image_source, stream
-from mien.inference.bundle import Bundle
+from mien.inference.bundle import Bundle, load_bundle
 from mien.inference.metadata import BundleError
 from mien.inference.pipeline import BATCH_SIZE, predict_image, predict_images
 from mien.inference.postprocess import predict_faces
 from mien.inference.prepare import Search
 from mien.types import ImageResult, NominalPrediction
-from mien.vision.align import align_face
+from mien.vision.align import CropRecipe, align_face
 from mien.vision.decode import decode_image
 from mien.vision.detect import FaceDetector
 from mien.vision.resize import resize_crops
+from tests.bundles import write_tiny_bundle
 
 
 def listed(photos: Path) -> list[Path]:
@@ -56,6 +57,22 @@ def test_answers_are_those_of_the_parts_put_together(bundle: Bundle, portrait: n
     for task in bundle.tasks:
         expected = predict_faces(task, bundle.metadata.calibration[task.name], outputs[task.name])[0]
         assert result.faces[0].predictions[task.name] == expected
+
+
+@pytest.mark.parametrize("cropped", [False, True])
+def test_a_bundle_sees_the_frame_that_it_was_trained_on(portrait: np.ndarray, tmp_path: Path, cropped: bool) -> None:
+    recipe = CropRecipe(eye_distance=0.24, edges="grey")
+    wide = load_bundle(write_tiny_bundle(tmp_path / "wide.onnx", size=32, crop_size=48, crop=recipe))
+    assert wide.metadata.crop == recipe
+    face = FaceDetector().detect_main(portrait)
+    assert face is not None
+    crop = resize_crops(align_face(portrait, face.landmarks, 48, recipe)[None], 32)
+    expected = predict_faces(wide.tasks[0], wide.metadata.calibration["age"], wide.run(crop)["age"])[0]
+    search = Search(cropped=cropped)
+    assert predict_image(portrait, wide, search=search).faces[0].predictions["age"] == expected
+    (tmp_path / "face.png").write_bytes(cv2.imencode(".png", portrait[:, :, ::-1])[1].tobytes())
+    (result,) = predict_images([tmp_path / "face.png"], wide, search=search)
+    assert result.faces[0].predictions["age"] == expected
 
 
 def test_a_stream_gives_what_single_images_give_in_order(bundle: Bundle, photos: Path) -> None:

@@ -1,6 +1,7 @@
 """Going on from a bundle, and being taught by one: the weights come back, and what cannot be read is refused."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from mien.training.distillation import load_teachers
 from mien.training.warm_start import trained_licences
 from mien.vision.resize import resize_crops
 from tests.bundles import write_tiny_bundle
+from tests.prepared import name_recipe
 from tests.training.tiny import declare, tiny_recipe
 
 Train = Callable[..., dict[str, Any]]
@@ -119,6 +121,19 @@ def test_a_bundle_teaches(bundle: Path, finished: Path, run_tiny: Train, data: P
     expected, got = by_run.probabilities(crops.float()), by_bundle.probabilities(crops.float())
     for name, values in expected.items():
         torch.testing.assert_close(got[name], values, atol=1e-4, rtol=1e-3)
+
+
+def test_a_teacher_of_other_crops_is_told(
+    bundle: Path, finished: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wide = shutil.copytree(data, tmp_path / "wide")
+    name_recipe(wide, "five-landmarks-24")
+    for teacher in (bundle, finished):
+        load_teachers([teacher], TASKS, open_dataset(data), None)
+        assert "trained on crops" not in capsys.readouterr().err
+        load_teachers([teacher], TASKS, open_dataset(wide), None)
+        told = " ".join(capsys.readouterr().err.split())
+        assert "trained on crops made by five-landmarks-37, and those in" in told
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -19,7 +20,7 @@ from mien.files import locked_folder
 from mien.runs.run_folder import load_run
 from mien.tasks import parse_task
 from mien.training.module import AttributeTraining
-from tests.prepared import write_prepared
+from tests.prepared import name_recipe, write_prepared
 from tests.training.tiny import declare, tiny_recipe, write_easy
 
 Run = Callable[..., dict[str, Any]]
@@ -247,6 +248,16 @@ def test_other_data_cannot_go_on_with_a_run(finished: Path, tmp_path: Path) -> N
     (other / "dataset.json").write_text(json.dumps({**info, "manifest_sha256": "cd" * 32}))
     with pytest.raises(UsageError, match="started with other data"):
         train(tiny_recipe(), other, finished, resume=True)
+
+
+def test_crops_of_another_recipe_cannot_go_on_with_a_run(finished: Path, data: Path, tmp_path: Path) -> None:
+    """The manifest is the same: only the frame of the crops differs."""
+    from mien.training.train import train
+
+    wide = shutil.copytree(data, tmp_path / "wide")
+    name_recipe(wide, "five-landmarks-24")
+    with pytest.raises(UsageError, match="started with crops made by five-landmarks-37"):
+        train(tiny_recipe(), wide, finished, resume=True)
 
 
 def test_resuming_a_finished_run_changes_nothing(finished: Path, data: Path) -> None:

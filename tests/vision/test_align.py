@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mien.vision.align import TEMPLATE, align_face, similarity_transform, whole_crop
+from mien.errors import MienError, UsageError
+from mien.vision.align import DEFAULT_CROP, TEMPLATE, CropRecipe, align_face, similarity_transform, whole_crop
 
 
 def rotation(degrees: float) -> np.ndarray:
@@ -57,17 +58,18 @@ def marked(landmarks: np.ndarray, height: int, width: int, radius: float) -> np.
 COLOURS = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255)], np.uint8)
 
 
+@pytest.mark.parametrize("recipe", [DEFAULT_CROP, CropRecipe(eye_distance=0.24)], ids=["37", "24"])
 @pytest.mark.parametrize("degrees", [0, 10, -35, 90, 180, -120])
 @pytest.mark.parametrize("side", [40, 96, 300, 900])
-def test_landmarks_land_on_the_template(degrees: float, side: float) -> None:
+def test_landmarks_land_on_the_template(degrees: float, side: float, recipe: CropRecipe) -> None:
     """`side` is the face's frame in the photo: enlarged, kept and shrunk (the path that averages first)."""
     size = 96
-    landmarks = (TEMPLATE - 0.5) @ rotation(degrees).T * side + (700, 620)
-    crop = align_face(marked(landmarks, 1300, 1400, side / 20), landmarks, size)
+    landmarks = (recipe.template - 0.5) @ rotation(degrees).T * side + (700, 620)
+    crop = align_face(marked(landmarks, 1300, 1400, side / 20), landmarks, size, recipe)
     assert crop.shape == (size, size, 3)
     assert crop.dtype == np.uint8
     rows, columns = np.mgrid[:size, :size] + 0.5
-    for point, colour in zip(TEMPLATE * size, COLOURS, strict=True):
+    for point, colour in zip(recipe.template * size, COLOURS, strict=True):
         weight = np.clip(1 - np.abs(crop.astype(float) - colour).sum(axis=2) / 255, 0, 1)
         centre = np.array([(weight * columns).sum(), (weight * rows).sum()]) / weight.sum()
         np.testing.assert_allclose(centre, point, atol=0.6)
@@ -82,6 +84,50 @@ def test_pixels_beyond_the_image_repeat_its_edge() -> None:
     image = np.full((50, 50, 3), (10, 200, 30), np.uint8)
     crop = align_face(image, TEMPLATE * 100 + (-80, 40), 64)
     assert (crop == image[0, 0]).all()
+
+
+def test_grey_edges_fill_what_is_beyond_the_image_and_change_nothing_inside() -> None:
+    image = np.full((50, 50, 3), (10, 200, 30), np.uint8)
+    landmarks = TEMPLATE * 100 + (-50, 0)  # The image is the upper right quarter of the crop.
+    repeated = align_face(image, landmarks, 64)
+    grey = align_face(image, landmarks, 64, CropRecipe(edges="grey"))
+    np.testing.assert_array_equal(grey[:31, 33:], repeated[:31, 33:])
+    assert (grey[33:] == 127).all()
+    assert (grey[:, :31] == 127).all()
+
+
+@pytest.mark.parametrize("percent", [15, 24, 30, 37, 50])
+@pytest.mark.parametrize("edges", ["repeat", "grey"])
+def test_a_recipe_is_known_by_its_name(percent: int, edges: str) -> None:
+    recipe = CropRecipe(eye_distance=percent / 100, edges=edges)  # type: ignore[arg-type]
+    assert CropRecipe.of_name(recipe.name) == recipe
+    left, right = recipe.template[:2]
+    np.testing.assert_allclose(right - left, [percent / 100, 0], atol=1e-12)
+
+
+def test_the_default_recipe_is_the_template_to_the_last_bit() -> None:
+    assert DEFAULT_CROP.name == "five-landmarks-37"
+    np.testing.assert_array_equal(DEFAULT_CROP.template, TEMPLATE)
+
+
+def test_a_wider_frame_shows_more_on_every_side() -> None:
+    """By hand, in eye distances: above the eyes 0.31 / 0.37 = 0.84 becomes 0.4119 / 0.24 = 1.72; below, 1.86 becomes
+    2.45; beside, 0.85 becomes 1.58."""
+    wide = CropRecipe(eye_distance=0.24).template / 0.24
+    np.testing.assert_allclose(wide[0], [1.583, 1.716], atol=1e-3)
+    np.testing.assert_allclose((1 / 0.24 - wide[1]), [1.583, 2.450], atol=1e-3)
+
+
+@pytest.mark.parametrize("eye_distance", [0.14, 0.51, 0.305, -0.3, float("nan")])
+def test_an_eye_distance_that_no_name_can_tell_is_refused(eye_distance: float) -> None:
+    with pytest.raises(UsageError, match=r"0\.15 to 0\.5"):
+        CropRecipe(eye_distance=eye_distance)
+
+
+@pytest.mark.parametrize("name", ["five-landmarks-3", "five-landmarks-99", "five-landmarks-37-blue", "whole-image", ""])
+def test_a_name_of_no_recipe_is_refused(name: str) -> None:
+    with pytest.raises(MienError, match=r"crop recipe|0.15 to 0.5"):
+        CropRecipe.of_name(name)
 
 
 @pytest.mark.parametrize(
