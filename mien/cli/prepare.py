@@ -23,7 +23,8 @@ def prepare(
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="utkface:DIR, pixels:FILE.csv, fairface:DIR, adience:DIR or manifest:FILE.(csv|parquet); several mix.",
+            help="utkface:DIR, pixels:FILE.csv, fairface:DIR, adience:DIR, aaf:DIR, appa-real:DIR, lfw:DIR or "
+            "manifest:FILE.(csv|parquet); several mix.",
             show_default=False,
         ),
     ],

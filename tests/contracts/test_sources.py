@@ -113,6 +113,47 @@ def make_adience(root: Path) -> Path:
     return folder
 
 
+def make_aaf(root: Path) -> Path:
+    folder = root / "aaf"
+    photos = ["00000A02", "07380A80", "07381A25"]
+    for name in (*photos, "00001A117", "13322A20", "A20", "00002B20"):
+        picture(folder / "All-Age-Faces Dataset" / "original images" / f"{name}.jpg")
+    picture(folder / "All-Age-Faces Dataset" / "aligned faces" / "00000A02.jpg")
+    (folder / "readme.txt").write_text("no image, no row")
+    return folder
+
+
+def make_appa_real(root: Path) -> Path:
+    folder = root / "appa-real"
+    head = "file_name,num_ratings,apparent_age_avg,apparent_age_std,real_age"
+    rows = [
+        head,
+        "000000.jpg,36,5.6,1.0,4",
+        "000001.jpg,39,24.5,4.6,18",
+        "000000.jpg,36,5.6,1.0,4",
+        "000002.jpg,39,24.5,4.6,",
+        "000003.jpg,39,24.5,4.6,old",
+        ",39,24.5,4.6,18",
+        "000004.jpg,39",
+    ]
+    folder.mkdir(parents=True)
+    (folder / "gt_avg_train.csv").write_text("\n".join(rows))
+    (folder / "gt_avg_valid.csv").write_text(f"{head}\n000000.jpg,9,30.5,1.0,33\n")
+    for name in ("train/000000.jpg", "train/000000.jpg_face.jpg", "train/000001.jpg", "valid/000000.jpg"):
+        picture(folder / name)
+    return folder
+
+
+def make_lfw(root: Path) -> Path:
+    folder = root / "lfw"
+    for name in ("Ann_Lee/Ann_Lee_0001", "Ann_Lee/Ann_Lee_0002", "Bo_Ray/Bo_Ray_0001", "Cy_Day/Cy_Day_0001"):
+        picture(folder / "lfw-deepfunneled" / f"{name}.jpg")
+    picture(folder / "lfw-deepfunneled" / "Di_Fox" / "Di_Fox_0001.jpg")
+    (folder / "female_names.txt").write_text("Ann_Lee_0001.jpg\n Ann_Lee_0002.jpg\r\n\nCy_Day_0001.jpg\n")
+    (folder / "male_names.txt").write_text("Bo_Ray_0001.jpg\nCy_Day_0001.jpg\nNo_One_0001.jpg\n")
+    return folder
+
+
 def make_manifest(root: Path) -> Path:
     rows = [
         "path,age,gender,glasses,smile,identity,split",
@@ -138,6 +179,9 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "pixels": make_pixels,
     "fairface": make_fairface,
     "adience": make_adience,
+    "aaf": make_aaf,
+    "appa-real": make_appa_real,
+    "lfw": make_lfw,
     "manifest": make_manifest,
 }
 #: What the made-up sources above hold, counted by hand: rows kept, and rejections by reason.
@@ -163,6 +207,9 @@ EXPECTED = {
         3,
         {"no_label": 1, "duplicate_row": 1, "bad_age": 1, "missing_field": 1, "bad_gender": 1, "bad_row": 1},
     ),
+    "aaf": (3, {"bad_age": 1, "bad_gender": 1, "missing_field": 2}),
+    "appa-real": (3, {"duplicate_row": 1, "no_label": 1, "bad_age": 1, "missing_field": 1, "bad_row": 1}),
+    "lfw": (3, {"bad_gender": 1, "no_label": 1}),
     "manifest": (
         2,
         {"duplicate_row": 1, "no_label": 1, "bad_gender": 1, "bad_glasses": 1, "bad_smile": 1, "missing_field": 1},
@@ -264,6 +311,21 @@ def test_details_of_each_source(tmp_path: Path) -> None:
     assert adience["age_high"].tolist() == [32, 35, 23]
     assert adience["gender"].fillna("-").tolist() == ["female", "male", "-"]
     assert set(adience["source_split"]) == {"fold_0"}
+    aaf = read("aaf", make_aaf(tmp_path)).rows
+    assert aaf[["name", "age_low", "age_high", "gender"]].to_numpy().tolist() == [
+        ["00000A02.jpg", 2, 2, "female"],
+        ["07380A80.jpg", 80, 80, "female"],
+        ["07381A25.jpg", 25, 25, "male"],
+    ]
+    appa = read("appa-real", make_appa_real(tmp_path)).rows
+    assert appa["name"].tolist() == ["train/000000.jpg", "train/000001.jpg", "valid/000000.jpg"]
+    assert [Path(path).name for path in appa["path"]] == ["000000.jpg_face.jpg", "000001.jpg", "000000.jpg"]
+    assert appa["age_low"].tolist() == [4, 18, 33]
+    assert appa["source_split"].tolist() == ["train", "train", "val"]
+    lfw = read("lfw", make_lfw(tmp_path)).rows
+    assert lfw["name"].tolist() == ["Ann_Lee/Ann_Lee_0001.jpg", "Ann_Lee/Ann_Lee_0002.jpg", "Bo_Ray/Bo_Ray_0001.jpg"]
+    assert lfw["identity"].tolist() == ["Ann_Lee", "Ann_Lee", "Bo_Ray"]
+    assert lfw["gender"].tolist() == ["female", "female", "male"]
     own = read("manifest", make_manifest(tmp_path)).rows
     assert own["smile_low"].tolist() == [3, 0]
     assert own["smile_high"].tolist() == [3, 2]
@@ -292,6 +354,28 @@ def test_a_parquet_manifest_reads_like_its_csv(tmp_path: Path) -> None:
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(MienError, match="as Parquet"):
         read("manifest", tmp_path / "bad.parquet")
+
+
+def test_appa_real_with_a_list_of_paths(tmp_path: Path) -> None:
+    (tmp_path / "faces.csv").write_text("path,age\ntrain/000000.jpg,4\nval/000000.jpg,18\nother/1.jpg,19\n")
+    rows = read("appa-real", tmp_path).rows
+    assert rows["age_low"].tolist() == [4, 18, 19]
+    assert rows["source_split"].fillna("-").tolist() == ["train", "val", "-"]
+    assert rows["path"].tolist() == [
+        str(tmp_path / name) for name in ("train/000000.jpg", "val/000000.jpg", "other/1.jpg")
+    ]
+
+
+@pytest.mark.parametrize(("scheme", "words"), [("appa-real", "gt_avg_train.csv"), ("lfw", "male_names.txt")])
+def test_a_folder_without_its_labels_is_one_clear_error(scheme: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(MienError, match=words):
+        read(scheme, tmp_path)
+
+
+@pytest.mark.parametrize("place", ["", "original images", "All-Age-Faces Dataset/original images"])
+def test_all_age_faces_are_found_from_each_of_its_folders(place: str, tmp_path: Path) -> None:
+    picture(tmp_path / place / "00000A02.jpg")
+    assert read("aaf", tmp_path).rows["name"].tolist() == ["00000A02.jpg"]
 
 
 def test_age_bounds_in_two_columns(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from mien.data.rows import SourceRows
-from mien.data.sources import adience, fairface, manifest, pixels, utkface
+from mien.data.sources import aaf, adience, appa_real, fairface, lfw, manifest, pixels, utkface
 from mien.data.sources.reading import Reading
 from mien.errors import UsageError
 from mien.files import is_file, is_folder
@@ -58,6 +58,36 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
             is_file=False,
             licence="Adience: research only",
             citation="Eidinger, Enbar, Hassner: Age and Gender Estimation of Unfiltered Faces. IEEE TIFS 2014.",
+        ),
+        "aaf": Source(
+            read=aaf.read,
+            is_file=False,
+            has_table=False,
+            licence="All-Age-Faces: no licence stated; research only",
+            citation=(
+                "Cheng, Li, Wang, Yu, Wang: Exploiting Effective Facial Patches for Robust Gender Recognition. "
+                "Tsinghua Science and Technology 24(3), 2019 (All-Age-Faces)."
+            ),
+        ),
+        "appa-real": Source(
+            read=appa_real.read,
+            is_file=False,
+            licence="APPA-REAL: research only",
+            citation=(
+                "Agustsson, Timofte, Escalera, Baro, Guyon, Rothe: Apparent and Real Age Estimation in Still Images "
+                "with Deep Residual Regressors on APPA-REAL Database. FG 2017."
+            ),
+        ),
+        "lfw": Source(
+            read=lfw.read,
+            is_file=False,
+            has_table=False,
+            licence="LFW: no licence stated for the photos; research only",
+            citation=(
+                "Huang, Ramesh, Berg, Learned-Miller: Labeled Faces in the Wild. University of Massachusetts, Amherst, "
+                "Technical Report 07-49, 2007. Genders: Afifi, Abdelhamed: AFIF4. Journal of Visual Communication and "
+                "Image Representation 62, 2019."
+            ),
         ),
         "manifest": Source(
             read=manifest.read,

@@ -13,7 +13,7 @@ from mien.files import is_file
 from mien.tasks import Task, plain_class
 
 #: Columns that no task has and ``--column`` may name.
-OTHER_COLUMNS = ("path", "identity", "group", "split", "file", "race", "img_name", "pixels")
+OTHER_COLUMNS = ("path", "identity", "group", "split", "file", "race", "img_name", "pixels", "file_name", "real_age")
 #: What to do with an age such as 25.42.
 DECIMALS = ("refuse", "floor", "round")
 
