@@ -133,7 +133,7 @@ def load_bundle(path: Path | str | None = None, *, threads: int | None = None) -
         raise BundleError(f"{path} is no mien bundle: its ONNX metadata lacks the key {METADATA_KEY!r}.")
     try:
         return Bundle(path, model, read_metadata(properties[METADATA_KEY]), threads or 1)
-    except BundleError as error:
+    except (BundleError, UnicodeDecodeError) as error:  # ONNX Runtime decodes names when they are asked for.
         raise BundleError(f"Cannot use the model {path}: {_printable(error)}.") from error
 
 

@@ -1,4 +1,4 @@
-"""An image and its five landmarks in, a square upright crop out, as a crop recipe says.
+"""Align a face: cut a square upright crop out of an image by its five landmarks, as a crop recipe says.
 
 The landmarks are moved by a least-squares similarity (Umeyama 1991; no shear, no mirror) onto a fixed template. By
 default its eyes lie 37 % of the side apart, so that the crop reaches from the hairline to below the chin: the frame

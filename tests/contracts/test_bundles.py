@@ -160,6 +160,16 @@ def test_damaged_bundles_are_refused_or_run(tmp_path: Path, place: float, value:
     assert all(np.isfinite(output).all() for output in outputs.values())
 
 
+def test_a_dimension_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    def name_dimension(model: onnx.ModelProto) -> None:
+        model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "the_batch"
+
+    path = write_tiny_bundle(tmp_path / "b.onnx", change=name_dimension)
+    load_bundle(path)
+    path.write_bytes(path.read_bytes().replace(b"the_batch", b"\x80he_batch"))
+    refusal(path)
+
+
 def set_property(value: str | None) -> object:
     def change(model: onnx.ModelProto) -> None:
         del model.metadata_props[:]
