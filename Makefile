@@ -43,7 +43,7 @@ $(DEMO)/.installed: pyproject.toml README.md LICENSE $(SOURCES)
 	@touch $@
 
 test: $(VENV)/.installed
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n auto --dist loadfile
 
 $(VENV)/.installed: pyproject.toml
 	$(call make_venv,$(VENV))
