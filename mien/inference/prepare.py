@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar
 
 from mien.errors import MienError, UsageError
 from mien.inference.image_source import ChannelOrder, read_file, read_image
@@ -90,6 +90,7 @@ class PreparedImage:
     image: RGBImage | None = None
 
 
+Result = TypeVar("Result")
 #: Held by the thread that tries an image again for want of memory.
 _alone = threading.Lock()
 
@@ -134,13 +135,7 @@ def prepare_image(
         return image, *find(image, size, recipe, search)
 
     try:
-        try:
-            image, crops, reason = attempt()
-        except Exception as error:
-            if not _lacks_memory(error):
-                raise
-            with _alone:
-                image, crops, reason = attempt()
+        image, crops, reason = _tried_again_alone(attempt)
     except ImageTooLargeError as error:
         return failed("too_large", str(error))
     except UnreadableImageError as error:
@@ -160,11 +155,21 @@ def prepare_image(
     return PreparedImage(row=row, crops=crops, image=image if keep_pixels else None)
 
 
+def _tried_again_alone(attempt: Callable[[], Result]) -> Result:
+    """Return what ``attempt`` returns; where memory was short, of a second attempt while no other thread makes one."""
+    try:
+        return attempt()
+    except Exception as error:
+        if not _lacks_memory(error):
+            raise
+    with _alone:
+        return attempt()
+
+
 def _lacks_memory(error: Exception) -> bool:
-    """Whether Python, OpenCV or ONNX Runtime failed to allocate memory."""
-    return (
-        isinstance(error, MemoryError) or "alloc" in str(error).lower() or "insufficient memory" in str(error).lower()
-    )
+    """Return whether Python, OpenCV or ONNX Runtime failed to allocate memory."""
+    words = str(error).lower()
+    return isinstance(error, MemoryError) or "alloc" in words or "insufficient memory" in words
 
 
 def _photo_faces(
