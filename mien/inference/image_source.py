@@ -23,7 +23,6 @@ class BinaryFile(Protocol):
     def read(self, size: int = -1, /) -> bytes: ...
 
 
-ImageSource = "str | os.PathLike[str] | bytes | BinaryFile | Image.Image | NDArray[Any]"
 ACCEPTED = "a path, bytes, a binary file, a PIL image, or a uint8 array of height x width x 3"
 
 

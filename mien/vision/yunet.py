@@ -30,8 +30,6 @@ STRIDES = (8, 16, 32)
 #: How many numbers each kind of output gives at a point: face?, object?, box, landmarks.
 CHANNELS: Mapping[str, int] = MappingProxyType({"cls": 1, "obj": 1, "bbox": 4, "kps": 10})
 OUTPUT_NAMES = tuple(f"{kind}_{stride}" for kind in CHANNELS for stride in STRIDES)
-#: Numbers of a row: x, y, width, height, 5 x (x, y), score.
-ROW_LENGTH = 15
 #: Of two boxes whose intersection over union is greater, only the better scored is kept.
 OVERLAP_THRESHOLD = 0.3
 #: Of more candidates than this only the best scored are looked at.
