@@ -22,14 +22,14 @@ from mien.data.splits import held_out_first
 from mien.data.types import Duplicates, Gathered, PrepareOptions
 
 
-def find_duplicates(gathered: Gathered, threshold: float) -> Duplicates:
-    """Group the rows by equal pixels, by near-duplicate pairs, and by what must stay in one split."""
+def find_duplicates(gathered: Gathered, threshold: float, workers: int = 1) -> Duplicates:
+    """Group the rows by equal pixels, by near-duplicate pairs, and by what must stay in one split; in ``workers``
+    threads."""
     rows, n = gathered.rows, len(gathered.rows)
     exact = same_content(rows["sha256"].tolist(), gathered.thumbnails)
     # Exact duplicates are joined already; searched too, n of one photo would be n * n pairs.
     first = np.unique(exact)
-    found = near_pairs(gathered.thumbnails[first], min(threshold, SUSPECT_COSINE))
-    pairs = replace(found, first=first[found.first], second=first[found.second])
+    pairs = near_pairs(gathered.thumbnails, min(threshold, SUSPECT_COSINE), rows=first, workers=workers)
     near, suspects = pairs.above(threshold), suspect_pairs(gathered.thumbnails, pairs, threshold)
     representative = components(n, np.r_[exact, near.first], np.r_[np.arange(n), near.second])
     # The same user name in two downloads of one data set is the same person: compare by scheme, not by label.

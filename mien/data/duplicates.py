@@ -2,12 +2,13 @@
 
 Two images are exact duplicates where their decoded pixels or their 48 x 48 grayscale thumbnails are the same, and
 near-duplicates where the cosine of the thumbnails reaches a threshold. The idea that makes the exact answer cheap:
-projecting unit vectors onto a few orthonormal directions never moves two of them further apart, so FAISS searches 96
-numbers a face and finds every pair there is and a few more, which the full 2,304 numbers then decide.
+projecting unit vectors onto a few orthonormal directions never moves two of them further apart, so 96 numbers a face
+are searched (`mien.data.near_search`) for every pair there is and a few more, which the full 2,304 numbers then decide.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mien.progress import track
+from mien.data.near_search import near_rows
 
 #: Cosine from which two thumbnails count as the same photo. Looked at on UTKFace: from 0.997 to 0.998 all pairs seen
 #: are one photo; from 0.996 to 0.997 a third are two different infants on white; from 0.995 to 0.996 half are, and they
@@ -54,17 +55,39 @@ class Pairs:
         return Pairs(first=self.first[keep], second=self.second[keep], cosine=self.cosine[keep])
 
 
-def near_pairs(thumbnails: NDArray[np.uint8], threshold: float) -> Pairs:
+def near_pairs(
+    thumbnails: NDArray[np.uint8], threshold: float, *, rows: NDArray[np.int64] | None = None, workers: int = 1
+) -> Pairs:
     """Return all pairs of thumbnails (uint8, n x d) with a raw cosine >= ``threshold``; featureless ones match nothing.
+
+    The thumbnails may be memory-mapped: beside the pairs, memory holds 97 numbers of four bytes a thumbnail, twice.
+
+    Args:
+        thumbnails: of all rows.
+        threshold: a cosine.
+        rows: the rows to search, in ascending order; all by default.
+        workers: threads.
 
     >>> near_pairs(np.array([[0, 90], [0, 200], [90, 0]], np.uint8), 0.99).second
     array([1])
     """
-    rows = np.flatnonzero(thumbnails.std(axis=1) >= FEATURELESS)
+    rows = np.arange(len(thumbnails)) if rows is None else rows
+    rows = rows[~featureless(thumbnails)[rows]]
     if len(rows) < 2:
         return _join([])
-    basis = _principal_directions(thumbnails[rows])
-    return _search(thumbnails, rows, basis, threshold)
+    vectors = _projected(thumbnails, rows, _principal_directions(thumbnails, rows))
+    # |u - v|^2 = 2 - 2 cos for unit vectors; the margin covers single-precision rounding.
+    radius = 2 - 2 * threshold + 1e-4
+    found = near_rows(vectors, radius, workers=workers)
+    return _join([_verified(thumbnails, rows[first], rows[second], threshold) for first, second in found])
+
+
+def featureless(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return which thumbnails (uint8, n x d) show nothing to compare: see `FEATURELESS`."""
+    found = np.empty(len(thumbnails), bool)
+    for start in range(0, len(thumbnails), _BLOCK):
+        found[start : start + _BLOCK] = thumbnails[start : start + _BLOCK].std(axis=1, dtype=np.float32) < FEATURELESS
+    return found
 
 
 def _unit(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -72,40 +95,36 @@ def _unit(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
 
-def _principal_directions(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Orthonormal columns (d x at most 96) that hold most of the vectors' spread, from an even sample of them.
+def _principal_directions(thumbnails: NDArray[np.uint8], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Orthonormal columns (d x at most 96) that hold most of the vectors' spread, from an even sample of them; those
+    along which the vectors vary most come first.
 
     Subspace iteration: near enough to the principal axes to be quick, and exactly orthonormal, which is all that the
     search's correctness asks.
     """
-    step = -(-len(thumbnails) // _SAMPLE)
-    sample = _unit(thumbnails[::step])
+    sample = _unit(thumbnails[rows[:: -(-len(rows) // _SAMPLE)]])
     n_pixels = sample.shape[1]
     basis = np.random.default_rng(0).normal(size=(n_pixels, min(_DIRECTIONS, n_pixels)))
     for _ in range(3):
         basis, _ = np.linalg.qr(sample.T @ (sample @ basis.astype(np.float32)).astype(np.float32))
-    return np.ascontiguousarray(basis, np.float32)
+    _, axes = np.linalg.eigh(np.atleast_2d(np.cov(sample @ basis, rowvar=False)))
+    return np.ascontiguousarray(basis @ axes[:, ::-1], np.float32)
 
 
-def _search(
-    thumbnails: NDArray[np.uint8], rows: NDArray[np.int64], basis: NDArray[np.float32], threshold: float
-) -> Pairs:
-    import faiss
+def _projected(
+    thumbnails: NDArray[np.uint8], rows: NDArray[np.int64], basis: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return unit vectors projected onto the basis, after the length of what the projection leaves out: n x (1 + d).
 
-    index = faiss.IndexFlatL2(basis.shape[1])
-    # |u - v|^2 = 2 - 2 cos for unit vectors; the margin covers single-precision rounding.
-    radius = 2 - 2 * threshold + 1e-4
-    found: list[Pairs] = []
-    starts = range(0, len(rows), _BLOCK)
-    for start in track(starts, "Searching near-duplicates", unit="blocks"):
-        block = rows[start : start + _BLOCK]
-        queries = np.ascontiguousarray(_unit(thumbnails[block]) @ basis)
-        index.add(queries)
-        limits, _, neighbours = index.range_search(queries, radius)
-        second = block[np.repeat(np.arange(len(block)), np.diff(limits).astype(np.int64))]
-        first = rows[neighbours]
-        found.append(_verified(thumbnails, first[first < second], second[first < second], threshold))
-    return _join(found)
+    Two vectors' remainders are at least as far apart as their lengths differ, so no distance grows.
+    """
+    vectors = np.empty((len(rows), 1 + basis.shape[1]), np.float32)
+    for start in range(0, len(rows), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        vectors[part, 1:] = _unit(thumbnails[rows[part]]) @ basis
+        kept = np.einsum("ij,ij->i", vectors[part, 1:], vectors[part, 1:])
+        vectors[part, 0] = np.sqrt(np.maximum(1 - kept, 0))
+    return vectors
 
 
 def _verified(
@@ -141,12 +160,12 @@ def same_content(hashes: Sequence[str], thumbnails: NDArray[np.uint8]) -> NDArra
     >>> same_content(["a", "b", "a"], np.array([[0, 9], [7, 7], [0, 9]], np.uint8))
     array([0, 1, 0])
     """
-    featureless = thumbnails.std(axis=1) < FEATURELESS
     by_hash = first_of_equal(hashes)
+    # A digest in the thumbnail's place, so that memory does not hold all thumbnails.
     by_thumbnail = first_of_equal(
         [
-            f"row {row}" if flat else thumbnail.tobytes()
-            for row, (flat, thumbnail) in enumerate(zip(featureless, thumbnails, strict=True))
+            row if flat else hashlib.blake2b(thumbnail, digest_size=16).digest()
+            for row, (flat, thumbnail) in enumerate(zip(featureless(thumbnails), thumbnails, strict=True))
         ]
     )
     rows = np.arange(len(thumbnails))

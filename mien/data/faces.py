@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
 import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mien.data.ordered import ordered_map
 from mien.data.rows import Rejection, rejection_of, text_array
 from mien.data.values import RowError
 from mien.progress import track
@@ -39,9 +37,6 @@ from mien.vision.detect import FaceDetector
 
 #: Side of the grayscale thumbnails that duplicates are searched on.
 THUMBNAIL_SIDE = 48
-
-Given = TypeVar("Given")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,21 +116,6 @@ def read_face(image: RGBImage, detector: FaceDetector | None, crop_size: int, re
     else:
         crop, kind = whole_crop(image, crop_size), "whole"
     return Face(crop=crop, crop_kind=kind, sha256=digest.hexdigest(), thumbnail=np.asarray(small, np.uint8).ravel())
-
-
-def ordered_map(work: Callable[[Given], Result], items: Iterable[Given], workers: int) -> Iterator[Result]:
-    """Results of ``work`` in the items' order; at most a few items a thread are under way at once."""
-    pending: deque[Future[Result]] = deque()
-    pool = ThreadPoolExecutor(workers)
-    try:
-        for item in items:
-            pending.append(pool.submit(work, item))
-            if len(pending) >= 8 * workers:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _decode(path: Path) -> RGBImage:

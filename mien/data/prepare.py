@@ -70,7 +70,7 @@ def _write_all(options: PrepareOptions, tasks: Sequence[Task], known: KnownSplit
     with temporary_beside(options.out / "all-crops.raw") as raw:
         gathered = gather(options, tasks, raw)
         crops = store.raw_crops(raw, len(gathered.rows), options.crop_size)
-        duplicates = find_duplicates(gathered, options.near_threshold)
+        duplicates = find_duplicates(gathered, options.near_threshold, options.workers)
         labelled = tuple(task for task in tasks if gathered.rows[task.columns[0]].notna().any())
         earlier = None if known is None else known.of_rows(gathered.rows.assign(group=duplicates.group), labelled)
         splits = earlier if options.plan.names else official_names(gathered.rows)

@@ -1,5 +1,7 @@
 """Copies: the search against a brute-force answer, and groups worked by hand."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -95,3 +97,14 @@ def test_label_groups_link_equal_keys_and_skip_nulls() -> None:
     first, second = label_groups(pd.Series(["p", None, "q", "p", None], dtype="string"))
     assert sorted(zip(first.tolist(), second.tolist(), strict=True)) == [(0, 0), (0, 3), (2, 2)]
     assert first_of_equal([]).tolist() == []
+
+
+def test_memory_mapped_thumbnails_and_chosen_rows_give_the_same_pairs(tmp_path: Path) -> None:
+    thumbnails = faces(400)
+    np.save(tmp_path / "thumbnails.npy", thumbnails)
+    mapped = np.load(tmp_path / "thumbnails.npy", mmap_mode="r")
+    rows = np.arange(1, 400, 2)
+    pairs, wanted = near_pairs(mapped, 0.98, rows=rows, workers=2), near_pairs(thumbnails[rows], 0.98)
+    assert len(pairs) > 10
+    assert pairs.first.tolist() == rows[wanted.first].tolist()
+    assert pairs.second.tolist() == rows[wanted.second].tolist()
