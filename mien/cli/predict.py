@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.cli.options import split_names
+from mien.cli.predict_shards import ShardOptions, check_for_shards, check_no_shards, predict_in_shards
 from mien.errors import MienError, UsageError
 from mien.files import is_folder
 from mien.inference.memory_limit import limited_memory
@@ -33,13 +34,13 @@ _STANDARD_OUTPUT = "-"
 _HINT = "pip install"
 
 
-@limited_memory()
 def predict(
     inputs: Annotated[
         list[str],
         typer.Argument(
             metavar="INPUTS...",
-            help="Images, folders (searched recursively), globs in quotes, or - for paths on standard input.",
+            help="Images, folders (searched recursively), globs in quotes, or - for paths on standard input. "
+            "With --shards also lists, tables, tar archives and URLs.",
             show_default=False,
         ),
     ],
@@ -83,7 +84,12 @@ def predict(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Write to this file, whole or not at all; - is standard output.")
+        str | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Write to this file, whole or not at all; - is standard output. With --shards a folder or its URL.",
+        ),
     ] = None,
     excel: Annotated[
         bool,
@@ -102,6 +108,18 @@ def predict(
     max_pixels: Annotated[
         int | None, typer.Option(min=1, help="Larger images are not decoded.  [dim]default: 100 million[/dim]")
     ] = None,
+    shards: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Write N Parquet files, one row an image, to the folder --out; resumable."
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Only shard I of N, counted from 0: for arrays of jobs.")
+    ] = None,
+    column: Annotated[
+        str | None, typer.Option(help="The column of a table that holds paths or bytes, with --shards.")
+    ] = None,
 ) -> None:
     """Estimate the attributes of the faces in images.
 
@@ -115,37 +133,57 @@ def predict(
 
     find . -name '*.jpg' | mien predict - > faces.jsonl
     """
+    from mien.vision.decode import MAX_PIXELS
+
+    settings: dict[str, Any] = {
+        "tasks": None if tasks is None else split_names(tasks),
+        "min_score": min_score,
+        "min_size": min_size,
+        "max_pixels": max_pixels or MAX_PIXELS,
+    }
+    how: dict[str, Any] = {"cropped": cropped, "largest": largest}
+    options = ShardOptions(shards=shards, shard=shard, column=column)
+    if options.wanted():
+        others = {"format": format_name, "excel": excel, "annotate": annotate, "batch_size": batch_size, "null": null}
+        settings |= {**how, "model": str(model or "default"), "landmarks": landmarks}
+        predict_in_shards(inputs, check_for_shards(out, **others), options, workers=workers, **settings)
+        return
+    check_no_shards(options)
+    file = None if out in (None, _STANDARD_OUTPUT) else Path(str(out))
+    kind = choose_format(format_name, file)
+    check_choices(kind, landmarks=landmarks, excel=excel)
+    how |= {"workers": workers, "batch_size": batch_size}
+    _predict_to_file(inputs, model, file, kind, annotate, null, settings, how, landmarks=landmarks, excel=excel)
+
+
+@limited_memory()
+def _predict_to_file(
+    inputs: list[str],
+    model: Path | None,
+    out: Path | None,
+    kind: str,
+    annotate: Path | None,
+    null: bool,
+    settings: dict[str, Any],
+    how: dict[str, Any],
+    **choices: bool,
+) -> None:
+    """Predict the inputs, and write the results to standard output or one file."""
     from mien.api import load
     from mien.inference.inputs import Skipped, expand_inputs
     from mien.inference.pipeline import BATCH_SIZE
     from mien.output.writers import Choices
-    from mien.vision.decode import MAX_PIXELS
 
-    out = None if out == Path(_STANDARD_OUTPUT) else out
-    kind = choose_format(format_name, out)
-    check_choices(kind, landmarks=landmarks, excel=excel)
     annotator = None if annotate is None else _annotator(inputs, annotate)
     skipped = Skipped()
     skip = (lambda path: False) if annotator is None else annotator.drew
     sources = expand_inputs(inputs, skip=skip, skipped=skipped, null=null)
-    names = None if tasks is None else split_names(tasks)
-    loaded = load(
-        model or "default", tasks=names, min_score=min_score, min_size=min_size, max_pixels=max_pixels or MAX_PIXELS
-    )
+    loaded = load(model or "default", **settings)
     started = time.perf_counter()
-    results = _results(
-        loaded,
-        sources,
-        annotator,
-        cropped=cropped,
-        largest=largest,
-        workers=workers,
-        batch_size=batch_size or BATCH_SIZE,
-    )
+    results = _results(loaded, sources, annotator, **{**how, "batch_size": how["batch_size"] or BATCH_SIZE})
     counts: Counter[str] = Counter()
     hints: Counter[str] = Counter()
-    choices = Choices(landmarks=landmarks, excel=excel)
-    with _writer(kind, out, tuple(loaded.tasks.values()), choices) as write:
+    with _writer(kind, out, tuple(loaded.tasks.values()), Choices(**choices)) as write:
         for result in results if out is None else track(results, "Predicting"):
             write(result)
             counts.update([result.status, *["faces"] * len(result.faces), "images"])

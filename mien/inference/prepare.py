@@ -126,15 +126,13 @@ def prepare_image(
     def failed(status: Status, reason: str) -> PreparedImage:
         return PreparedImage(row=ImageResult(path=path, status=status, model=model, reason=reason))
 
-    # A file can be read only once.
-    source = read_file(source)
-
     def attempt() -> tuple[RGBImage, tuple[FaceCrop, ...], str | None]:
         image = read_image(source, max_pixels=search.max_pixels, channel_order=search.channel_order)
         find = _cropped_face if search.cropped else _photo_faces
         return image, *find(image, size, recipe, search)
 
     try:
+        source = read_file(source)  # A file can be read only once.
         image, crops, reason = _tried_again_alone(attempt)
     except ImageTooLargeError as error:
         return failed("too_large", str(error))
