@@ -34,6 +34,7 @@ COMMANDS: tuple[str, ...] = (
     "export",
     "predict",
     "merge",
+    "serve",
     "bench",
     "doctor",
 )
@@ -65,6 +66,11 @@ EXTRA_OF_MODULE: dict[str, tuple[str, str]] = {
     "torchvision": ("torchvision", "train"),
     "yaml": ("pyyaml", "train"),
     "pillow_heif": ("pillow-heif", "heic"),
+    "fastapi": ("fastapi", "serve"),
+    "prometheus_client": ("prometheus-client", "serve"),
+    "python_multipart": ("python-multipart", "serve"),
+    "starlette": ("fastapi", "serve"),
+    "uvicorn": ("uvicorn", "serve"),
 }
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars, notes or summaries.")]

@@ -1,4 +1,4 @@
-"""Run batch prediction: results in the order of the sources, bounded in memory whatever their number.
+"""Run batch prediction: results in the order of the sources or as they finish, bounded in memory whatever their number.
 
 One pool of threads does all the work: an image's decoding and detection is one task, a batch of faces through the
 model another, so that no core waits for another and none is used twice. A feeder thread draws the sources, so that a
@@ -8,8 +8,10 @@ slow producer withholds no finished result; the caller's thread only sorts what 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import queue
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -123,7 +125,10 @@ class _Slot:
 
 
 class PredictionStream:
-    """One run over the sources; iterate `results` once."""
+    """One run over the sources; iterate `results` or `completed`, once.
+
+    ``max_wait``: a face waits at most so many seconds for others to fill its batch; None where only throughput counts.
+    """
 
     def __init__(
         self,
@@ -133,36 +138,71 @@ class PredictionStream:
         *,
         batch_size: int,
         workers: int,
+        max_wait: float | None = None,
     ) -> None:
         self._sources, self._prepare, self._predict = sources, prepare, predict
-        self._batch_size = batch_size
+        self._batch_size, self._max_wait = batch_size, max_wait
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="mien")
         self._gate = _Gate(max_images=2 * batch_size + 4 * workers, max_faces=8 * batch_size)
         self._events: queue.SimpleQueue[_Drawn | _Exhausted | _Done] = queue.SimpleQueue()
         self._slots: dict[int, _Slot] = {}
         self._waiting: list[tuple[int, int, FaceCrop]] = []
+        self._finished: list[int] = []
+        self._oldest = 0.0
         self._drawn = self._working = 0
         self._exhausted = False
 
     def results(self) -> Generator[tuple[ImageResult, RGBImage | None], None, None]:
         """Yield the results in the order of the sources, each with its image where ``prepare`` kept it."""
+        with contextlib.closing(self._run(self._next_in_order())) as run:
+            for _, result, image in run:
+                yield result, image
+
+    def completed(self) -> Generator[tuple[int, ImageResult, RGBImage | None], None, None]:
+        """Yield each result as soon as it is known, with the number of its source, counted from 0."""
+        yield from self._run(self._next_finished())
+
+    def _next_in_order(self) -> Iterator[int | None]:
+        for index in itertools.count():
+            while index not in self._slots or self._slots[index].missing:
+                yield None
+            self._finished.clear()
+            yield index
+
+    def _next_finished(self) -> Iterator[int | None]:
+        while True:
+            yield self._finished.pop(0) if self._finished else None
+
+    def _run(self, order: Iterator[int | None]) -> Generator[tuple[int, ImageResult, RGBImage | None], None, None]:
+        """Run everything; ``order`` gives the number of the next result to yield, None while there is none."""
         with contextlib.ExitStack() as stack:
             stack.enter_context(_opencv_on_one_thread())
             stack.callback(self._pool.shutdown, wait=True, cancel_futures=True)
             stack.callback(self._gate.close)
             threading.Thread(target=self._feed, name="mien-feed", daemon=True).start()
-            index = 0
-            while not (self._exhausted and index == self._drawn):
-                while index in self._slots and self._slots[index].missing == 0:
+            yielded = 0
+            while not (self._exhausted and yielded == self._drawn):
+                index = next(order)
+                if index is not None:
                     slot = self._slots.pop(index)
-                    yield slot.finished(), slot.image
+                    yield index, slot.finished(), slot.image
                     self._gate.change(images=-1, kept_bytes=-slot.kept_bytes)
-                    index += 1
-                if self._exhausted and index == self._drawn:
-                    return
+                    yielded += 1
+                    continue
                 if self._waiting and self._working == 0 and self._events.empty():
                     self._submit_batch()  # Nothing else is under way: do not wait for a full batch.
-                self._handle(self._events.get())
+                self._handle_next()
+
+    def _handle_next(self) -> None:
+        """Handle the next event; before it, submit a batch that has waited long enough."""
+        left = None
+        if self._waiting and self._max_wait is not None:
+            left = self._oldest + self._max_wait - time.monotonic()
+        if left is not None and left <= 0:
+            self._submit_batch()
+            left = None
+        with contextlib.suppress(queue.Empty):
+            self._handle(self._events.get(timeout=left))
 
     def _feed(self) -> None:
         """Draw sources and start their tasks, in a thread of its own."""
@@ -201,6 +241,10 @@ class PredictionStream:
 
     def _take_image(self, index: int, prepared: PreparedImage) -> None:
         slot = self._slots[index] = _Slot(prepared)
+        if not slot.missing:
+            self._finished.append(index)
+        if not self._waiting:
+            self._oldest = time.monotonic()  # Of what is left after a full batch, later by no more than one image.
         self._waiting += [(index, number, crop) for number, crop in enumerate(prepared.crops)]
         self._gate.change(faces=len(prepared.crops), kept_bytes=slot.kept_bytes)
         while len(self._waiting) >= self._batch_size:
@@ -218,3 +262,5 @@ class PredictionStream:
             slot = self._slots[index]
             slot.faces[number] = crop.face(values)
             slot.missing -= 1
+            if not slot.missing:
+                self._finished.append(index)

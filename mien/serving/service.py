@@ -1,0 +1,79 @@
+"""What every route shares: who may ask, the bytes it holds, and the prediction of its images by the deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from starlette.requests import Request
+
+from mien.inference.bundle import load_bundle
+from mien.inference.prepare import Search
+from mien.serving.access import Access
+from mien.serving.engine import Engine, Job, Outcome
+from mien.serving.metrics import Metrics
+from mien.serving.refusal import Refusal
+from mien.serving.settings import Settings
+from mien.serving.uploads import Held, Share
+
+T = TypeVar("T")
+#: Requests whose pixels are kept for drawing, at once.
+_DRAWING = 2
+
+
+class Service:
+    """One server's model, queue, limits and metrics."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.access = Access(settings)
+        self.held = Held(settings.max_held)
+        self.metrics.held_bytes.set_function(lambda: float(self.held.total))
+        model = settings.model
+        bundle = load_bundle(None if model in (None, "default") else Path(model))
+        self.engine = Engine(bundle, settings, self.metrics)
+        self.crops = asyncio.Semaphore(self.engine.workers)
+        self._drawing = asyncio.Semaphore(_DRAWING)
+
+    @contextlib.contextmanager
+    def admitted(self, request: Request) -> Iterator[Share]:
+        """Check the key and the rate of a request, and count the bytes that it holds until the block ends.
+
+        Raises:
+            Refusal: 401, 429, or 503 while the server is stopping.
+        """
+        self.access.check(request)
+        if not self.engine.ready:
+            raise Refusal(503, "The server is stopping.", {"Connection": "close", "Retry-After": "5"})
+        with self.held.request() as share:
+            yield share
+
+    async def by_deadline(self, answer: Awaitable[T]) -> T:
+        """Return what is awaited, or raise the refusal 503 after `Settings.deadline` seconds."""
+        try:
+            return await asyncio.wait_for(answer, self.settings.deadline)
+        except (asyncio.TimeoutError, TimeoutError):  # Two classes before Python 3.11.
+            seconds = f"{self.settings.deadline:g} seconds"
+            raise Refusal(503, f"No answer within {seconds}; try again later.", {"Retry-After": "1"}) from None
+
+    async def predict(
+        self, images: Sequence[bytes], search: Search, *, keep_pixels: bool = False
+    ) -> AsyncIterator[Outcome]:
+        """Yield the outcome of each image in order; with their pixels one image at a time, else all at once."""
+        if not keep_pixels:
+            for outcome in await self._together(images, search):
+                yield outcome
+            return
+        async with self._drawing:
+            for data in images:
+                (outcome,) = await self._together([data], search, keep_pixels=True)
+                yield outcome
+
+    async def _together(self, images: Sequence[bytes], search: Search, *, keep_pixels: bool = False) -> list[Outcome]:
+        jobs = [Job(data=data, search=search, keep_pixels=keep_pixels) for data in images]
+        self.engine.submit(jobs)
+        return list(await asyncio.gather(*(asyncio.wrap_future(job.future) for job in jobs)))

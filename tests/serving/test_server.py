@@ -1,0 +1,91 @@
+"""`mien serve` as a process: signals, slow clients, and what it leaves behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+RAW = {"content-type": "image/jpeg"}
+
+
+@contextlib.contextmanager
+def serving(bundle: Path, folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server on a free port, with ``folder`` as its temporary folder and its home."""
+    command = [sys.executable, "-m", "mien.cli.main", "serve", "--model", str(bundle), "--port", "0", *options]
+    environment = {**os.environ, "TMPDIR": str(folder), "HOME": str(folder), "COLUMNS": "200"}
+    with subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            yield process, process.stderr.readline().split()[-1]
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def server(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """The address of one server for all tests here that do not end it, and its folder."""
+    folder = tmp_path_factory.mktemp("home")
+    with serving(bundle, folder, "--upload-seconds", "1") as (_, address):
+        yield address, folder
+
+
+def test_uploads_leave_nothing_on_the_disk(server: tuple[str, Path], photo: bytes) -> None:
+    address, folder = server
+    files = [("images", (f"{number}.jpg", photo + bytes(2_000_000))) for number in range(4)]
+    results = httpx.post(f"{address}/v1/predict", files=files, timeout=30).json()["results"]
+    assert [result["status"] for result in results] == ["ok"] * 4
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("sent", "answer"),
+    [
+        (b"POST /v1/predict HTTP/1.1\r\nHost: x\r\n", b""),
+        (b"", b""),
+        (b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 9\r\n\r\nab", b"408"),
+        (b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\nab", b"400"),
+        (b"\x16\x03\x01\x00\xff\r\n\r\n", b"400"),
+    ],
+)
+def test_a_connection_that_does_not_go_on_is_ended(server: tuple[str, Path], sent: bytes, answer: bytes) -> None:
+    name, _, port = server[0].removeprefix("http://").partition(":")
+    with socket.create_connection((name, int(port)), timeout=5) as connection:
+        connection.sendall(sent)
+        received = b""
+        with contextlib.suppress(ConnectionResetError):
+            while chunk := connection.recv(4096):
+                received += chunk
+    assert received.partition(b" ")[2].startswith(answer)
+
+
+def test_requests_that_have_begun_are_answered_after_sigterm(bundle: Path, tmp_path: Path, photo: bytes) -> None:
+    with serving(bundle, tmp_path, "--workers", "1") as (process, address), ThreadPoolExecutor(4) as pool:
+        files = [("images", (f"{number}.jpg", photo)) for number in range(20)]
+        calls = [pool.submit(httpx.post, f"{address}/v1/predict", files=files, timeout=30) for _ in range(4)]
+        while httpx.get(f"{address}/metrics").text.count("mien_held_bytes 0.0"):
+            time.sleep(0.01)
+        time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        responses = [call.result() for call in calls]
+        assert [len(response.json()["results"]) for response in responses] == [20] * 4
+        assert process.wait(10) == 128 + signal.SIGTERM
+        assert process.stderr is not None and process.stderr.read() == ""
+
+
+def test_a_port_in_use_is_one_sentence(server: tuple[str, Path], bundle: Path) -> None:
+    port = server[0].rpartition(":")[2]
+    command = [sys.executable, "-m", "mien.cli.main", "serve", "--model", str(bundle), "--port", port]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "Cannot listen" in done.stderr and "Traceback" not in done.stderr
