@@ -6,7 +6,7 @@ resumed run goes on exactly as an uninterrupted one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
@@ -20,7 +20,7 @@ from mien.models.build import build_network
 from mien.recipes.recipe import Recipe
 from mien.tasks import Task
 from mien.training.augmentation import Minority, augment_batch, mix_faces, resize
-from mien.training.batches import Batch
+from mien.training.batches import SOURCE, Batch
 from mien.training.optimisation import make_optimiser, rate_factor
 from mien.training.validation import validation_figures
 
@@ -89,31 +89,44 @@ class AttributeTraining(pl.LightningModule):
                 images, batch = mix_faces(images, batch, self.tasks, distillation.mixed, generator)
             crops = resize(images, size).contiguous(memory_format=torch.channels_last)
         logits = self.network(crops)
-        losses = self.task_losses(logits, batch)
-        if distillation is not None and self._teachers is not None:
-            losses = self._with_teachers(losses, logits, self._teachers.probabilities(images), distillation.weight)
+        answers = {} if self._teachers is None else self._teachers.probabilities(images)
+        losses = self.task_losses(logits, batch, answers)
         # Where the backbone alone learns, every head's loss tells it what to do.
         total = self.weighting({name: value for name, value in losses.items() if self._trains(name)} or losses)
         self._remember({"train/loss": total, **{f"train/loss_{name}": value for name, value in losses.items()}})
         return total
 
-    def task_losses(self, logits: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """Return the mean loss a task over the faces that have its label (0 where none has)."""
+    def task_losses(
+        self, logits: dict[str, Tensor], batch: Batch, answers: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Return the mean loss a task over the faces that have its label (0 where none has).
+
+        Args:
+            answers: the teachers' probabilities a task; see the recipe's ``distillation`` for how they count.
+        """
         losses = {}
         for task in self.tasks:
             each, counted = self.network.losses(logits, task, tuple(batch[name] for name in task.columns))
-            losses[task.name] = each.sum() / counted.sum().clamp(min=1)
+            if answers and task.name in answers:
+                share = self._share_of_teachers(batch, counted)
+                soft = self.network.soft_losses(logits, task.name, answers[task.name])
+                losses[task.name] = ((1 - share) * each).sum() / counted.sum().clamp(min=1) + (share * soft).mean()
+            else:
+                losses[task.name] = each.sum() / counted.sum().clamp(min=1)
         return losses
 
-    def _with_teachers(
-        self, losses: dict[str, Tensor], logits: dict[str, Tensor], answers: dict[str, Tensor], weight: float
-    ) -> dict[str, Tensor]:
-        """Return the losses a task: of the labels, and, as the share ``weight``, of the teachers' answers."""
-        soft = {name: self.network.soft_losses(logits, name, answer).mean() for name, answer in answers.items()}
-        return {
-            name: (1 - weight) * value + weight * soft[name] if name in soft else value
-            for name, value in losses.items()
-        }
+    def _share_of_teachers(self, batch: Batch, labelled: Tensor) -> Tensor:
+        """Return the share of each face's loss that is the teachers', n; ``labelled``: whether the face has a label."""
+        distillation = self.recipe.distillation
+        if distillation is None:
+            return torch.zeros(len(labelled), device=labelled.device)
+        counts = ~labelled.bool()
+        if distillation.sources:
+            named = [place for place, name in enumerate(self._sources) if name in distillation.sources]
+            counts |= torch.isin(batch[SOURCE], torch.tensor(named, device=labelled.device))
+        else:
+            counts = torch.ones_like(counts)
+        return distillation.weight * counts.float()
 
     def _remember(self, values: dict[str, Tensor]) -> None:
         for name, value in values.items():

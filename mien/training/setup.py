@@ -65,6 +65,7 @@ def set_up(
         teachers=teachers,
     )
     _check_teachable(module, teachers)
+    _check_taught_sources(recipe, faces.sources)
     # Before the initial weights: regressors that are taken over keep the scale of the labels that they learned from.
     _fit_scales(module, dataset)
     origin = None if init_from is None else init_from_run(module.network, init_from, dataset, fold)
@@ -157,6 +158,13 @@ def _check_teachable(module: AttributeTraining, teachers: Teachers | None) -> No
     for name in sorted(teachers.tasks if teachers else ()):
         if not module.network.head(name).teachable:
             raise UsageError(f"The head of {name!r} gives no probabilities of its own, so it cannot be distilled into.")
+
+
+def _check_taught_sources(recipe: Recipe, sources: Sequence[str]) -> None:
+    """Check that the data have the sources on which teachers count."""
+    unknown = sorted(set(recipe.distillation.sources if recipe.distillation else ()) - set(sources))
+    if unknown:
+        raise UsageError(f"distillation.sources names {', '.join(unknown)}; the data have {', '.join(sources)}.")
 
 
 def _describe(recipe: Recipe, dataset: PreparedDataset, module: AttributeTraining, fold: int | None) -> dict[str, Any]:

@@ -122,12 +122,31 @@ def test_a_weight_of_one_leaves_the_labels_out(finished: Path, data: Path) -> No
     images = torch.randint(0, 256, (4, 3, 32, 32)).float()
     answers = teachers.probabilities(images)
     logits = module.network(images)
-    labels = {task: torch.tensor(1e6) for task in ("age", "gender", "ethnicity")}
-    losses = module._with_teachers(labels, logits, answers, 1.0)
+    wrong = 1 - answers["gender"].argmax(dim=1)
+    batch = {"source": torch.zeros(4).long(), "gender": wrong, "ethnicity": torch.zeros(4).long()}
+    losses = module.task_losses(logits, {**batch, "age_low": torch.zeros(4), "age_high": torch.zeros(4)}, answers)
     # The student is the teacher: what is left is the entropy of its own answers.
     entropy = -(answers["gender"] * answers["gender"].log()).sum(dim=1).mean()
     assert losses["gender"].item() == pytest.approx(entropy.item(), rel=1e-4)
-    assert losses["age"] < 1e3
+    other = module.task_losses(
+        logits, {**batch, "gender": 1 - wrong, "age_low": torch.full((4,), 90.0), "age_high": torch.full((4,), 99.0)}, answers
+    )
+    assert all(torch.allclose(losses[task], other[task], atol=1e-4) for task in losses)
+
+
+def test_teachers_count_on_the_named_sources_and_where_no_label_is() -> None:
+    recipe = tiny_recipe("tasks=[gender]", "loss={}", "distillation={weight: 0.5, sources: [first]}")
+    module = AttributeTraining(recipe, [GENDER], steps_per_epoch=1, sources=("first", "second"))
+    logits = {"gender": torch.randn(3, 2)}
+    answers = {"gender": torch.tensor([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8]])}
+    batch = {"source": torch.tensor([0, 1, 1]), "gender": torch.tensor([1, 0, -1])}
+
+    loss = module.task_losses(logits, batch, answers)["gender"]
+
+    scores = logits["gender"].log_softmax(dim=1)
+    labels = -0.5 * scores[0, 1] - scores[1, 0]
+    taught = -0.5 * (answers["gender"][0] * scores[0]).sum() - 0.5 * (answers["gender"][2] * scores[2]).sum()
+    assert torch.allclose(loss, labels / 2 + taught / 3, atol=1e-5)
 
 
 def test_two_teachers_answer_by_their_mean(finished: Path, data: Path, run_tiny: Train, tmp_path: Path) -> None:
