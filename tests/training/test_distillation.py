@@ -129,7 +129,9 @@ def test_a_weight_of_one_leaves_the_labels_out(finished: Path, data: Path) -> No
     entropy = -(answers["gender"] * answers["gender"].log()).sum(dim=1).mean()
     assert losses["gender"].item() == pytest.approx(entropy.item(), rel=1e-4)
     other = module.task_losses(
-        logits, {**batch, "gender": 1 - wrong, "age_low": torch.full((4,), 90.0), "age_high": torch.full((4,), 99.0)}, answers
+        logits,
+        {**batch, "gender": 1 - wrong, "age_low": torch.full((4,), 90.0), "age_high": torch.full((4,), 99.0)},
+        answers,
     )
     assert all(torch.allclose(losses[task], other[task], atol=1e-4) for task in losses)
 
