@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from mien.types import NominalPrediction as NominalPrediction
     from mien.types import OrdinalPrediction as OrdinalPrediction
     from mien.types import Prediction as Prediction
+    from mien.video.types import Track as Track
+    from mien.video.types import TrackedFace as TrackedFace
+    from mien.video.types import VideoFrame as VideoFrame
 
 # Before anything imports ONNX Runtime, which would otherwise write a device id into the user's cache folder and look up
 # its maker's host.
@@ -47,8 +50,11 @@ __all__ = [
     "NominalPrediction",
     "OrdinalPrediction",
     "Prediction",
+    "Track",
+    "TrackedFace",
     "UnknownTaskError",
     "UsageError",
+    "VideoFrame",
     "bundled_models",
     "draw",
     "evaluate",
@@ -64,6 +70,7 @@ _MODULES = {
     "mien.evaluation.result": ("Evaluation",),  # with mien[train]
     "mien.inference.metadata": ("BundleError",),
     "mien.types": ("Face", "ImageResult", "NominalPrediction", "OrdinalPrediction", "Prediction"),
+    "mien.video.types": ("Track", "TrackedFace", "VideoFrame"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

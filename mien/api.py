@@ -23,11 +23,15 @@ from mien.output.annotate import draw_faces
 from mien.output.dataframe import to_dataframe as to_dataframe
 from mien.tasks import Task, select_tasks
 from mien.types import ImageResult
-from mien.vision.decode import MAX_PIXELS, RGBImage
+from mien.vision.decode import MAX_PIXELS, RGBImage, as_path_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
+
+    from mien.video.run import VideoRun
+    from mien.video.source import RawFormat
+    from mien.video.types import Track
 
     #: What stands for one image.
     ImageInput = str | os.PathLike[str] | bytes | BinaryFile | Image.Image | NDArray[Any]
@@ -180,6 +184,64 @@ class FaceModel:
             workers=workers,
             batch_size=batch_size,
         )
+
+    def video(
+        self,
+        source: str | os.PathLike[str],
+        *,
+        every: int | None = None,
+        fps: float | None = None,
+        start: float = 0.0,
+        end: float | None = None,
+        attributes_every: int = 5,
+        best_frames: int = 8,
+        workers: int | None = None,
+        raw: RawFormat | None = None,
+    ) -> VideoRun:
+        """Follow the faces of a film, stream or camera, and predict each person once, from the best frames.
+
+        Iterate the result for its frames (`VideoFrame`); its ``tracks`` are complete afterwards.
+
+        Args:
+            source: a film's path, an address as ``rtsp://...``, ``camera:0``, or ``-`` for standard input.
+            every: look at one in so many frames.
+            fps: look at so many frames a second at most, instead of ``every``.
+            start, end: in seconds; leave out what is before and after.
+            attributes_every: frames between two predictions of one track, at least.
+            best_frames: frames of a track that its prediction combines, at most.
+            workers: threads that find faces; the default is one a core.
+            raw: what the frames on standard input are, where they have no header.
+
+        Raises:
+            UsageError: an argument is wrong.
+            UnreadableFilmError: there is no such film, or it cannot be decoded.
+            MissingExtraError: ``mien[video]`` is not installed.
+
+        >>> for frame in load().video("clip.mp4"): ...  # doctest: +SKIP
+        """
+        from mien.video.opening import open_source
+        from mien.video.people import PredictOptions
+        from mien.video.run import RunOptions, VideoRun
+        from mien.video.source import Sampling
+
+        sampling = Sampling(every=every, fps=fps, start=start, end=end, max_pixels=self._search.max_pixels)
+        predict = PredictOptions(attributes_every=attributes_every, best_frames=best_frames)
+        options = RunOptions(search=self._search, predict=predict, workers=workers)
+        opened = open_source(source, sampling, raw=raw)
+        return VideoRun(opened, as_path_text(source), self._bundle, tuple(self._tasks.values()), options)
+
+    def tracks(self, source: str | os.PathLike[str], **options: Any) -> list[Track]:
+        """Return the tracks of a film: one object a face and scene, with its times and predictions.
+
+        Takes the arguments of `video`, and raises its errors.
+
+        >>> [(track.start, track.age.value) for track in load().tracks("clip.mp4")]  # doctest: +SKIP
+        [(0.0, 41.0)]
+        """
+        run = self.video(source, **options)
+        for _ in run:
+            pass
+        return run.tracks
 
     @property
     def name(self) -> str:

@@ -33,6 +33,7 @@ COMMANDS: tuple[str, ...] = (
     "audit",
     "export",
     "predict",
+    "video",
     "merge",
     "serve",
     "bench",
@@ -71,6 +72,7 @@ EXTRA_OF_MODULE: dict[str, tuple[str, str]] = {
     "python_multipart": ("python-multipart", "serve"),
     "starlette": ("fastapi", "serve"),
     "uvicorn": ("uvicorn", "serve"),
+    "av": ("av", "video"),
 }
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars, notes or summaries.")]

@@ -18,7 +18,7 @@ from typing import Literal
 
 from mien.errors import UsageError
 from mien.files import is_file, is_folder
-from mien.vision.content import EXTRACT_FRAMES, HEAD_BYTES, is_heif, is_video
+from mien.vision.content import HEAD_BYTES, VIDEO_COMMAND, is_heif, is_video
 from mien.vision.decode import is_image
 
 #: Files with these names (in lower case) are images without a look at their content: a damaged one is a row.
@@ -35,7 +35,7 @@ _READ_SIZE = 65536
 FileKind = Literal["image", "video", "raw", "other"]
 #: What is said of files in folders that are no images, by kind: of one, and of several.
 _KIND_WORDS: dict[FileKind, tuple[str, str]] = {
-    "video": (f"video ({EXTRACT_FRAMES})", f"videos ({EXTRACT_FRAMES})"),
+    "video": (f"video ({VIDEO_COMMAND})", "videos (mien video VIDEO... reads them)"),
     "raw": ("camera raw file (convert it to JPEG first)", "camera raw files (convert them to JPEG first)"),
     "other": ("other file", "other files"),
 }
@@ -55,7 +55,7 @@ class Skipped:
         return kind == "image"
 
     def __str__(self) -> str:
-        """Say what was left out, as in ``2 videos (extract frames first, ...), 1 other file``; empty for nothing."""
+        """Say what was left out, as in ``2 videos (mien video ...), 1 other file``; empty for nothing."""
         counts = ((self.kinds[kind], *words) for kind, words in _KIND_WORDS.items() if self.kinds[kind])
         return ", ".join(f"{count:,} {one if count == 1 else several}" for count, one, several in counts)
 

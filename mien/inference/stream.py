@@ -91,7 +91,7 @@ _opencv_threads = 0
 
 
 @contextlib.contextmanager
-def _opencv_on_one_thread() -> Iterator[None]:
+def opencv_on_one_thread() -> Iterator[None]:
     """OpenCV's own threads would contend with the pool's; the setting is global, so the last stream restores it."""
     global _opencv_users, _opencv_threads
     with _opencv_lock:
@@ -176,7 +176,7 @@ class PredictionStream:
     def _run(self, order: Iterator[int | None]) -> Generator[tuple[int, ImageResult, RGBImage | None], None, None]:
         """Run everything; ``order`` gives the number of the next result to yield, None while there is none."""
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_opencv_on_one_thread())
+            stack.enter_context(opencv_on_one_thread())
             stack.callback(self._pool.shutdown, wait=True, cancel_futures=True)
             stack.callback(self._gate.close)
             threading.Thread(target=self._feed, name="mien-feed", daemon=True).start()

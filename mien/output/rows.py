@@ -39,7 +39,7 @@ def columns_of(tasks: tuple[Task, ...], *, landmarks: bool = False) -> dict[str,
     >>> list(columns_of((Task(name="smile", kind="ordinal", highest=4),)))[10:]
     ['smile', 'smile_low', 'smile_high', 'model', 'reason']
     """
-    groups = [_BEFORE, _LANDMARKS if landmarks else {}, *map(_task_columns, tasks), _AFTER]
+    groups = [_BEFORE, _LANDMARKS if landmarks else {}, *map(task_columns, tasks), _AFTER]
     names = [name for group in groups for name in group]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -47,7 +47,8 @@ def columns_of(tasks: tuple[Task, ...], *, landmarks: bool = False) -> dict[str,
     return {name: kind for group in groups for name, kind in group.items()}
 
 
-def _task_columns(task: Task) -> dict[str, ColumnType]:
+def task_columns(task: Task) -> dict[str, ColumnType]:
+    """Return the columns of one task's predictions."""
     if task.kind == "ordinal":
         return {task.name: "number", f"{task.name}_low": "number", f"{task.name}_high": "number"}
     return {
@@ -64,15 +65,16 @@ def rows_of(result: ImageResult, tasks: tuple[Task, ...], *, landmarks: bool = F
     if not result.faces:
         yield [*head, *[None] * (len(columns_of(tasks, landmarks=landmarks)) - len(head) - len(tail)), *tail]
     for number, face in enumerate(result.faces, start=1):
-        cells = [cell for task in tasks for cell in _prediction_cells(face, task)]
+        cells = [cell for task in tasks for cell in prediction_cells(face, task)]
         points = _landmark_cells(face) if landmarks else []
         yield [*head, number, *face.box, face.score, *points, *cells, *tail]
 
 
-def _prediction_cells(face: Face, task: Task) -> list[Cell]:
+def prediction_cells(face: Face, task: Task) -> list[Cell]:
+    """Return a face's cells in the order of `task_columns`."""
     prediction = face.predictions.get(task.name)
     if prediction is None:  # A table may hold the results of several models.
-        return [None] * len(_task_columns(task))
+        return [None] * len(task_columns(task))
     if isinstance(prediction, OrdinalPrediction):
         return [prediction.value, prediction.low, prediction.high]
     return [prediction.label, prediction.probability, *prediction.probabilities.values()]

@@ -9,7 +9,7 @@ from __future__ import annotations
 HEAD_BYTES = 4096
 
 #: What to do with a video.
-EXTRACT_FRAMES = "extract frames first, for example: ffmpeg -i VIDEO -r 1 frame%06d.jpg"
+VIDEO_COMMAND = "mien video VIDEO reads it"
 
 #: Brands of HEIF files (ISO/IEC 23008-12) that hold a photo in HEVC, or in any codec.
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"mif2"})

@@ -34,7 +34,7 @@ from PIL import (
 
 from mien.errors import MienError
 from mien.vision.colour import to_srgb
-from mien.vision.content import EXTRACT_FRAMES, HEAD_BYTES, is_heif, is_video
+from mien.vision.content import HEAD_BYTES, VIDEO_COMMAND, is_heif, is_video
 from mien.vision.quiet import quiet_opencv, silence_pillow
 
 silence_pillow()
@@ -108,7 +108,7 @@ def decode_image(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MA
             reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
             if isinstance(error, UnidentifiedImageError):
                 video = is_video(data[:HEAD_BYTES])
-                reason = f"it is a video; {EXTRACT_FRAMES}" if video else "not an image in a known format"
+                reason = f"it is a video; {VIDEO_COMMAND}" if video else "not an image in a known format"
             raise UnreadableImageError(f"The image cannot be decoded: {reason}.") from error
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mien.errors import MienError
 from mien.vision.decode import RGBImage
-from mien.vision.search import SINGLE_SIDE, scaled, search_photo, search_with_margin, shrunk
+from mien.vision.search import COARSE_SIDE, SINGLE_SIDE, scaled, search_photo, search_with_margin, shrunk
 from mien.vision.turn import is_doubtful, quarter_turned, upright_look
 from mien.vision.yunet import best_of_overlapping, load_yunet
 
@@ -28,6 +28,8 @@ SCORE_THRESHOLD = 0.6
 TURNED_SCORE = 0.7
 #: Of two faces that share more than this fraction of the smaller box, the lower scored needs at least this score.
 MOST_SHARED, INNER_SCORE = 0.5, 0.8
+#: Long side of the search of a film's frame, in pixels; it finds faces from an eightieth of that side on.
+FILM_SIDE = 960
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +70,17 @@ class FaceDetector:
             rows = rows[rows[:, 14] >= TURNED_SCORE]
         found = [_to_detection(row, width, height) for row in rows]
         return sorted(filter(None, found), key=lambda face: (-face.box[2] * face.box[3], face.box))
+
+    def detect_in_film(self, image: RGBImage, *, side: int = FILM_SIDE) -> list[Detection]:
+        """Return the faces of a film's frame, largest first: one search of the frame reduced to ``side`` pixels, and
+        one for faces that fill it. There are no second looks, as the frames before and after say what is a face."""
+        height, width = image.shape[:2]
+        base = shrunk(image, side)
+        coarse = shrunk(base, COARSE_SIDE)
+        found = [scaled(self._find(small, self._score_threshold), small, image) for small in (base, coarse)]
+        rows = _best(np.concatenate(found))
+        kept = [_to_detection(row, width, height) for row in rows[_apart(rows)]]
+        return sorted(filter(None, kept), key=lambda face: (-face.box[2] * face.box[3], face.box))
 
     def detect_main(self, image: RGBImage) -> Detection | None:
         """The face of a ready-made crop: the one whose size and nearness to the centre are greatest, or None."""

@@ -187,7 +187,7 @@ def test_what_is_left_out_of_folders_is_in_the_summary(folder: Path, tmp_path: P
     (tmp_path / "c.txt").write_text("x")
     done = predict(folder, str(tmp_path))
     assert len(done.stdout.splitlines()) == 1
-    assert "left out of folders: 1 video (extract frames first" in done.stderr.decode()
+    assert "left out of folders: 1 video (mien video" in done.stderr.decode()
     assert "1 other file" in done.stderr.decode()
 
 

@@ -150,7 +150,7 @@ def test_the_content_decides_what_is_an_image_in_a_folder(tree: Path) -> None:
     names = [Path(path).name for path in expand_inputs(["next"], skipped=skipped)]
     assert names == ["a.JPG_large", "b.pjpeg", "c.mpo", "d", "e.jpg:large", "e.tif", "f.HEIC"]
     assert skipped.kinds == {"video": 2, "raw": 1, "other": 2}
-    assert str(skipped).startswith("2 videos (extract frames first")
+    assert str(skipped).startswith("2 videos (mien video")
 
 
 def test_a_folder_of_videos_alone_says_what_to_do(tree: Path) -> None:

@@ -299,7 +299,7 @@ def test_a_video_is_unreadable_with_advice(bundle: Bundle, tmp_path: Path) -> No
     (tmp_path / "clip.MP4").write_bytes(b"\0\0\0\x18ftypmp42")
     result = predict_image(tmp_path / "clip.MP4", bundle)
     assert result.status == "unreadable"
-    assert "extract frames" in str(result.reason)
+    assert "mien video" in str(result.reason)
 
 
 def test_the_gate_counts_faces_as_well_as_images() -> None:

@@ -329,7 +329,7 @@ def test_heic_is_read_upright_where_its_package_is_installed(monkeypatch: pytest
 
 
 def test_a_video_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableImageError, match="it is a video; extract frames"):
+    with pytest.raises(UnreadableImageError, match="it is a video; mien video"):
         decode_image(b"\0\0\0\x18ftypmp42" + bytes(40))
 
 
