@@ -156,7 +156,7 @@ def test_the_content_decides_what_is_an_image_in_a_folder(tree: Path) -> None:
 def test_a_folder_of_videos_alone_says_what_to_do(tree: Path) -> None:
     (tree / "films").mkdir()
     (tree / "films" / "a.mkv").write_bytes(b"\x1a\x45\xdf\xa3" + bytes(40))
-    with pytest.raises(UsageError, match=r"1 video .*ffmpeg"):
+    with pytest.raises(UsageError, match=r"1 video .*mien video"):
         expand_inputs(["films"])
 
 
