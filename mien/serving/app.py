@@ -13,7 +13,10 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from mien import __version__
+from mien.serving.compreface import compreface_router
+from mien.serving.deepface import deepface_router
 from mien.serving.health import health_router
+from mien.serving.inference_protocol import protocol_router
 from mien.serving.middleware import Around
 from mien.serving.predict import predict_router
 from mien.serving.refusal import Refusal
@@ -64,7 +67,7 @@ def make_app(settings: Settings) -> FastAPI:
             allow_headers=["authorization", "content-type", "x-api-key"],
         )
     app.add_middleware(Around, metrics=service.metrics, origins=settings.origins)
-    for router in (predict_router, health_router):
+    for router in (predict_router, deepface_router, compreface_router, protocol_router, health_router):
         app.include_router(router(service))
     mount_page(app)
     return app

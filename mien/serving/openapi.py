@@ -20,6 +20,46 @@ IMAGES_BODY: dict[str, Any] = {
         "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
     },
 }
+_BASE64 = {"type": "string", "description": "base64"}
+#: The body of `/analyze`.
+DEEPFACE_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["img"],
+                "properties": {
+                    "img": {"type": "string", "description": "data:image/...;base64,..."},
+                    "actions": {"type": "array", "items": {"enum": ["age", "gender", "race"]}},
+                    "enforce_detection": {"type": "boolean", "default": True},
+                },
+            },
+            "example": {"img": "data:image/jpeg;base64,...", "actions": ["age", "gender"]},
+        },
+        "multipart/form-data": {
+            "schema": {"type": "object", "properties": {"img": {"type": "string", "format": "binary"}}}
+        },
+    },
+}
+#: The body of CompreFace's route.
+COMPREFACE_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}}
+        },
+        "application/json": {"schema": {"type": "object", "properties": {"file": _BASE64}}},
+    },
+}
+#: The body of an inference of the Open Inference Protocol.
+TENSORS_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "application/json": {"schema": {"type": "object", "required": ["inputs"]}},
+        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+    },
+}
 
 _ORDINAL = {
     "type": "object",

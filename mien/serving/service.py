@@ -8,16 +8,21 @@ from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from starlette.requests import Request
 
 from mien.inference.bundle import load_bundle
+from mien.inference.metadata import BundleError
 from mien.inference.prepare import Search
 from mien.serving.access import Access
 from mien.serving.engine import Engine, Job, Outcome
 from mien.serving.metrics import Metrics
-from mien.serving.refusal import Refusal
+from mien.serving.refusal import Refusal, busy
 from mien.serving.settings import Settings
 from mien.serving.uploads import Held, Share
+from mien.tasks import select_tasks
+from mien.types import ImageResult
 
 T = TypeVar("T")
 #: Requests whose pixels are kept for drawing, at once.
@@ -36,7 +41,8 @@ class Service:
         model = settings.model
         bundle = load_bundle(None if model in (None, "default") else Path(model))
         self.engine = Engine(bundle, settings, self.metrics)
-        self.crops = asyncio.Semaphore(self.engine.workers)
+        self._crop_workers = asyncio.Semaphore(self.engine.workers)
+        self._crop_requests = 0
         self._drawing = asyncio.Semaphore(_DRAWING)
 
     @contextlib.contextmanager
@@ -77,3 +83,30 @@ class Service:
         jobs = [Job(data=data, search=search, keep_pixels=keep_pixels) for data in images]
         self.engine.submit(jobs)
         return list(await asyncio.gather(*(asyncio.wrap_future(job.future) for job in jobs)))
+
+    async def predict_one(self, image: bytes, search: Search) -> ImageResult:
+        """Return the result of one image."""
+        (outcome,) = await self._together([image], search)
+        return outcome[0]
+
+    async def run_crops(self, crops: NDArray[np.uint8], names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        """Return the probabilities of each task for cropped faces, uint8, N x 3 x S x S, from calls of the model of
+        `Settings.batch_size` each.
+
+        Raises:
+            Refusal: 429 where too many such requests wait, 500 where the model fails.
+        """
+        if self._crop_requests >= self.settings.queue:
+            raise busy(f"{self.settings.queue} requests wait already; try again later.", 1)
+        tasks, size = select_tasks(self.engine.tasks, names), self.settings.batch_size
+        parts: list[dict[str, NDArray[np.float32]]] = []
+        self._crop_requests += 1
+        try:
+            async with self._crop_workers:
+                for start in range(0, len(crops), size):
+                    parts.append(await asyncio.to_thread(self.engine.bundle.run, crops[start : start + size], tasks))
+        except BundleError as error:
+            raise Refusal(500, "The model failed on these crops.") from error
+        finally:
+            self._crop_requests -= 1
+        return {name: np.concatenate([part[name] for part in parts]) for name in names}
