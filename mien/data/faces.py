@@ -24,16 +24,15 @@ from mien.data.values import RowError
 from mien.progress import track
 from mien.vision.align import CropRecipe, crop_ready_made, whole_crop
 from mien.vision.decode import (
-    FORMAT_OF_SUFFIX,
     ImageTooLargeError,
     RGBImage,
     UnreadableImageError,
     as_path_text,
     decode_image,
-    image_format,
     read_regular_file,
 )
 from mien.vision.detect import FaceDetector
+from mien.vision.header import FORMAT_OF_SUFFIX, image_format
 
 #: Side of the grayscale thumbnails that duplicates are searched on.
 THUMBNAIL_SIDE = 48

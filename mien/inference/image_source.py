@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import UsageError
-from mien.vision.decode import MAX_PIXELS, RGBImage, decode_image, decode_pillow
+from mien.vision.decode import MAX_PIXELS, RGBImage, decode_pillow
+from mien.vision.photo import AnyImage, Photo, open_photo
 
 if TYPE_CHECKING:
     pass
@@ -39,19 +40,25 @@ def read_image(source: Any, *, max_pixels: int = MAX_PIXELS, channel_order: Chan
         UnreadableImageError: it is no image that can be decoded.
         ImageTooLargeError: it has more than ``max_pixels`` pixels.
     """
+    image = open_source(source, max_pixels=max_pixels, channel_order=channel_order)
+    return image.whole() if isinstance(image, Photo) else image
+
+
+def open_source(source: Any, *, max_pixels: int = MAX_PIXELS, channel_order: ChannelOrder = "rgb") -> AnyImage:
+    """Return what `read_image` returns, but a large JPEG as a `Photo`, whose pixels are decoded as they are needed."""
     if isinstance(source, np.ndarray):
         image = check_pixels(source)
         return np.ascontiguousarray(image[:, :, ::-1]) if channel_order == "bgr" else image
     if isinstance(source, (str, os.PathLike, bytes)):
-        return decode_image(source, max_pixels=max_pixels)
+        return open_photo(source, max_pixels=max_pixels)
     if isinstance(source, (bytearray, memoryview)):
-        return decode_image(bytes(source), max_pixels=max_pixels)
+        return open_photo(bytes(source), max_pixels=max_pixels)
     from PIL import Image
 
     if isinstance(source, Image.Image):
         return decode_pillow(source, max_pixels=max_pixels)
     if hasattr(source, "read"):
-        return decode_image(read_file(source), max_pixels=max_pixels)
+        return open_photo(read_file(source), max_pixels=max_pixels)
     raise UsageError(f"Expected an image as {ACCEPTED}; got {_described(source)}.")
 
 

@@ -19,7 +19,7 @@ from typing import Literal
 from mien.errors import UsageError
 from mien.files import is_file, is_folder
 from mien.vision.content import HEAD_BYTES, VIDEO_COMMAND, is_heif, is_video
-from mien.vision.decode import is_image
+from mien.vision.header import is_image
 
 #: Files with these names (in lower case) are images without a look at their content: a damaged one is a row.
 IMAGE_SUFFIXES = frozenset({

@@ -14,11 +14,13 @@ from numbers import Integral, Real
 from typing import Any, TypeVar
 
 from mien.errors import MienError, UsageError
-from mien.inference.image_source import ChannelOrder, read_file, read_image
+from mien.inference.image_source import ChannelOrder, open_source, read_file
 from mien.types import Face, ImageResult, Landmarks, Prediction, Status
 from mien.vision.align import DEFAULT_CROP, CropRecipe, align_face, ready_made_face
-from mien.vision.decode import MAX_PIXELS, ImageTooLargeError, RGBImage, UnreadableImageError, as_path_text, page_count
+from mien.vision.decode import MAX_PIXELS, ImageTooLargeError, RGBImage, UnreadableImageError, as_path_text
 from mien.vision.detect import SCORE_THRESHOLD, Detection, FaceDetector
+from mien.vision.header import page_count
+from mien.vision.photo import AnyImage, Photo
 
 #: By score threshold. Without a lock, which a process forked meanwhile would wait for.
 _detectors: dict[float, FaceDetector] = {}
@@ -126,10 +128,11 @@ def prepare_image(
     def failed(status: Status, reason: str) -> PreparedImage:
         return PreparedImage(row=ImageResult(path=path, status=status, model=model, reason=reason))
 
-    def attempt() -> tuple[RGBImage, tuple[FaceCrop, ...], str | None]:
-        image = read_image(source, max_pixels=search.max_pixels, channel_order=search.channel_order)
+    def attempt() -> tuple[AnyImage, tuple[FaceCrop, ...], str | None]:
+        image = open_source(source, max_pixels=search.max_pixels, channel_order=search.channel_order)
         find = _cropped_face if search.cropped else _photo_faces
-        return image, *find(image, size, recipe, search)
+        crops, reason = find(image, size, recipe, search)
+        return image.whole() if keep_pixels and isinstance(image, Photo) else image, crops, reason
 
     try:
         source = read_file(source)  # A file can be read only once.
@@ -150,7 +153,7 @@ def prepare_image(
     if not crops and (pages := page_count(source)) > 1:
         reason = f"{reason} Only the first of the file's {pages} pages is read."
     row = ImageResult(path=path, status=status, model=model, width=width, height=height, reason=reason)
-    return PreparedImage(row=row, crops=crops, image=image if keep_pixels else None)
+    return PreparedImage(row=row, crops=crops, image=None if isinstance(image, Photo) or not keep_pixels else image)
 
 
 def _tried_again_alone(attempt: Callable[[], Result]) -> Result:
@@ -171,7 +174,7 @@ def _lacks_memory(error: Exception) -> bool:
 
 
 def _photo_faces(
-    image: RGBImage, size: int, recipe: CropRecipe, search: Search
+    image: AnyImage, size: int, recipe: CropRecipe, search: Search
 ) -> tuple[tuple[FaceCrop, ...], str | None]:
     """Return the crops of a photo's faces, or none and why."""
     found = search.detector().detect(image)
@@ -183,7 +186,7 @@ def _photo_faces(
     return tuple(_face_crop(face, align_face(image, face.landmarks, size, recipe)) for face in kept), None
 
 
-def _cropped_face(image: RGBImage, size: int, recipe: CropRecipe, search: Search) -> tuple[tuple[FaceCrop, ...], None]:
+def _cropped_face(image: AnyImage, size: int, recipe: CropRecipe, search: Search) -> tuple[tuple[FaceCrop, ...], None]:
     pixels, face = ready_made_face(image, search.detector(), size, recipe)
     if face is not None:
         return (_face_crop(face, pixels),), None

@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from mien.errors import MienError, UsageError
 from mien.vision.decode import RGBImage
 from mien.vision.detect import Detection, FaceDetector
+from mien.vision.photo import AnyImage, Photo
 
 #: Of prepared data whose images were kept in their own frame.
 WHOLE_RECIPE = "whole-image"
-#: OpenCV's warp addresses pixels in 16 bits: no side of what it reads may be as long.
-_WARP_LIMIT = 32767
 #: Longer images are shrunk before they are padded to a square, which would fill the memory.
 _LONGEST_PADDED = 4096
 
@@ -111,7 +110,7 @@ def similarity_transform(source: NDArray[np.floating], target: NDArray[np.floati
 
 
 def align_face(
-    image: RGBImage, landmarks: NDArray[np.floating], size: int, recipe: CropRecipe = DEFAULT_CROP
+    image: AnyImage, landmarks: NDArray[np.floating], size: int, recipe: CropRecipe = DEFAULT_CROP
 ) -> RGBImage:
     """The face as an upright crop: uint8, size x size x 3, RGB.
 
@@ -123,14 +122,16 @@ def align_face(
     """
     matrix = similarity_transform(landmarks, recipe.template * size)
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    if isinstance(image, Photo) and (reduced := image.reduced(max(image.shape) * scale)) is not None:
+        matrix = _adapted(matrix, image, reduced)
+        image, scale = reduced, float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    pixels, matrix = _neighbourhood(image, matrix, size, margin=2 + round(2 / scale))
     if scale < 0.5:  # Shrinking by more than two needs averaging first, or the warp would skip pixels.
-        image, matrix = _shrink_first(image, matrix, scale)
-    if max(image.shape[:2]) >= _WARP_LIMIT:
-        image, matrix = _neighbourhood(image, matrix, size)
+        pixels, matrix = _shrink_first(pixels, matrix, scale)
     # warpAffine counts pixel centres, the template counts edges: shift by half a pixel on both sides.
     matrix[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
     border = cv2.BORDER_REPLICATE if recipe.edges == "repeat" else cv2.BORDER_CONSTANT
-    crop = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=border, borderValue=_GREY)
+    crop = cv2.warpAffine(pixels, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=border, borderValue=_GREY)
     return np.asarray(crop, dtype=np.uint8)
 
 
@@ -139,27 +140,37 @@ def _shrink_first(image: RGBImage, matrix: NDArray[np.float64], scale: float) ->
     height, width = image.shape[:2]
     size = max(round(width * scale * 1.5), 1), max(round(height * scale * 1.5), 1)
     small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return small, _adapted(matrix, image, small)
+
+
+def _adapted(matrix: NDArray[np.float64], image: AnyImage, resized: RGBImage) -> NDArray[np.float64]:
+    """Return the matrix from the resized image to where that from the image leads."""
     adapted = matrix.copy()
-    adapted[:, 0] *= width / size[0]
-    adapted[:, 1] *= height / size[1]
-    return small, adapted
+    adapted[:, 0] *= image.shape[1] / resized.shape[1]
+    adapted[:, 1] *= image.shape[0] / resized.shape[0]
+    return adapted
 
 
-def _neighbourhood(image: RGBImage, matrix: NDArray[np.float64], size: int) -> tuple[RGBImage, NDArray[np.float64]]:
-    """The part of the image that the crop is made of, with a margin to interpolate in, and the matrix from there."""
+def _neighbourhood(
+    image: AnyImage, matrix: NDArray[np.float64], size: int, margin: int
+) -> tuple[RGBImage, NDArray[np.float64]]:
+    """The part of the image that the crop is made of, with so many pixels of margin, and the matrix from there."""
     corners = np.array([[0, 0, size, size], [0, size, 0, size]], dtype=np.float64)
     seen = np.linalg.solve(matrix[:, :2], corners - matrix[:, 2:])
     sides = np.array(image.shape[1::-1])
     # At least one pixel, where the crop lies beyond the image.
-    first = np.clip(np.floor(seen.min(axis=1)) - 2, 0, sides - 1).astype(int)
-    last = np.clip(np.ceil(seen.max(axis=1)) + 2, first + 1, sides).astype(int)
+    first = np.clip(np.floor(seen.min(axis=1)) - margin, 0, sides - 1).astype(int)
+    last = np.clip(np.ceil(seen.max(axis=1)) + margin, first + 1, sides).astype(int)
     adapted = matrix.copy()
     adapted[:, 2] += matrix[:, :2] @ first
     return image[first[1] : last[1], first[0] : last[0]], adapted
 
 
-def whole_crop(image: RGBImage, size: int) -> RGBImage:
+def whole_crop(image: AnyImage, size: int) -> RGBImage:
     """The image itself as a crop, padded to a square by its edge pixels: uint8, size x size x 3, RGB."""
+    if isinstance(image, Photo):
+        reduced = image.reduced(size)
+        image = image.whole() if reduced is None else reduced
     height, width = image.shape[:2]
     side = max(height, width)
     if height != width and side > _LONGEST_PADDED:
@@ -177,7 +188,7 @@ def whole_crop(image: RGBImage, size: int) -> RGBImage:
 
 
 def ready_made_face(
-    image: RGBImage, detector: FaceDetector, size: int, recipe: CropRecipe = DEFAULT_CROP
+    image: AnyImage, detector: FaceDetector, size: int, recipe: CropRecipe = DEFAULT_CROP
 ) -> tuple[RGBImage, Detection | None]:
     """The crop of an image that is one face already, and that face: aligned by the main face, or, where none is found,
     the whole image and None."""
@@ -188,7 +199,7 @@ def ready_made_face(
 
 
 def crop_ready_made(
-    image: RGBImage, detector: FaceDetector, size: int, recipe: CropRecipe = DEFAULT_CROP
+    image: AnyImage, detector: FaceDetector, size: int, recipe: CropRecipe = DEFAULT_CROP
 ) -> tuple[RGBImage, str]:
     """The crop of `ready_made_face` and how it was made: ``"aligned"`` or ``"whole"``. `mien prepare` calls this."""
     crop, face = ready_made_face(image, detector, size, recipe)

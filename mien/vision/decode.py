@@ -6,11 +6,13 @@ scale (16-bit colour TIFF and PNG). The header's size is checked before any pixe
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
 import stat
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -64,6 +66,8 @@ MAX_BYTES = 512 * 1024 * 1024
 
 #: Of a data URI at most so much is kept as the path (characters).
 LONGEST_URI = 60
+#: An image is copied out of Pillow in pieces of so many pixels.
+_STRIP_PIXELS = 1 << 17
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|data:[A-Za-z]+/")
 
 RGBImage = NDArray[np.uint8]
@@ -89,16 +93,28 @@ def decode_image(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MA
         MemoryError: there is not enough memory for an image of this size.
     """
     data = source if isinstance(source, bytes) else read_regular_file(source)
+    with decoding(data), open_image(data, max_pixels=max_pixels) as image:
+        return _to_upright_rgb(image, data)
+
+
+def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageFile.ImageFile:
+    """Return an image whose header is read and whose pixels are not; use it inside `decoding`."""
     if not data:
         raise UnreadableImageError("The file is empty (0 bytes).")
+    image = Image.open(io.BytesIO(data), formats=formats_for(data))
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageTooLargeError(f"The image has {width} x {height} pixels; the limit is {max_pixels:,}.")
+    return image
+
+
+@contextlib.contextmanager
+def decoding(data: bytes) -> Iterator[None]:
+    """Turn whatever a decoder raises within the block into the errors of `decode_image`; warnings are dropped."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with Image.open(io.BytesIO(data), formats=_formats_for(data)) as image:
-                width, height = image.size
-                if width * height > max_pixels:
-                    raise ImageTooLargeError(f"The image has {width} x {height} pixels; the limit is {max_pixels:,}.")
-                return _to_upright_rgb(image, data)
+            yield
         except Image.DecompressionBombError as error:
             raise ImageTooLargeError(f"The image is too large to decode: {error}.") from error
         except (MienError, MemoryError):
@@ -123,7 +139,7 @@ def decode_pillow(image: Image.Image, *, max_pixels: int = MAX_PIXELS) -> RGBIma
     if width * height > max_pixels:
         raise ImageTooLargeError(f"The image has {width} x {height} pixels; the limit is {max_pixels:,}.")
     try:
-        return _upright_from_deep_grey(image) if image.mode in _DEEP_GREY else _to_rgb(image)
+        return _upright_from_deep_grey(image) if image.mode in _DEEP_GREY else to_rgb(image)
     except MienError:
         raise
     # As in `decode_image`; a closed file or an image without pixels too.
@@ -132,7 +148,7 @@ def decode_pillow(image: Image.Image, *, max_pixels: int = MAX_PIXELS) -> RGBIma
         raise UnreadableImageError(f"The image cannot be loaded: {reason}.") from error
 
 
-def _formats_for(data: bytes) -> tuple[str, ...]:
+def formats_for(data: bytes) -> tuple[str, ...]:
     """Return the formats to try for these bytes; `UnreadableImageError` for HEIC without the package that reads it."""
     if not is_heif(data[:HEAD_BYTES]):
         return FORMATS
@@ -142,43 +158,6 @@ def _formats_for(data: bytes) -> tuple[str, ...]:
         raise UnreadableImageError("HEIC images need the package 'pillow-heif': pip install 'mien[heic]'.") from error
     register_heif_opener()
     return (HEIF,)
-
-
-#: What a file's suffix says of its content; other suffixes say nothing.
-FORMAT_OF_SUFFIX = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".png": "PNG",
-    ".webp": "WEBP",
-    ".bmp": "BMP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".gif": "GIF",
-}
-
-
-def image_format(data: bytes) -> str | None:
-    """The format that the content of an image file has (a value of `FORMATS`), or None where it is no image."""
-    try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(data), formats=_formats_for(data)) as image:
-            warnings.simplefilter("ignore")
-            # MPO is JPEG with further pictures behind the first.
-            return "JPEG" if image.format == "MPO" else image.format
-    # As in `decode_image`: a header that any decoder stumbles over is no image.
-    except Exception:
-        return None
-
-
-def is_image(path: str) -> bool:
-    """Tell whether the content of a file is an image in one of `FORMATS`; only its header is read."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path, formats=FORMATS):
-                return True
-    # As in `decode_image`.
-    except Exception:
-        return False
 
 
 def is_uri(path: str | bytes) -> bool:
@@ -219,16 +198,31 @@ def _to_upright_rgb(image: ImageFile.ImageFile, data: bytes) -> RGBImage:
         return _upright_from_deep_grey(image)
     if image.format == "TIFF" and _is_deep_colour_tiff(image):
         return _decode_with_opencv(image, data)
-    return _to_rgb(image)
+    return to_rgb(image)
 
 
-def _to_rgb(image: Image.Image) -> RGBImage:
+def to_rgb(image: Image.Image) -> RGBImage:
+    """Return an image with 8 bits a colour upright and in sRGB: uint8, H x W x 3, RGB."""
     image.load()
     upright = to_srgb(ImageOps.exif_transpose(image))
     if upright.has_transparency_data:
         rgba = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)
-    return np.array(upright.convert("RGB"), dtype=np.uint8)
+    return _as_array(upright if upright.mode == "RGB" else upright.convert("RGB"))
+
+
+def _as_array(image: Image.Image) -> RGBImage:
+    """Return the pixels of an image of mode RGB, copied in strips that fit the processor's cache: three times as fast
+    for a photo as ``numpy.array``."""
+    width, height = image.size
+    if width * height <= _STRIP_PIXELS:
+        return np.array(image, dtype=np.uint8)
+    pixels = np.empty((height, width, 3), np.uint8)
+    rows = max(_STRIP_PIXELS // width, 1)
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(top + rows, height)))
+        pixels[top : top + rows] = np.frombuffer(strip.tobytes(), np.uint8).reshape(-1, width, 3)
+    return pixels
 
 
 #: Pillow's modes of grayscale images with more than 8 bits.
@@ -272,20 +266,6 @@ def _decode_with_opencv(image: ImageFile.ImageFile, data: bytes) -> RGBImage:
 def _opencv_pixels(data: bytes, how: int) -> NDArray[Any] | None:
     with quiet_opencv():
         return cv2.imdecode(np.frombuffer(data, np.uint8), how)
-
-
-def page_count(source: object) -> int:
-    """Return how many pages a TIFF has (a path or bytes); 1 for anything else."""
-    if not isinstance(source, (str, os.PathLike, bytes)):
-        return 1
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=("TIFF",)) as image:
-                return int(getattr(image, "n_frames", 1))
-    # As in `decode_image`.
-    except Exception:
-        return 1
 
 
 def as_path_text(path: str | os.PathLike[str]) -> str:

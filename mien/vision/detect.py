@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import MienError
-from mien.vision.decode import RGBImage
+from mien.vision.photo import AnyImage
 from mien.vision.search import COARSE_SIDE, SINGLE_SIDE, scaled, search_photo, search_with_margin, shrunk
 from mien.vision.turn import is_doubtful, quarter_turned, upright_look
 from mien.vision.yunet import best_of_overlapping, load_yunet
@@ -61,7 +61,7 @@ class FaceDetector:
         self._find = load_yunet(detector_weights()).find
         self._score_threshold = score_threshold
 
-    def detect(self, image: RGBImage) -> list[Detection]:
+    def detect(self, image: AnyImage) -> list[Detection]:
         """Return all faces of a photo, largest first (uint8, H x W x 3, RGB); an empty list when there is none."""
         height, width = image.shape[:2]
         rows = self._looked_at(image, self._search(image))
@@ -71,7 +71,7 @@ class FaceDetector:
         found = [_to_detection(row, width, height) for row in rows]
         return sorted(filter(None, found), key=lambda face: (-face.box[2] * face.box[3], face.box))
 
-    def detect_in_film(self, image: RGBImage, *, side: int = FILM_SIDE) -> list[Detection]:
+    def detect_in_film(self, image: AnyImage, *, side: int = FILM_SIDE) -> list[Detection]:
         """Return the faces of a film's frame, largest first: one search of the frame reduced to ``side`` pixels, and
         one for faces that fill it. There are no second looks, as the frames before and after say what is a face."""
         height, width = image.shape[:2]
@@ -82,7 +82,7 @@ class FaceDetector:
         kept = [_to_detection(row, width, height) for row in rows[_apart(rows)]]
         return sorted(filter(None, kept), key=lambda face: (-face.box[2] * face.box[3], face.box))
 
-    def detect_main(self, image: RGBImage) -> Detection | None:
+    def detect_main(self, image: AnyImage) -> Detection | None:
         """The face of a ready-made crop: the one whose size and nearness to the centre are greatest, or None."""
         height, width = image.shape[:2]
 
@@ -93,12 +93,12 @@ class FaceDetector:
 
         return max(self.detect(image), key=prominence, default=None)
 
-    def _search(self, image: RGBImage) -> NDArray[np.float32]:
+    def _search(self, image: AnyImage) -> NDArray[np.float32]:
         """Return the faces as they stand in the image, overlapping ones too (`YuNet.find`)."""
         rows = search_photo(self._find, image, self._score_threshold)
         return rows if len(rows) else search_with_margin(self._find, image, self._score_threshold)
 
-    def _search_turned(self, image: RGBImage) -> NDArray[np.float32]:
+    def _search_turned(self, image: AnyImage) -> NDArray[np.float32]:
         """Return the faces of the image turned by a quarter, a half and three quarters."""
         small = shrunk(image, SINGLE_SIDE)
         rows = []
@@ -107,7 +107,7 @@ class FaceDetector:
             rows.append(scaled(quarter_turned(found, turns, small.shape[1], small.shape[0]), small, image))
         return np.concatenate(rows)
 
-    def _looked_at(self, image: RGBImage, found: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _looked_at(self, image: AnyImage, found: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the best of overlapping faces, the doubtful ones looked at again; the only face is never dropped."""
         rows = _best(found)
         looks = [upright_look(self._find, image, row) if is_doubtful(row) else row for row in rows]

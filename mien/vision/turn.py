@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.vision.decode import RGBImage
+from mien.vision.photo import AnyImage
 from mien.vision.search import Finder
 
 #: A face of at least this score whose eyes are tilted by at most this much (degrees) is taken as it is.
@@ -46,7 +47,7 @@ def tilt_of(row: NDArray[np.float32]) -> float:
     return float(np.degrees(np.arctan2(across[1], across[0])))
 
 
-def upright_look(find: Finder, image: RGBImage, row: NDArray[np.float32]) -> NDArray[np.float32] | None:
+def upright_look(find: Finder, image: AnyImage, row: NDArray[np.float32]) -> NDArray[np.float32] | None:
     """Return the row of the best look at a doubtful face, in the image's pixels; the row itself if none is better; None
     for a low score that no look confirms.
 
@@ -87,7 +88,7 @@ def _peak(before: float, middle: float, after: float) -> float:
 class Looks:
     """Looks at one face of an image, at any angle."""
 
-    def __init__(self, find: Finder, image: RGBImage, row: NDArray[np.float32]) -> None:
+    def __init__(self, find: Finder, image: AnyImage, row: NDArray[np.float32]) -> None:
         self._find = find
         self._centre = row[:2].astype(np.float64) + row[2:4].astype(np.float64) / 2
         self._face = float(max(row[2], row[3]))
@@ -130,7 +131,7 @@ class Looks:
         return _placed(rows[np.argmax(rows[:, 14])], np.asarray(np.linalg.inv(matrix), np.float64), shift, angle)
 
 
-def _cut_out(image: RGBImage, centre: NDArray[np.float64], scale: float) -> tuple[RGBImage, NDArray[np.float64]]:
+def _cut_out(image: AnyImage, centre: NDArray[np.float64], scale: float) -> tuple[RGBImage, NDArray[np.float64]]:
     """Return the face's surroundings, shrunk to about twice the look's resolution, and the matrix (2 x 3) to there."""
     reach = LOOK_SIDE / scale * 0.75
     sides = np.array(image.shape[1::-1])

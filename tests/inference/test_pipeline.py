@@ -187,14 +187,14 @@ def test_a_photo_of_many_faces_is_split_over_batches(
 def test_an_unexpected_error_on_one_image_costs_no_other(
     bundle: Bundle, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = image_source.decode_image
+    original = image_source.open_photo
 
     def failing(source: object, **rest: object) -> object:
         if "two" in str(source):
             raise ZeroDivisionError("surprise")
         return original(source, **rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(image_source, "decode_image", failing)
+    monkeypatch.setattr(image_source, "open_photo", failing)
     results = list(predict_images(listed(photos), bundle))
     assert [result.status for result in results] == ["ok", "unreadable", "no_face", "unreadable"]
     assert "ZeroDivisionError: surprise" in str(results[1].reason)
@@ -336,7 +336,7 @@ def test_a_photo_for_which_memory_was_short_once_is_predicted_all_the_same(
             raise failures.pop()
         return decode_image(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(image_source, "decode_image", decode)
+    monkeypatch.setattr(image_source, "open_photo", decode)
     assert predict_image(photos / "a one.jpg", bundle).status == "ok"
 
 
@@ -346,6 +346,6 @@ def test_a_photo_for_which_the_memory_is_not_enough_is_too_large(
     def decode(*arguments: object, **options: object) -> np.ndarray:
         raise MemoryError
 
-    monkeypatch.setattr(image_source, "decode_image", decode)
+    monkeypatch.setattr(image_source, "open_photo", decode)
     result = predict_image(photos / "a one.jpg", bundle)
     assert (result.status, result.reason) == ("too_large", "There is not enough memory for this image.")
