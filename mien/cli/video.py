@@ -43,6 +43,14 @@ def video(
         Path | None,
         typer.Option(metavar="FILE.csv|parquet|json", help="A row a track: its times and its predictions."),
     ] = None,
+    annotate: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.mp4|webm", help="The film with boxes and labels; only frames that were looked at."),
+    ] = None,
+    srt: Annotated[
+        Path | None, typer.Option(metavar="FILE.srt", help="Subtitles: what is predicted of the people who are seen.")
+    ] = None,
+    show: Annotated[bool, typer.Option("--show", help="Show the annotated frames in a browser.")] = False,
     every: Annotated[int | None, typer.Option(min=1, help="Look at one in so many frames.", show_default=False)] = None,
     fps: Annotated[
         float | None, typer.Option(help="Look at so many frames a second at most.", show_default=False)
@@ -83,7 +91,7 @@ def video(
 
     mien video clip.mp4 --tracks people.csv
 
-    mien video clip.mp4 --out frames.jsonl --start 1:30 --end 2:00
+    mien video clip.mp4 --annotate marked.mp4 --start 1:30 --end 2:00
 
     mien video rtsp://camera.local/stream --fps 5 > frames.jsonl
     """
@@ -91,11 +99,14 @@ def video(
     from mien.video.record import Outputs, record
     from mien.video.source import RawFormat
 
-    nothing_asked = out is None and tracks is None
+    nothing_asked = all(each is None for each in (out, tracks, annotate, srt)) and not show
     outputs = Outputs(
         frames=None if out == _STANDARD_OUTPUT else out,
         frames_to_stdout=out == _STANDARD_OUTPUT or (nothing_asked and not _on_terminal()),
         tracks=tracks,
+        annotate=annotate,
+        subtitles=srt,
+        show=show,
         landmarks=landmarks,
     )
     loaded = load(model, tasks=None if tasks is None else split_names(tasks), min_score=min_score, min_size=min_size)

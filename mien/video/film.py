@@ -114,6 +114,8 @@ class Film:
                     self.counts.corrupt += 1
                 else:
                     yield RawFrame(number=number, time=time, image=image)
+        if self.counts.decoded == 0:
+            raise UnreadableFilmError(f"Cannot read {self._name} as a film: not one frame can be decoded.")
 
     def _seek(self) -> None:
         """Go to the last key frame before the start; a container that cannot is read from its beginning."""

@@ -23,7 +23,7 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 #: So many attempts in a row without a frame end a live source; one that never gave a frame ends sooner.
 ATTEMPTS, FIRST_ATTEMPTS = 8, 2
 #: FFmpeg's options that keep its own buffers short.
-_PROMPT = {"fflags": "nobuffer", "flags": "low_delay", "rtsp_transport": "tcp", "max_delay": "500000"}
+_PROMPT = {"flags": "low_delay", "rtsp_transport": "tcp", "max_delay": "500000"}
 
 #: Gives the pixels of a frame when they are wanted, None where they cannot be had.
 Pixels = Callable[[], RGBImage | None]
@@ -146,7 +146,7 @@ def open_stream(address: str, sampling: Sampling) -> Source:
 
 
 def _open_address(address: str) -> Any:
-    options = _PROMPT if address.lower().startswith("rtsp") else {"fflags": "nobuffer", "flags": "low_delay"}
+    options = _PROMPT if address.lower().startswith("rtsp") else {}
     return open_container(address, address, options=options, timeout=NETWORK_SECONDS)
 
 

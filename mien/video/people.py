@@ -7,10 +7,9 @@ follows the number of people and hardly the number of frames.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +79,7 @@ class People:
     def __init__(self, bundle: Bundle, tasks: Sequence[Task], options: PredictOptions | None = None) -> None:
         self._bundle, self._tasks = bundle, tuple(tasks)
         self._options = options or PredictOptions()
-        self._people: WeakKeyDictionary[TrackedBox, _Person] = WeakKeyDictionary()
+        self._people: dict[TrackedBox, _Person] = {}
         #: How often the model was run on a face.
         self.predicted = 0
 
@@ -130,6 +129,10 @@ class People:
             landmarks=rounded_landmarks(best.detection),
             predictions=person.predictions,
         )
+
+    def keep(self, tracks: Iterable[TrackedBox]) -> None:
+        """Forget all tracks but these."""
+        self._people = {track: self._people[track] for track in tracks if track in self._people}
 
     def _least(self, person: _Person) -> float:
         """Return the quality that a view must exceed to be among the best."""

@@ -14,13 +14,17 @@ from mien.errors import MienError, OutputClosedError, UsageError
 from mien.files import atomic_path
 from mien.progress import track as progress
 from mien.tasks import Task
+from mien.video.display import Display
+from mien.video.drawing import draw_tracked
+from mien.video.encoding import CODECS, TakePicture, write_film, write_subtitles
 from mien.video.run import VideoRun
 from mien.video.source import UnreadableFilmError
 from mien.video.tables import TRACK_WRITERS, track_columns
 from mien.video.types import Track, VideoFrame
+from mien.video.viewer import open_viewer
 
-#: Takes each frame of a film.
-TakeFrame = Callable[[VideoFrame], None]
+#: Takes each frame of a film, and what is said of each of its faces.
+TakeFrame = Callable[[VideoFrame, list[str]], None]
 #: Opens a film of a name; raises `UnreadableFilmError` where it cannot be read.
 OpenRun = Callable[[str], VideoRun]
 
@@ -33,6 +37,9 @@ class Outputs:
         frames: a JSON line a frame, to this file.
         frames_to_stdout: the same to standard output.
         tracks: a table of the tracks; its suffix says how.
+        annotate: the film with boxes and labels, of the frames that were looked at, without sound.
+        subtitles: what is predicted of the people who are seen, as SRT.
+        show: show the annotated frames in a browser.
         landmarks: the five points of each face too.
 
     Raises:
@@ -42,11 +49,16 @@ class Outputs:
     frames: Path | None = None
     frames_to_stdout: bool = False
     tracks: Path | None = None
+    annotate: Path | None = None
+    subtitles: Path | None = None
+    show: bool = False
     landmarks: bool = False
 
     def __post_init__(self) -> None:
         _check_suffix("--out", self.frames, (".jsonl", ".ndjson"))
         _check_suffix("--tracks", self.tracks, tuple(TRACK_WRITERS))
+        _check_suffix("--annotate", self.annotate, tuple(CODECS))
+        _check_suffix("--srt", self.subtitles, (".srt",))
 
 
 @dataclass(kw_only=True)
@@ -71,7 +83,9 @@ def record(names: Sequence[str], open_run: OpenRun, tasks: Sequence[Task], outpu
         UnreadableFilmError: none of the films could be read.
         KeyboardInterrupt, SystemExit: the user stopped it, after the files were written.
     """
-    if outputs.tracks is not None and outputs.tracks.suffix != ".json":
+    if len(names) > 1 and (outputs.annotate or outputs.subtitles):
+        raise UsageError(f"An annotated film and subtitles are of one film; got {len(names)} sources.")
+    if outputs.tracks is not None and outputs.tracks.suffix.lower() != ".json":
         track_columns(tasks)  # Raises before the work rather than after it.
     summary = Summary()
     stopped: BaseException | None = None
@@ -79,7 +93,7 @@ def record(names: Sequence[str], open_run: OpenRun, tasks: Sequence[Task], outpu
         takers = [stack.enter_context(_open_frames(outputs))] if outputs.frames or outputs.frames_to_stdout else []
         try:
             for name in names:
-                _read(name, open_run, takers, summary)
+                _read(name, open_run, takers, outputs, summary)
         except (KeyboardInterrupt, SystemExit) as error:
             stopped = error
         if outputs.tracks is not None:
@@ -91,20 +105,26 @@ def record(names: Sequence[str], open_run: OpenRun, tasks: Sequence[Task], outpu
     return summary
 
 
-def _read(name: str, open_run: OpenRun, takers: Sequence[TakeFrame], summary: Summary) -> None:
+def _read(name: str, open_run: OpenRun, takers: Sequence[TakeFrame], outputs: Outputs, summary: Summary) -> None:
     """Read one film to its end, or to where it is stopped, and add it to the summary."""
     try:
         run = open_run(name)
     except UnreadableFilmError as error:
         summary.unreadable += (str(error),)
         return
+    stopped: BaseException | None = None
+    display = Display()
     try:
-        for frame in progress(run, "Reading", total=run.source.expected_frames, unit="frames"):
-            summary.frames += 1
-            for take in takers:
-                take(frame)
-    except UnreadableFilmError as error:
-        summary.unreadable += (str(error),)
+        # A stop is raised again outside, since the writers would throw their files away.
+        with _open_pictures(outputs, run.source.rate) as of_this_film:
+            try:
+                for frame in progress(run, "Reading", total=run.source.expected_frames, unit="frames"):
+                    summary.frames += 1
+                    texts = [display.text(face) for face in frame.faces]
+                    for take in (*takers, *of_this_film):
+                        take(frame, texts)
+            except (KeyboardInterrupt, SystemExit, UnreadableFilmError) as error:
+                stopped = error
     finally:
         run.close()
         counts = run.source.counts
@@ -113,6 +133,32 @@ def _read(name: str, open_run: OpenRun, takers: Sequence[TakeFrame], summary: Su
         summary.dropped += counts.dropped
         summary.reconnections += counts.reconnections
         summary.tracks += tuple(run.tracks)
+    if isinstance(stopped, UnreadableFilmError):
+        summary.unreadable += (str(stopped),)
+    elif stopped is not None:
+        raise stopped
+
+
+@contextlib.contextmanager
+def _open_pictures(outputs: Outputs, rate: float | None) -> Iterator[list[TakeFrame]]:
+    """Yield the functions that draw, show and subtitle the frames of one film."""
+    with contextlib.ExitStack() as stack:
+        takers: list[TakeFrame] = []
+        if outputs.subtitles is not None:
+            takers.append(stack.enter_context(write_subtitles(outputs.subtitles)))
+        draw: list[TakePicture] = []
+        if outputs.annotate is not None:
+            draw.append(stack.enter_context(write_film(outputs.annotate, rate)))
+        if outputs.show:
+            _, show = stack.enter_context(open_viewer())
+            draw.append(lambda frame, picture: show(picture))
+
+        def take(frame: VideoFrame, texts: list[str]) -> None:
+            picture = draw_tracked(frame.image, frame.faces, texts)
+            for each in draw:
+                each(frame, picture)
+
+        yield [*takers, take] if draw else takers
 
 
 @contextlib.contextmanager
@@ -120,7 +166,7 @@ def _open_frames(outputs: Outputs) -> Iterator[TakeFrame]:
     """Yield a function that writes a frame as a JSON line."""
 
     def take_into(stream: IO[bytes], shown: str) -> TakeFrame:
-        def take(frame: VideoFrame) -> None:
+        def take(frame: VideoFrame, texts: list[str]) -> None:
             text = json.dumps(frame.to_dict(landmarks=outputs.landmarks), ensure_ascii=False, allow_nan=False)
             try:
                 stream.write(text.encode("utf-8", "backslashreplace") + b"\n")

@@ -118,6 +118,8 @@ class VideoRun:
         self._people.see(frame.image, frame.time, pairs)
         self._finish(self._tracker.ended)
         self._pending.append((frame, cut, pairs))
+        shown = (track for _, _, waiting in self._pending for track, _ in waiting)
+        self._people.keep([*self._tracker.tracks, *shown])
 
     def _next(self) -> VideoFrame:
         frame, cut, pairs = self._pending.popleft()

@@ -99,6 +99,11 @@ class Tracker:
         self._forget(found, time)
         return found
 
+    @property
+    def tracks(self) -> tuple[TrackedBox, ...]:
+        """Return the tracks that go on, the uncertain ones too."""
+        return tuple(self._tracks)
+
     def end_scene(self) -> list[TrackedBox]:
         """End all tracks, as a cut does; return the certain ones."""
         ended = [track for track in self._tracks if track.number is not None]

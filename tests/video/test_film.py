@@ -146,10 +146,10 @@ def test_damaged_films_give_what_can_be_read(tmp_path: Path) -> None:
         path.write_bytes(damaged(whole[suffix].read_bytes(), seed))
         try:
             source = open_source(path)
+            found = list(source.frames())
         except UnreadableFilmError:
             refused += 1
             continue
-        found = list(source.frames())
         times = [frame.time for frame in found]
         assert times == sorted(set(times))
         read += len(found)
