@@ -66,6 +66,7 @@ EXTRA_OF_MODULE: dict[str, tuple[str, str]] = {
     "torch": ("torch", "train"),
     "torchvision": ("torchvision", "train"),
     "yaml": ("pyyaml", "train"),
+    "ray": ("ray", "ray"),
     "pillow_heif": ("pillow-heif", "heic"),
     "fastapi": ("fastapi", "serve"),
     "prometheus_client": ("prometheus-client", "serve"),

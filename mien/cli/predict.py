@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mien.cli import predict_shards as in_shards
 from mien.cli.options import split_names
-from mien.cli.predict_shards import ShardOptions, check_for_shards, check_no_shards, predict_in_shards
 from mien.errors import MienError, UsageError
 from mien.files import is_folder
 from mien.inference.memory_limit import limited_memory
@@ -108,18 +108,14 @@ def predict(
     max_pixels: Annotated[
         int | None, typer.Option(min=1, help="Larger images are not decoded.  [dim]default: 100 million[/dim]")
     ] = None,
-    shards: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="N", help="Write N Parquet files, one row an image, to the folder --out; resumable."
-        ),
-    ] = None,
-    shard: Annotated[
-        str | None, typer.Option(metavar="I/N", help="Only shard I of N, counted from 0: for arrays of jobs.")
-    ] = None,
-    column: Annotated[
-        str | None, typer.Option(help="The column of a table that holds paths or bytes, with --shards.")
-    ] = None,
+    shards: in_shards.Shards = None,
+    shard: in_shards.OneShard = None,
+    column: in_shards.Column = None,
+    engine: in_shards.Engine = "local",
+    address: in_shards.Address = None,
+    actors: in_shards.Actors = None,
+    actor_cpus: in_shards.ActorCpus = None,
+    actor_gpus: in_shards.ActorGpus = None,
 ) -> None:
     """Estimate the attributes of the faces in images.
 
@@ -142,13 +138,24 @@ def predict(
         "max_pixels": max_pixels or MAX_PIXELS,
     }
     how: dict[str, Any] = {"cropped": cropped, "largest": largest}
-    options = ShardOptions(shards=shards, shard=shard, column=column)
+    options = in_shards.ShardOptions(
+        shards=shards,
+        shard=shard,
+        column=column,
+        engine=engine,
+        address=address,
+        actors=actors,
+        actor_cpus=actor_cpus,
+        actor_gpus=actor_gpus,
+    )
+    in_shards.check_engine(options)
     if options.wanted():
         others = {"format": format_name, "excel": excel, "annotate": annotate, "batch_size": batch_size, "null": null}
         settings |= {**how, "model": str(model or "default"), "landmarks": landmarks}
-        predict_in_shards(inputs, check_for_shards(out, **others), options, workers=workers, **settings)
+        folder = in_shards.check_for_shards(out, **others)
+        in_shards.predict_in_shards(inputs, folder, options, workers=workers, **settings)
         return
-    check_no_shards(options)
+    in_shards.check_no_shards(options)
     file = None if out in (None, _STANDARD_OUTPUT) else Path(str(out))
     kind = choose_format(format_name, file)
     check_choices(kind, landmarks=landmarks, excel=excel)

@@ -6,6 +6,7 @@ The names are imported when they are first used.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from mien.scale.batches import BatchPredictor as BatchPredictor
     from mien.scale.merging import Summary as Summary
     from mien.scale.merging import merge as merge
     from mien.scale.merging import summarise as summarise
@@ -15,9 +16,20 @@ if TYPE_CHECKING:
     from mien.scale.types import Shard as Shard
     from mien.scale.types import ShardRecord as ShardRecord
 
-__all__ = ["Settings", "Shard", "ShardRecord", "Summary", "merge", "predict_shard", "split", "summarise"]
+__all__ = [
+    "BatchPredictor",
+    "Settings",
+    "Shard",
+    "ShardRecord",
+    "Summary",
+    "merge",
+    "predict_shard",
+    "split",
+    "summarise",
+]
 
 _MODULE_OF = {
+    "BatchPredictor": "batches",
     "Settings": "types",
     "Shard": "types",
     "ShardRecord": "types",

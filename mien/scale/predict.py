@@ -51,16 +51,23 @@ def predict_shard(
 
     >>> for shard in split("photos", shards=4): predict_shard(shard, "predictions")  # doctest: +SKIP
     """
-    store, settings = Store(out), settings or Settings()
-    manifest = store.manifest()
-    model = load_model(settings, None if manifest is None else manifest["job"].get("model"))
-    job = job_of(shard, model, settings)
-    store.begin(job, shard.sources)
+    settings = settings or Settings()
+    store, model, job = begin(shard, out, settings)
     done = store.record_of(shard.number, shard.count)
     if done is not None:
         check_same_job(done.job, job, store.folder)
         return done
     return _write(shard, store, model, settings, job, workers, watch)
+
+
+def begin(shard: Shard, out: str | os.PathLike[str], settings: Settings) -> tuple[Store, FaceModel, dict[str, Any]]:
+    """Return the job's folder, with its manifest, and the model; `UsageError` where it was begun with another job."""
+    store = Store(out)
+    manifest = store.manifest()
+    model = load_model(settings, None if manifest is None else manifest["job"].get("model"))
+    job = job_of(shard, model, settings)
+    store.begin(job, shard.sources)
+    return store, model, job
 
 
 def _write(

@@ -103,10 +103,12 @@ def _fetch(name: str, url: str) -> Input:
 def _files_or_bytes(piece: Rows) -> Iterator[Input]:
     """Yield a table's rows: a path by itself, bytes under the name ``table.parquet#17``, rows counted from 0."""
     values = parquet.read_column(piece.table, piece.column, piece.start, piece.stop)
-    yield from fetched(_of_value(value, f"{piece.table}#{row}") for row, value in enumerate(values, start=piece.start))
+    yield from fetched(
+        input_of_value(value, f"{piece.table}#{row}") for row, value in enumerate(values, start=piece.start)
+    )
 
 
-def _of_value(value: Any, name: str) -> Input:
+def input_of_value(value: Any, name: str) -> Input:
     """Return the input of a table's cell: a path, bytes, or Hugging Face's {"bytes", "path"}."""
     if isinstance(value, dict):
         value = value.get("bytes") or value.get("path")

@@ -52,6 +52,9 @@ def test_all_shards_here(folder: Path) -> None:
         (["--shard", "2/2", "--out", "x"], "i from 0 to n - 1"),
         (["--shards", "3", "--shard", "0/2", "--out", "x"], "--shard i/3"),
         (["--column", "path"], "--shards N"),
+        (["--engine", "spark"], "known: local, ray"),
+        (["--actors", "2", "--shards", "2", "--out", "x"], "--actors is for --engine ray"),
+        (["--shard", "0/2", "--engine", "ray", "--out", "x"], "--shard is for jobs"),
     ],
 )
 def test_wrong_usage_is_one_sentence(folder: Path, arguments: list[str], sentence: str) -> None:
