@@ -31,8 +31,8 @@ from mien.vision.decode import RGBImage
 log = logging.getLogger("mien.serving")
 #: What a job's future gives: the result, and the decoded image where the job keeps it.
 Outcome = tuple[ImageResult, RGBImage | None]
-#: Weight of the newest of the seconds between results, of which the wait is estimated.
-_NEWEST = 0.05
+#: Results are counted over so many seconds, and images may wait for this part of the deadline.
+_WINDOW, _WAIT = 0.5, 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,8 @@ class Engine:
         self._changed = threading.Condition()
         self._draining = False
         self._thread: threading.Thread | None = None
-        self._seconds_a_result, self._last = 0.05, 0.0
+        #: Seconds between results under load, and the window over which they are counted.
+        self._pace, self._window, self._results = 0.05, time.monotonic(), 0
         metrics.queue_depth.set_function(lambda: float(len(self._jobs)))
 
     def start(self) -> None:
@@ -101,13 +102,18 @@ class Engine:
         with self._changed:
             if self._draining:
                 raise Refusal(503, "The server is stopping.", {"Connection": "close", "Retry-After": "5"})
-            if len(self._jobs) + len(jobs) > self.settings.queue:
+            if not self._has_room(len(jobs)):
                 self._drop_gone()
-            if len(self._jobs) + len(jobs) > self.settings.queue:
-                seconds = len(self._jobs) * self._seconds_a_result
-                raise busy(f"The queue of {self.settings.queue} images has no room; try again later.", seconds)
+            if not self._has_room(len(jobs)):
+                seconds = len(self._jobs) * self._pace
+                raise busy(f"The queue has no room: {len(self._jobs)} images wait; try again later.", seconds)
             self._jobs.extend(jobs)
             self._changed.notify_all()
+
+    def _has_room(self, more: int) -> bool:
+        """Tell whether the queue holds so many more, and those in it will have been predicted well by the deadline."""
+        waiting = len(self._jobs)
+        return waiting + more <= self.settings.queue and waiting * self._pace <= _WAIT * self.settings.deadline
 
     def _drop_gone(self) -> None:
         """Leave out jobs whose requests were given up; the lock is held."""
@@ -171,11 +177,15 @@ class Engine:
             self._note_pace()
 
     def _note_pace(self) -> None:
-        """Average the seconds between results while there is work; a pause of the clients does not count."""
+        """Average the seconds between results over windows in which images waited all the time."""
         now = time.monotonic()
-        if self._jobs and now - self._last < 10:
-            self._seconds_a_result += _NEWEST * (now - self._last - self._seconds_a_result)
-        self._last = now
+        if not self._jobs:
+            self._window, self._results = now, 0
+            return
+        self._results += 1
+        if now - self._window >= _WINDOW:
+            self._pace = (self._pace + (now - self._window) / self._results) / 2
+            self._window, self._results = now, 0
 
     def _prepare(self, job: Job) -> PreparedImage:
         metadata = self.bundle.metadata

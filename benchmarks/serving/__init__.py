@@ -1,0 +1,1 @@
+"""How `mien serve` bears load and faults."""
