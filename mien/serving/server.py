@@ -7,6 +7,7 @@ or a result is logged: there is no access log.
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from typing import Any
 
@@ -82,12 +83,13 @@ def serve(settings: Settings, *, host: str, port: int, announce: Any) -> None:
         MienError: the address cannot be used.
         BundleError: the model cannot be used.
     """
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # It would quote the bytes of a wrong body.
     app = make_app(settings)
     config = uvicorn.Config(
         app,
         http=timed_protocol(settings.upload_seconds),
         ws="none",
-        log_level="warning",
+        log_level="error",
         access_log=False,
         server_header=False,
         proxy_headers=False,

@@ -125,6 +125,8 @@ async def _chunks(request: Request, settings: Settings, share: Share, *, limit: 
     stated = request.headers.get("content-length", "")
     if stated.isdigit() and int(stated) > limit:
         raise too_large
+    if stated and "transfer-encoding" in request.headers:  # A proxy may have read another length.
+        raise Refusal(400, "Expected a length or chunks, got both.", {"Connection": "close"})
     if encoding := request.headers.get("content-encoding"):
         raise Refusal(415, f"Expected a body without content encoding, got {shown(encoding)}.")
     arriving, size = request.stream(), 0

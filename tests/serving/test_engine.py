@@ -24,7 +24,7 @@ def held_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     opened, prepare = threading.Event(), engine_module.prepare_image
 
     def waiting(*arguments: Any, **options: Any) -> Any:
-        opened.wait(20)
+        opened.wait(120)
         return prepare(*arguments, **options)
 
     monkeypatch.setattr(engine_module, "prepare_image", waiting)
@@ -57,7 +57,7 @@ def test_a_full_queue_refuses_and_answers_the_rest(start: Start, photo: bytes, h
     client = start(queue=4, max_images=4, workers=1, batch_size=1)
     with ThreadPoolExecutor(24) as pool:
         calls = [pool.submit(client.post, "/v1/predict", content=photo, headers=RAW) for _ in range(24)]
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not any(call.done() for call in calls) and time.monotonic() < deadline:
             time.sleep(0.01)
         held_back.set()

@@ -43,7 +43,7 @@ def server(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
 def test_uploads_leave_nothing_on_the_disk(server: tuple[str, Path], photo: bytes) -> None:
     address, folder = server
     files = [("images", (f"{number}.jpg", photo + bytes(2_000_000))) for number in range(4)]
-    results = httpx.post(f"{address}/v1/predict", files=files, timeout=30).json()["results"]
+    results = httpx.post(f"{address}/v1/predict", files=files, timeout=120).json()["results"]
     assert [result["status"] for result in results] == ["ok"] * 4
     assert list(folder.iterdir()) == []
 
@@ -55,12 +55,17 @@ def test_uploads_leave_nothing_on_the_disk(server: tuple[str, Path], photo: byte
         (b"", b""),
         (b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 9\r\n\r\nab", b"408"),
         (b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\nab", b"400"),
+        (
+            b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 3\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+            b"400",
+        ),
         (b"\x16\x03\x01\x00\xff\r\n\r\n", b"400"),
     ],
 )
 def test_a_connection_that_does_not_go_on_is_ended(server: tuple[str, Path], sent: bytes, answer: bytes) -> None:
     name, _, port = server[0].removeprefix("http://").partition(":")
-    with socket.create_connection((name, int(port)), timeout=5) as connection:
+    with socket.create_connection((name, int(port)), timeout=120) as connection:
         connection.sendall(sent)
         received = b""
         with contextlib.suppress(ConnectionResetError):
@@ -72,14 +77,24 @@ def test_a_connection_that_does_not_go_on_is_ended(server: tuple[str, Path], sen
 def test_requests_that_have_begun_are_answered_after_sigterm(bundle: Path, tmp_path: Path, photo: bytes) -> None:
     with serving(bundle, tmp_path, "--workers", "1") as (process, address), ThreadPoolExecutor(4) as pool:
         files = [("images", (f"{number}.jpg", photo)) for number in range(20)]
-        calls = [pool.submit(httpx.post, f"{address}/v1/predict", files=files, timeout=30) for _ in range(4)]
-        while httpx.get(f"{address}/metrics").text.count("mien_held_bytes 0.0"):
+        calls = [pool.submit(httpx.post, f"{address}/v1/predict", files=files, timeout=120) for _ in range(4)]
+        while httpx.get(f"{address}/metrics", timeout=120).text.count("mien_held_bytes 0.0"):
             time.sleep(0.01)
         time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
         responses = [call.result() for call in calls]
         assert [len(response.json()["results"]) for response in responses] == [20] * 4
-        assert process.wait(10) == 128 + signal.SIGTERM
+        assert process.wait(120) == 128 + signal.SIGTERM
+        assert process.stderr is not None and process.stderr.read() == ""
+
+
+def test_nothing_that_is_sent_is_logged(bundle: Path, tmp_path: Path) -> None:
+    with serving(bundle, tmp_path) as (process, address):
+        headers = {"content-type": "multipart/form-data; boundary=edge"}
+        assert httpx.post(f"{address}/v1/predict", content=b"secret", headers=headers, timeout=120).status_code == 422
+        files = [("images", ("secret.jpg", b"secret"))]
+        assert httpx.post(f"{address}/v1/predict", files=files, timeout=120).status_code == 200
+        process.send_signal(signal.SIGTERM)
         assert process.stderr is not None and process.stderr.read() == ""
 
 
