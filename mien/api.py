@@ -19,7 +19,6 @@ from mien.inference.image_source import ACCEPTED, BinaryFile, ChannelOrder, chec
 from mien.inference.metadata import BundleError
 from mien.inference.pipeline import BATCH_SIZE, predict_image, predict_images, predict_with_pixels
 from mien.inference.prepare import Search
-from mien.output.annotate import draw_faces
 from mien.output.dataframe import to_dataframe as to_dataframe
 from mien.tasks import Task, select_tasks
 from mien.types import ImageResult
@@ -303,6 +302,8 @@ def draw(image: ImageInput, result: ImageResult, *, channel_order: ChannelOrder 
         UnreadableImageError: the image cannot be decoded.
     """
     import numpy as np
+
+    from mien.output.annotate import draw_faces
 
     order = check_channel_order(channel_order)
     pixels = read_image(image, channel_order=order)

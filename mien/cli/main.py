@@ -10,7 +10,7 @@ import functools
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Annotated, Any, get_type_hints
 
@@ -79,14 +79,35 @@ EXTRA_OF_MODULE: dict[str, tuple[str, str]] = {
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars, notes or summaries.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
-app = typer.Typer(
-    name="mien",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    help="Age, gender, ethnicity and any declared attribute of faces: data, training, evaluation, prediction.",
-)
+
+@functools.cache
+def application(commands: tuple[str, ...] = COMMANDS) -> typer.Typer:
+    """Return the command line with these subcommands; the modules of no others are imported."""
+    app = typer.Typer(
+        name="mien",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        help="Age, gender, ethnicity and any declared attribute of faces: data, training, evaluation, prediction.",
+    )
+    app.callback()(options)
+    for name in commands:
+        app.command(name)(_with_general_options(getattr(import_module(f"mien.cli.{name}"), name)))
+    return app
+
+
+def __getattr__(name: str) -> typer.Typer:
+    """Return `app`, the whole command line, made when it is first asked for."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return application()
+
+
+def _chosen(arguments: Sequence[str]) -> tuple[str, ...]:
+    """Return the subcommand that the arguments name, or all where they name none: the general options are flags."""
+    words = [argument for argument in arguments if not argument.startswith("-")]
+    return (words[0],) if words and words[0] in COMMANDS else COMMANDS
 
 
 def _with_general_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -114,17 +135,12 @@ def _apply(quiet: bool, debug: bool) -> None:
         os.environ["MIEN_DEBUG"] = "1"
 
 
-for _name in COMMANDS:
-    app.command(_name)(_with_general_options(getattr(import_module(f"mien.cli.{_name}"), _name)))
-
-
 def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"mien {__version__}")
         raise typer.Exit
 
 
-@app.callback()
 def options(
     quiet: Quiet = False,
     debug: Debug = False,
@@ -169,7 +185,7 @@ def _fail(sentence: str, code: int) -> None:
 def _run_command() -> None:
     """Run the chosen command; an optional module's absence becomes the error that names its extra."""
     try:
-        app(standalone_mode=True)
+        application(_chosen(sys.argv[1:]))(standalone_mode=True)
     except ModuleNotFoundError as error:
         package, extra = EXTRA_OF_MODULE.get((error.name or "").partition(".")[0], ("", ""))
         if not extra:

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import io
 from functools import cache
+from typing import TYPE_CHECKING
 
-from PIL import Image, ImageCms
+from PIL import Image
+
+if TYPE_CHECKING:
+    from PIL import ImageCms
 
 #: Pillow's mode of an image -> what its profile must be made for (the colour space of the profile's header).
 _SPACES = {"RGB": "RGB", "RGBA": "RGB", "CMYK": "CMYK", "L": "GRAY"}
@@ -23,17 +27,23 @@ def to_srgb(image: Image.Image) -> Image.Image:
     transform = _transform(bytes(data), image.mode)
     if transform is None:
         return image
+    from PIL import ImageCms
+
     converted = ImageCms.applyTransform(image, transform)
     return image if converted is None else converted
 
 
 @cache
 def _srgb() -> ImageCms.ImageCmsProfile:
+    from PIL import ImageCms
+
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 
 def _transform(data: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """Return the conversion from this profile, or None where it is sRGB itself, for another mode, or damaged."""
+    from PIL import ImageCms  # Where no image has a profile, its 20 ms are saved.
+
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
         fits = profile.profile.xcolor_space.strip() == _SPACES[mode]

@@ -13,26 +13,14 @@ import re
 import stat
 import warnings
 from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import (
-    AvifImagePlugin,
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    ImageFile,
-    ImageOps,
-    Jpeg2KImagePlugin,
-    JpegImagePlugin,
-    PngImagePlugin,
-    PpmImagePlugin,
-    TiffImagePlugin,
-    UnidentifiedImageError,
-    WebPImagePlugin,
-)
+from PIL import Image, ImageFile, ImageOps, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
 
 from mien.errors import MienError
 from mien.vision.colour import to_srgb
@@ -46,18 +34,10 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF
 #: Read where the optional package pillow-heif is installed.
 HEIF = "HEIF"
 
-#: Importing a plugin registers its format; naming them here keeps the import from being taken for unused.
-PLUGINS = (
-    JpegImagePlugin,
-    PngImagePlugin,
-    WebPImagePlugin,
-    BmpImagePlugin,
-    TiffImagePlugin,
-    GifImagePlugin,
-    PpmImagePlugin,
-    Jpeg2KImagePlugin,
-    AvifImagePlugin,
-)
+#: Importing a plugin registers its format; those of the other formats are imported for the first file of such a format.
+PLUGINS = (JpegImagePlugin, PngImagePlugin)
+_PLUGIN_NAMES = ("WebP", "Bmp", "Tiff", "Gif", "Ppm", "Jpeg2K", "Avif")
+_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
 #: Larger images are refused unless the caller says otherwise (pixels).
 MAX_PIXELS = 100_000_000
@@ -148,8 +128,18 @@ def decode_pillow(image: Image.Image, *, max_pixels: int = MAX_PIXELS) -> RGBIma
         raise UnreadableImageError(f"The image cannot be loaded: {reason}.") from error
 
 
+@cache
+def register_formats() -> None:
+    """Import the plugins of all `FORMATS`."""
+    for name in _PLUGIN_NAMES:
+        import_module(f"PIL.{name}ImagePlugin")
+
+
 def formats_for(data: bytes) -> tuple[str, ...]:
     """Return the formats to try for these bytes; `UnreadableImageError` for HEIC without the package that reads it."""
+    if data.startswith(_BEGINNINGS):
+        return FORMATS
+    register_formats()
     if not is_heif(data[:HEAD_BYTES]):
         return FORMATS
     try:

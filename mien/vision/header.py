@@ -8,7 +8,7 @@ import warnings
 
 from PIL import Image
 
-from mien.vision.decode import FORMATS, formats_for
+from mien.vision.decode import FORMATS, formats_for, register_formats
 
 #: What a file's suffix says of its content; other suffixes say nothing.
 FORMAT_OF_SUFFIX = {
@@ -40,6 +40,7 @@ def is_image(path: str) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            register_formats()
             with Image.open(path, formats=FORMATS):
                 return True
     # As in `decoding`.
@@ -54,6 +55,7 @@ def page_count(source: object) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            register_formats()
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=("TIFF",)) as image:
                 return int(getattr(image, "n_frames", 1))
     # As in `decoding`.
