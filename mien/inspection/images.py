@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mien.data.dataset import PreparedDataset
-from mien.data.faces import ordered_map
+from mien.data.ordered import ordered_map
 from mien.progress import track
 from mien.vision.detect import Detection, FaceDetector
 
