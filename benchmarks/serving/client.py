@@ -37,6 +37,8 @@ class Connection:
     async def ask(self, request: bytes) -> Answer:
         """Send a whole request and return its response; `LostError` where there is none."""
         try:
+            if self._streams is not None and self._streams[0].at_eof():  # The server closed it while it was idle.
+                self.close()
             if self._streams is None:
                 self._streams = await asyncio.open_connection(self._host, self._port)
             reader, writer = self._streams

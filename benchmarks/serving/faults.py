@@ -175,7 +175,7 @@ async def send_wrong_lengths(port: int, photo: Photo) -> dict[str, object]:
 
 
 async def stop_under_load(
-    process: subprocess.Popen[str], port: int, made: list[Photo], number: signal.Signals
+    process: subprocess.Popen[bytes], port: int, made: list[Photo], number: signal.Signals
 ) -> dict[str, object]:
     """Send photos over 32 connections, then the signal; count what came of the requests that were sent before it."""
     counts: Counter[str] = Counter()
@@ -215,8 +215,10 @@ def main(
     """Run every fault against servers of their own and save the figures."""
     results: dict[str, object] = {"machine": machine_facts(), "model": model, "seed": seed}
     made, port = photos(4, SIZE, model), free_port()
-    with tempfile.TemporaryDirectory() as folder:
-        with running(model, port, Path(folder), "--upload-seconds", str(UPLOAD_SECONDS)) as process:
+    with tempfile.TemporaryDirectory() as outer:
+        folder = Path(outer) / "home"
+        folder.mkdir()
+        with running(model, port, folder, "--upload-seconds", str(UPLOAD_SECONDS)) as process:
             asyncio.run(send_mutated(port, made[0], 400, seed + 1))  # The memory of a warm server is compared.
             before = held(process)
             results["mutated"] = asyncio.run(send_mutated(port, made[0], count, seed))
@@ -226,12 +228,13 @@ def main(
             time.sleep(UPLOAD_SECONDS + 6)  # Kept connections end 5 seconds after their last request.
             results["held"] = {"before": asdict(before), "after": asdict(held(process))}
             results["sigterm"] = asyncio.run(stop_under_load(process, port, made, signal.SIGTERM))
-            results["said"] = process.stderr.read().splitlines()[:5] if process.stderr else []
-        with running(model, port, Path(folder)) as process:
+            said = folder.with_suffix(".said.txt").read_text(encoding="utf-8")
+            results["said"] = said.splitlines()[1:6]
+        with running(model, port, folder) as process:
             results["kill"] = asyncio.run(stop_under_load(process, port, made, signal.SIGKILL))
-        with running(model, port, Path(folder)):
+        with running(model, port, folder):
             results["right_after_kill"] = asyncio.run(_right(port, made[0]))
-        results["files_left"] = [path.name for path in Path(folder).iterdir()]
+        results["files_left"] = [path.name for path in folder.iterdir()]
     console.print_json(data=results)
     save_results(out, results)
 

@@ -63,7 +63,7 @@ async def connection(port: int, made: list[Photo], tally: Tally, ends: float, sl
             tally.wrong += answer.faces() != made[number].faces
             tally.in_time += time.perf_counter() < ends
         elif slots is None:
-            await asyncio.sleep(min(answer.retry_after, 0.25))
+            await asyncio.sleep(max(0.0, min(answer.retry_after, ends - time.perf_counter())))
     kept.close()
 
 
@@ -95,18 +95,24 @@ def baseline(made: list[Photo], model: str, seconds: float) -> tuple[float, floa
         return float(words[0]), float(words[1])
 
 
+def _home(outer: str) -> Path:
+    home = Path(outer) / "home"
+    home.mkdir(exist_ok=True)
+    return home
+
+
 def measure(
-    made: list[Photo], model: str, connections: int, seconds: float, rate: float | None = None
+    made: list[Photo], model: str, connections: int, seconds: float, options: list[str], rate: float | None = None
 ) -> dict[str, object]:
     """Return the figures of one run against a server of its own."""
     port, before = free_port(), baseline(made, model, seconds / 2)
-    with tempfile.TemporaryDirectory() as folder, running(model, port, Path(folder)) as process:
+    with tempfile.TemporaryDirectory() as outer, running(model, port, _home(outer), *options) as process:
         asyncio.run(_run(port, made, connections, seconds / 4, None))  # The memory of a warm server is compared.
         first = held(process)
         used = processor_seconds(process)
         tally = asyncio.run(_run(port, made, connections, seconds, rate))
         last, used = held(process), processor_seconds(process) - used
-        left = [path.name for path in Path(folder).iterdir()]
+        left = [path.name for path in _home(outer).iterdir()]
     after = baseline(made, model, seconds / 2)
     alone, alone_ms = ((one + other) / 2 for one, other in zip(before, after, strict=True))
     served_ms = 1000 * used / max(1, tally.statuses["200"])
@@ -135,23 +141,26 @@ def main(
     model: Annotated[str, typer.Option(help="A bundled model or a bundle.")] = "default",
     connections: Annotated[str, typer.Option(help="Connections of the closed loops.")] = "1,8,64,256",
     seconds: Annotated[float, typer.Option(help="Length of each run.")] = 60.0,
+    queue: Annotated[int, typer.Option(help="The server's --queue.")] = 128,
+    deadline: Annotated[float, typer.Option(help="The server's --deadline, in seconds.")] = 30.0,
     out: Annotated[Path, typer.Option(help="Where the figures go.")] = RESULTS / "serving_load.json",
 ) -> None:
     """Run every load on every size of photo and save the figures."""
     facts, runs = machine_facts(), []
+    options = ["--queue", str(queue), "--deadline", str(deadline)]
     for name, size in SIZES.items():
         made = photos(COUNT, size, model)
         megabytes = round(sum(len(photo.data) for photo in made) / len(made) / 1e6, 2)
         best = 0.0
         for number in map(int, connections.split(",")):
-            figures = measure(made, model, number, seconds)
+            figures = measure(made, model, number, seconds, options)
             best = max(best, float(str(figures["images_a_second"])))
             runs.append({"photo": name, "megabytes": megabytes, **figures})
             print_table("Load", list(figures), [[str(value) for value in figures.values()]])
-        figures = measure(made, model, 256, seconds, OVERLOAD * best)
+        figures = measure(made, model, 256, seconds, options, OVERLOAD * best)
         runs.append({"photo": name, "megabytes": megabytes, **figures})
         print_table("Overload", list(figures), [[str(value) for value in figures.values()]])
-    save_results(out, {"machine": facts, "model": model, "runs": runs})
+    save_results(out, {"machine": facts, "model": model, "queue": queue, "deadline": deadline, "runs": runs})
 
 
 if __name__ == "__main__":

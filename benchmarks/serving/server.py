@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,16 +60,18 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(model: str, port: int, folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a server whose home and temporary folder is ``folder``, until the block ends."""
+def running(model: str, port: int, folder: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server whose home and temporary folder is ``folder`` until the block ends; what it says goes to
+    ``said.txt`` beside that folder."""
     command = [sys.executable, "-m", "mien.cli.main", "serve", "--model", model, "--port", str(port), *options]
     environment = {**os.environ, "TMPDIR": str(folder), "HOME": str(folder), "COLUMNS": "200"}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+    said = folder.with_suffix(".said.txt")
+    with said.open("wb") as file, subprocess.Popen(command, env=environment, stderr=file) as process:
         try:
-            assert process.stderr is not None
-            first = process.stderr.readline()
-            if not first.startswith("serving on"):
-                raise RuntimeError(f"The server did not start: {first}{process.stderr.read()}")
+            while not said.read_text(encoding="utf-8").startswith("serving on"):
+                if process.poll() is not None:
+                    raise RuntimeError(f"The server did not start: {said.read_text(encoding='utf-8')}")
+                time.sleep(0.05)
             yield process
         finally:
             process.kill()
@@ -83,7 +86,7 @@ class Held:
     threads: int
 
 
-def held(process: subprocess.Popen[str]) -> Held:
+def held(process: subprocess.Popen[bytes]) -> Held:
     """Return what a process holds now (Linux)."""
     status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii").splitlines()
     values = dict(line.split(":", 1) for line in status)
@@ -94,7 +97,7 @@ def held(process: subprocess.Popen[str]) -> Held:
     )
 
 
-def processor_seconds(process: subprocess.Popen[str]) -> float:
+def processor_seconds(process: subprocess.Popen[bytes]) -> float:
     """Return the seconds for which a process has used a processor (Linux)."""
     fields = Path(f"/proc/{process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

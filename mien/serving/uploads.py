@@ -200,7 +200,7 @@ class _Form:
         self._value += data[start:end]
 
     def _end_header(self) -> None:
-        self._headers[self._name.decode("latin-1").lower()] = self._value.decode("utf-8", "replace")
+        self._headers[self._name.decode("latin-1").lower()] = self._value.decode("latin-1")
         self._name, self._value = bytearray(), bytearray()
 
     def _take_data(self, data: bytes, start: int, end: int) -> None:
