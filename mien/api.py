@@ -259,7 +259,7 @@ class FaceModel:
 
     @property
     def card(self) -> str:
-        """Return the model card in Markdown: what the model is for, its errors by group, its data."""
+        """Return the model card in Markdown, with what the model is for, its errors by group and its data."""
         return self._bundle.metadata.card
 
     @property

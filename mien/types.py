@@ -99,7 +99,7 @@ class Face:
 
     @property
     def gender(self) -> NominalPrediction:
-        """Return the apparent gender: ``male`` or ``female``."""
+        """Return the apparent gender, ``male`` or ``female``."""
         return self._nominal("gender")
 
     @property

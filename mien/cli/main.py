@@ -37,7 +37,6 @@ COMMANDS: tuple[str, ...] = (
     "video",
     "merge",
     "serve",
-    "web",
     "bench",
     "doctor",
 )
