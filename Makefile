@@ -1,6 +1,7 @@
 # make demo    a prediction on a real photo; base install only, no torch
 # make test    everything installed, then all tests
-# make lint    ruff, import-linter and mypy
+# make web     the runtime of the page that mien serve and mien web give, from npm (needs Node.js)
+# make lint    ruff, import-linter, mypy and, with Node.js, tsc
 # make docs    the documentation site, in build/site
 # make bench   start-up and prediction speed (FACES=a folder of face images adds the real ones and the peer)
 # make image   the build steps of Dockerfile in a clean virtual environment, and a server there that is healthy
@@ -16,13 +17,16 @@ PHOTO := examples/eileen_collins.jpg
 FACES ?=
 IMAGE := .venv-image
 IMAGE_PORT ?= 8642
+RUNTIME := mien/serving/page/runtime
+# The page's tests need Node.js and Chromium; without them they are left out.
+WITH_NPM := $(if $(shell command -v npm),web)
 
 # Wheels only, so that no compiler is ever needed. grad-cam is published as a source archive alone; it is pure Python.
 WHEELS := --only-binary :all:
 PURE_SOURCE := --no-binary grad-cam
 SOURCES := $(shell find mien -type f -not -name '*.py[co]' 2>/dev/null)
 
-.PHONY: demo test lint docs bench image clean
+.PHONY: demo test web lint docs bench image clean
 .DELETE_ON_ERROR:
 
 define make_venv
@@ -46,7 +50,7 @@ $(DEMO)/.installed: pyproject.toml README.md LICENSE $(SOURCES)
 	$(DEMO)/bin/python -m pip install --quiet $(WHEELS) .
 	@touch $@
 
-test: $(VENV)/.installed
+test: $(VENV)/.installed $(WITH_NPM)
 	$(VENV)/bin/python -m pytest -n auto --dist loadfile
 
 $(VENV)/.installed: pyproject.toml
@@ -54,11 +58,22 @@ $(VENV)/.installed: pyproject.toml
 	$(VENV)/bin/python -m pip install $(WHEELS) $(PURE_SOURCE) --editable '.[train,dev]'
 	@touch $@
 
-lint: $(VENV)/.installed
+RUNTIME_FILES := ort.wasm.min.mjs ort-wasm-simd-threaded.mjs ort-wasm-simd-threaded.wasm
+
+web: $(RUNTIME)/ort.wasm.min.mjs
+
+$(RUNTIME)/ort.wasm.min.mjs: package-lock.json
+	npm ci --ignore-scripts --no-audit --no-fund
+	@mkdir -p $(RUNTIME)
+	cp $(RUNTIME_FILES:%=node_modules/onnxruntime-web/dist/%) $(RUNTIME)/
+	@touch $@
+
+lint: $(VENV)/.installed $(WITH_NPM)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/mypy
+	$(if $(WITH_NPM),node_modules/.bin/tsc -p .)
 
 docs: $(VENV)/.installed
 	$(VENV)/bin/python -m sphinx -q -W --keep-going -b html docs build/site
@@ -77,5 +92,6 @@ image:
 	  sh docker/healthcheck.sh $(IMAGE_PORT) && echo "the server is healthy"
 
 clean:
-	rm -rf $(VENV) $(DEMO) $(IMAGE) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEMO) $(IMAGE) $(RUNTIME) node_modules build dist
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -37,6 +37,7 @@ COMMANDS: tuple[str, ...] = (
     "video",
     "merge",
     "serve",
+    "web",
     "bench",
     "doctor",
 )

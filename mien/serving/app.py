@@ -25,6 +25,7 @@ from mien.serving.service import Service
 from mien.serving.settings import Settings
 from mien.serving.static_page import mount_page
 from mien.serving.uploads import shown
+from mien.serving.web import page_files
 
 _DESCRIPTION = (
     "Apparent age, gender, ethnicity and other attributes of faces, for research, audits of data sets and aggregate "
@@ -69,7 +70,9 @@ def make_app(settings: Settings) -> FastAPI:
     app.add_middleware(Around, metrics=service.metrics, origins=settings.origins)
     for router in (predict_router, deepface_router, compreface_router, protocol_router, health_router):
         app.include_router(router(service))
-    mount_page(app)
+    engine = service.engine
+    # A page has no API key to send: with keys it predicts on the device only.
+    mount_page(app, page_files(engine.bundle, server=not settings.keys, tasks=engine.tasks))
     return app
 
 

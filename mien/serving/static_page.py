@@ -1,23 +1,32 @@
-"""Mount the folder of static files that the page is made of at `/`."""
+"""Answer requests for the files of the page, from `/` on."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import hashlib
+from collections.abc import Mapping
+from pathlib import PurePosixPath
 
-from fastapi import FastAPI
-from starlette.staticfiles import StaticFiles
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
 
-#: The page of the package.
-PAGE = Path(__file__).parent / "page"
+from mien.serving.web import CONTENT_TYPES
 
 
-def mount_page(app: FastAPI, folder: Path = PAGE) -> bool:
-    """Serve the files of ``folder`` at `/`, its ``index.html`` first; return False where that is not there.
+def mount_page(app: FastAPI, files: Mapping[str, bytes]) -> None:
+    """Serve the files (`mien.serving.web.page_files`); `/` is ``index.html``.
 
     It comes after every other route, whose paths it would hide. The headers of `mien.serving.middleware` go with
     each file: nothing but this origin can be loaded or reached.
     """
-    if not (folder / "index.html").is_file():
-        return False
-    app.mount("/", StaticFiles(directory=folder, html=True), name="page")
-    return True
+    tags = {name: f'"{hashlib.sha256(content).hexdigest()[:16]}"' for name, content in files.items()}
+
+    @app.api_route("/{path:path}", methods=["GET", "HEAD"], include_in_schema=False)
+    async def page(path: str, request: Request) -> Response:
+        name = path or "index.html"
+        if name not in files:
+            raise HTTPException(404)
+        headers = {"ETag": tags[name], "Cache-Control": "no-cache"}
+        if request.headers.get("if-none-match") == tags[name]:
+            return Response(status_code=304, headers=headers)
+        return Response(files[name], headers=headers, media_type=CONTENT_TYPES[PurePosixPath(name).suffix])

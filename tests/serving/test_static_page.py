@@ -1,25 +1,31 @@
-"""The static folder at `/`."""
+"""The files of the page at `/`."""
 
-from pathlib import Path
+import json
 
-from fastapi import FastAPI
-from fastapi.testclient import TestClient
-
-from mien.serving.static_page import mount_page
+from tests.serving.conftest import Start
 
 
-def test_a_folder_with_a_page_is_served_and_its_neighbours_are_not(tmp_path: Path) -> None:
-    (tmp_path / "secret.txt").write_text("secret")
-    (tmp_path / "page").mkdir()
-    (tmp_path / "page" / "index.html").write_text("<p>here</p>")
-    app = FastAPI()
-    assert mount_page(app, tmp_path / "page")
-    client = TestClient(app)
-    assert client.get("/").text == "<p>here</p>"
-    assert client.get("/..%2fsecret.txt").status_code == 404
+def test_the_page_and_its_files_are_served(start: Start) -> None:
+    client = start()
+    page = client.get("/")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert 'src="page.js"' in page.text
+    script = client.get("/vision/align.js")
+    assert script.headers["content-type"].startswith("text/javascript")
+    assert client.get("/vision/align.js", headers={"If-None-Match": script.headers["etag"]}).status_code == 304
 
 
-def test_without_a_page_nothing_is_mounted(tmp_path: Path) -> None:
-    app = FastAPI()
-    assert not mount_page(app, tmp_path)
-    assert TestClient(app).get("/").status_code == 404
+def test_other_files_are_not_served(start: Start) -> None:
+    client = start()
+    assert client.get("/..%2fweb.py").status_code == 404
+    assert client.get("/vision").status_code == 404
+
+
+def test_the_page_offers_the_tasks_that_the_server_predicts(start: Start) -> None:
+    client = start(tasks=("gender",))
+    model = json.loads(client.get("/config.json").content)["model"]
+    assert [task["name"] for task in model["tasks"]] == ["gender"]
+
+
+def test_with_keys_the_page_does_not_offer_the_server(start: Start) -> None:
+    assert json.loads(start(keys=("secret",)).get("/config.json").content)["server"] is False
