@@ -17,8 +17,9 @@ from mien.errors import UsageError
 from mien.inference.bundle import ASSETS, Bundle, bundled_names, load_bundle
 from mien.inference.image_source import ACCEPTED, BinaryFile, ChannelOrder, check_channel_order, read_image
 from mien.inference.metadata import BundleError
-from mien.inference.pipeline import BATCH_SIZE, predict_image, predict_images, predict_with_pixels
+from mien.inference.pipeline import predict_image, predict_images, predict_with_pixels
 from mien.inference.prepare import Search
+from mien.onnx.providers import batch_of
 from mien.output.dataframe import to_dataframe as to_dataframe
 from mien.tasks import Task, select_tasks
 from mien.types import ImageResult
@@ -45,6 +46,7 @@ def load(
     min_size: float | None = None,
     channel_order: ChannelOrder = "rgb",
     max_pixels: int = MAX_PIXELS,
+    provider: str = "auto",
 ) -> FaceModel:
     """Load a model that finds faces and predicts their attributes.
 
@@ -57,8 +59,11 @@ def load(
         min_size: leave out faces whose box has a shorter side than this, in pixels.
         channel_order: that of image arrays: ``"bgr"`` for those that OpenCV reads.
         max_pixels: images with more pixels get the status ``too_large``.
+        provider: what computes: ``cpu``, ``cuda``, ``tensorrt``, ``openvino``, ``directml``, ``coreml`` or ``rocm``, as
+            far as the installed ONNX Runtime has it; ``auto`` is a GPU where one starts, else the processor.
 
     Raises:
+        ProviderError: the provider is not in the installed ONNX Runtime, or does not start.
         UsageError: an argument is wrong.
         BundleError: the file is not there or is no bundle.
 
@@ -73,6 +78,7 @@ def load(
         min_size=min_size,
         channel_order=channel_order,
         max_pixels=max_pixels,
+        provider=provider,
     )
 
 
@@ -101,6 +107,7 @@ class FaceModel:
         min_size: float | None = None,
         channel_order: ChannelOrder = "rgb",
         max_pixels: int = MAX_PIXELS,
+        provider: str = "auto",
     ) -> None:
         if isinstance(tasks, str):
             raise UsageError(f"Expected tasks as a list of names, as in tasks=[{tasks!r}]; got the text {tasks!r}.")
@@ -113,7 +120,8 @@ class FaceModel:
             channel_order=check_channel_order(channel_order),
         )
         self._threads = threads
-        self._bundle = _load(model, threads)
+        self._bundle = _load(model, threads, provider)
+        self._search = replace(self._search, provider=self._bundle.provider)
         self._path = self._bundle.path.resolve()
         chosen = self._bundle.tasks if tasks is None else select_tasks(self._bundle.tasks, tasks)
         self._tasks: Mapping[str, Task] = MappingProxyType({task.name: task for task in chosen})
@@ -140,7 +148,7 @@ class FaceModel:
         cropped: bool = False,
         largest: bool = False,
         workers: int | None = None,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
     ) -> Iterator[ImageResult]:
         """Predict many images: lazily, in their order, in the same memory however many there are.
 
@@ -149,7 +157,7 @@ class FaceModel:
             cropped: each image is one face already and gives exactly one.
             largest: keep each image's largest face alone.
             workers: threads; the default is one a core.
-            batch_size: faces in one call of the network.
+            batch_size: faces in one call of the network; the default suits the provider.
 
         Raises:
             UsageError: ``images`` is one image; or, while iterating, holds what is no image.
@@ -162,7 +170,7 @@ class FaceModel:
             tasks=self._tasks,
             search=self._with(cropped, largest),
             workers=workers,
-            batch_size=batch_size,
+            batch_size=batch_of(self.provider) if batch_size is None else batch_size,
         )
 
     def predict_with_pixels(
@@ -172,7 +180,7 @@ class FaceModel:
         cropped: bool = False,
         largest: bool = False,
         workers: int | None = None,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
     ) -> Generator[tuple[ImageResult, RGBImage | None], None, None]:
         """Predict as `predict` does, and give with each result its decoded upright RGB image, None where unreadable."""
         return predict_with_pixels(
@@ -181,7 +189,7 @@ class FaceModel:
             tasks=self._tasks,
             search=self._with(cropped, largest),
             workers=workers,
-            batch_size=batch_size,
+            batch_size=batch_of(self.provider) if batch_size is None else batch_size,
         )
 
     def video(
@@ -248,6 +256,11 @@ class FaceModel:
         return self._bundle.identifier
 
     @property
+    def provider(self) -> str:
+        """Return the execution provider that computes, as in ``cpu`` or ``cuda``."""
+        return self._bundle.provider
+
+    @property
     def path(self) -> Path:
         """Return the path of the bundle."""
         return self._path
@@ -281,6 +294,7 @@ class FaceModel:
             "min_size": self._search.min_size,
             "channel_order": self._search.channel_order,
             "max_pixels": self._search.max_pixels,
+            "provider": self._bundle.provider,
         }
         # The package may lie elsewhere where the copy is made.
         bundled = self.path.parent == ASSETS.resolve()
@@ -326,14 +340,14 @@ def _reload(path: str, bundled: bool, name: str, options: dict[str, Any]) -> Fac
     return model
 
 
-def _load(model: str | os.PathLike[str], threads: int | None) -> Bundle:
+def _load(model: str | os.PathLike[str], threads: int | None, provider: str) -> Bundle:
     if not isinstance(model, (str, os.PathLike)) or not str(model):
         raise UsageError(
             f"Expected the path of a bundle (.onnx) or the name of a bundled model ({', '.join(bundled_names())}); "
             f"got {model!r:.60}."
         )
     # Of the default model's two forms the faster one on this processor.
-    return load_bundle(None if model == "default" else Path(model), threads=threads)
+    return load_bundle(None if model == "default" else Path(model), threads=threads, provider=provider)
 
 
 def _several(images: Iterable[ImageInput]) -> Iterable[ImageInput]:

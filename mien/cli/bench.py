@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mien import __version__
+from mien.cli.options import Provider
 from mien.errors import MienError, UsageError
 from mien.files import is_file, is_folder
 from mien.inference.memory_limit import limited_memory
@@ -42,6 +43,7 @@ def bench(
     batch: Annotated[str, typer.Option(metavar="N,N", help="Faces in one call.")] = "1,8,32",
     threads: Annotated[str, typer.Option(metavar="N,N", help="Processor threads of one call.")] = "1,2",
     seconds: Annotated[float, typer.Option(help="Measuring time of each model, batch size and thread count.")] = 3.0,
+    provider: Provider = "cpu",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write every figure to this JSON file.")] = None,
     markdown: Annotated[
         Path | None,
@@ -62,7 +64,7 @@ def bench(
 
     batches, counts = parse_numbers("--batch", batch), parse_numbers("--threads", threads)
     page = None if markdown is None else read_page(markdown)
-    described = describe_models(models or [None])
+    described = describe_models(models or [None], provider)
     before = machine_facts()
     if (before["load_before"] or 0.0) >= BUSY:
         words = f"The machine is busy (load average {before['load_before']}): the times will be too long."
@@ -74,11 +76,19 @@ def bench(
         for title, head, rows in tables:
             print_table(title, head, rows)
     if out is not None:
-        settings = {"seconds": seconds, "rounds": ROUNDS, "warm_up_calls": WARM_UP_CALLS, "seed": SEED}
+        settings = {
+            "seconds": seconds,
+            "rounds": ROUNDS,
+            "warm_up_calls": WARM_UP_CALLS,
+            "seed": SEED,
+            "provider": described[0].provider,
+        }
         write_json(out, machine, settings, described, measured)
     if markdown is not None and page is not None:
         names = " ".join(model.label for model in described) if models else ""
-        command = f"mien bench {names} --batch {batch} --threads {threads} --seconds {seconds:g}".replace("  ", " ")
+        command = f"mien bench {names} --batch {batch} --threads {threads} --seconds {seconds:g}"
+        command += "" if provider == "cpu" else f" --provider {provider}"
+        command = command.replace("  ", " ")
         write_page(markdown, page, markdown_block(command, machine, tables))
 
 

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from mien.cli.options import ClassOffsets, split_names
+from mien.cli.options import ClassOffsets, Provider, split_names
 from mien.errors import UsageError
 from mien.files import check_out_folder, is_folder
 from mien.progress import console
@@ -37,6 +37,7 @@ def evaluate(
         int | None, typer.Option(help="Evaluate a random sample of so many faces.", show_default=False)
     ] = None,
     class_offsets: ClassOffsets = None,
+    provider: Provider = "cpu",
     single: Annotated[
         list[str] | None,
         typer.Option(
@@ -76,10 +77,12 @@ def evaluate(
         if data is None:
             raise UsageError("To evaluate a model, name the prepared data: --data FOLDER.")
         faces = Faces(data=data, split=split or "test", source=source, fold=fold, limit=limit)
-        if is_folder(model):
+        if is_folder(model) and provider == "cpu":
             evaluated = evaluate_run(model, faces, sampling, command=command, class_offsets=offsets, singles=singles)
         else:
-            evaluated = evaluate_model(model, faces, sampling, command=command, class_offsets=offsets)
+            evaluated = evaluate_model(
+                model, faces, sampling, command=command, class_offsets=offsets, provider=provider
+            )
     grids = () if evaluated.crops is None else galleries(evaluated.predictions, evaluated.crops, seed)
     report = write_report(out, evaluated.predictions, evaluated.evaluation, grids)
     console.print(summary_table(evaluated.evaluation))

@@ -19,6 +19,14 @@ InitFrom = Annotated[
     Path | None,
     typer.Option("--init-from", metavar="RUN|BUNDLE", help="Initial weights: those of a finished run or a bundle."),
 ]
+Provider = Annotated[
+    str,
+    typer.Option(
+        metavar="P",
+        help="What computes: auto, cpu, cuda, tensorrt, openvino, directml, coreml or rocm; "
+        "auto is a GPU where there is one, else the processor.",
+    ),
+]
 Teacher = Annotated[
     list[Path] | None,
     typer.Option("--teacher", metavar="RUN|BUNDLE", help="Distil from a run or a bundle; may be repeated."),

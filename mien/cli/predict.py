@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.cli import predict_shards as in_shards
-from mien.cli.options import split_names
+from mien.cli.options import Provider, split_names
 from mien.errors import MienError, UsageError
 from mien.files import is_folder
 from mien.inference.memory_limit import limited_memory
@@ -108,6 +108,7 @@ def predict(
     max_pixels: Annotated[
         int | None, typer.Option(min=1, help="Larger images are not decoded.  [dim]default: 100 million[/dim]")
     ] = None,
+    provider: Provider = "auto",
     shards: in_shards.Shards = None,
     shard: in_shards.OneShard = None,
     column: in_shards.Column = None,
@@ -136,6 +137,7 @@ def predict(
         "min_score": min_score,
         "min_size": min_size,
         "max_pixels": max_pixels or MAX_PIXELS,
+        "provider": provider,
     }
     how: dict[str, Any] = {"cropped": cropped, "largest": largest}
     options = in_shards.ShardOptions(
@@ -178,7 +180,6 @@ def _predict_to_file(
     """Predict the inputs, and write the results to standard output or one file."""
     from mien.api import load
     from mien.inference.inputs import Skipped, expand_inputs
-    from mien.inference.pipeline import BATCH_SIZE
     from mien.output.writers import Choices
 
     annotator = None if annotate is None else _annotator(inputs, annotate)
@@ -187,7 +188,7 @@ def _predict_to_file(
     sources = expand_inputs(inputs, skip=skip, skipped=skipped, null=null)
     loaded = load(model or "default", **settings)
     started = time.perf_counter()
-    results = _results(loaded, sources, annotator, **{**how, "batch_size": how["batch_size"] or BATCH_SIZE})
+    results = _results(loaded, sources, annotator, **how)
     counts: Counter[str] = Counter()
     hints: Counter[str] = Counter()
     with _writer(kind, out, tuple(loaded.tasks.values()), Choices(**choices)) as write:

@@ -57,6 +57,7 @@ def evaluate_model(
     command: str = "mien.evaluate",
     class_offsets: Collection[str] = (),
     tasks: Collection[str] = (),
+    provider: str = "cpu",
 ) -> Evaluated:
     """Evaluate a model on prepared data.
 
@@ -69,7 +70,7 @@ def evaluate_model(
         tasks: those to evaluate; all by default.
     """
     with limited_for(model, faces.data / CROPS_NAME):
-        opened, dataset = open_on_data(model, faces.data, faces.fold, class_offsets)
+        opened, dataset = open_on_data(model, faces.data, faces.fold, class_offsets, provider)
         opened = replace(opened, tasks=select_tasks(opened.tasks, tasks)) if tasks else opened
         rows = choose_rows(dataset, faces.split, faces.limit, sampling.seed, faces.source)
         predictions, crops = build_predictions(opened, dataset, rows, faces.split), dataset.crops[rows]

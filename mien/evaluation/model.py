@@ -54,23 +54,25 @@ def default_calibration(task: Task) -> Calibration:
     return OrdinalCalibration() if task.kind == "ordinal" else NominalCalibration()
 
 
-def open_model(path: Path) -> EvaluatedModel:
+def open_model(path: Path, provider: str = "cpu") -> EvaluatedModel:
     """Open the model at ``path``: a bundle (an ``.onnx`` file, or the name of a bundled one) or a run folder; anything
-    else is a `UsageError`."""
+    else is a `UsageError`. ``provider``: what computes a bundle, as for `load_bundle`; a run is computed by torch."""
     from mien.inference.bundle import find_bundle
 
     if is_folder(path):
+        if provider not in ("auto", "cpu"):
+            raise UsageError(f"--provider is for bundles (.onnx), which ONNX Runtime computes; {path} is a run folder.")
         return _from_run(path)
     path = find_bundle(path)
     if is_file(path) and path.suffix.lower() == ".onnx":
-        return _from_bundle(path)
+        return _from_bundle(path, provider)
     raise UsageError(f"Expected a run folder or a MODEL.onnx to evaluate, got {path}.")
 
 
-def _from_bundle(path: Path) -> EvaluatedModel:
+def _from_bundle(path: Path, provider: str) -> EvaluatedModel:
     from mien.inference.bundle import load_bundle
 
-    bundle = load_bundle(path)
+    bundle = load_bundle(path, provider=provider)
     metadata = bundle.metadata
     return EvaluatedModel(
         name=metadata.name,

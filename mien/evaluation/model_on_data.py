@@ -18,14 +18,14 @@ from mien.files import is_folder
 
 
 def open_on_data(
-    path: Path, data: Path, fold: int | None, class_offsets: Collection[str] = ()
+    path: Path, data: Path, fold: int | None, class_offsets: Collection[str] = (), provider: str = "cpu"
 ) -> tuple[EvaluatedModel, PreparedDataset]:
     """Open the model, calibrated if it is a run, and the data with the model's fold; see `open_data_for`.
 
     Raises:
         UsageError: ``class_offsets`` are asked of what is not calibrated here.
     """
-    model = open_model(path)
+    model = open_model(path, provider)
     dataset, known_fold = open_data_for(model, data, fold)
     if is_folder(path) and trained_on(model, dataset):
         return _calibrated(path, model, data, known_fold, class_offsets), dataset

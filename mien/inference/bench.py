@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from mien.errors import MienError, UsageError
 from mien.inference.bundle import Bundle, find_bundle, load_bundle
+from mien.onnx.providers import CPU
 from mien.onnx.schema import parse_model
 from mien.progress import track
 from mien.tasks import MOST_LEVEL
@@ -50,6 +51,7 @@ class BenchedModel:
     precision: str
     megabytes: float
     size: int
+    provider: str
     figures: Mapping[str, float]
 
 
@@ -78,12 +80,18 @@ class Measurement:
     peak_megabytes: float | None
 
 
-def describe_models(paths: Sequence[Path | None]) -> list[BenchedModel]:
-    """Load, check and describe the bundles, None is the package's own; `BundleError` where one cannot be used."""
+def describe_models(paths: Sequence[Path | None], provider: str = CPU) -> list[BenchedModel]:
+    """Load, check and describe the bundles, None is the package's own; `BundleError` where one cannot be used.
+
+    ``provider`` is that of `load_bundle`.
+    """
     files = [find_bundle(path) for path in paths]
     names = [file.name for file in files]
     labels = [file.name if names.count(file.name) == 1 else str(file) for file in files]
-    return [_describe(file, load_bundle(path), label) for file, path, label in zip(files, paths, labels, strict=True)]
+    return [
+        _describe(file, load_bundle(path, provider=provider), label)
+        for file, path, label in zip(files, paths, labels, strict=True)
+    ]
 
 
 def _describe(file: Path, bundle: Bundle, label: str) -> BenchedModel:
@@ -92,6 +100,7 @@ def _describe(file: Path, bundle: Bundle, label: str) -> BenchedModel:
         path=file,
         label=label,
         identifier=bundle.identifier,
+        provider=bundle.provider,
         precision=precision_of(content),
         megabytes=len(content) / 1e6,
         size=bundle.metadata.size,
@@ -215,7 +224,13 @@ def _arm(configuration: Configuration) -> Iterator[_Arm]:
     # A forked process would share its parent's memory, so that neither's size would mean anything.
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    arguments = (theirs, configuration.model.path, configuration.batch, configuration.threads)
+    arguments = (
+        theirs,
+        configuration.model.path,
+        configuration.batch,
+        configuration.threads,
+        configuration.model.provider,
+    )
     process = context.Process(target=_serve, args=arguments, daemon=True)
     process.start()
     theirs.close()
@@ -229,7 +244,7 @@ def _arm(configuration: Configuration) -> Iterator[_Arm]:
         process.join()
 
 
-def _serve(connection: Connection, path: Path, batch: int, threads: int) -> None:
+def _serve(connection: Connection, path: Path, batch: int, threads: int, provider: str) -> None:
     """What a configuration's process does: a number asks for calls of so many seconds, None for the peak memory.
 
     Errors are answered as text. The process ends when the other end of the connection is closed.
@@ -240,7 +255,7 @@ def _serve(connection: Connection, path: Path, batch: int, threads: int) -> None
         import onnxruntime  # noqa: F401  Imported before the memory is read, which should be the model's alone.
 
         before = peak_memory()
-        bundle = load_bundle(path, threads=threads)
+        bundle = load_bundle(path, threads=threads, provider=provider)
         size = bundle.metadata.size
         crops = np.random.default_rng(SEED).integers(0, 256, (batch, 3, size, size), np.uint8)
         for _ in range(WARM_UP_CALLS):

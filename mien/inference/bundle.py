@@ -19,6 +19,7 @@ from mien.errors import MienError
 from mien.files import is_file, is_folder
 from mien.inference.metadata import INPUT_NAME, METADATA_KEY, BundleError, BundleMetadata, read_metadata
 from mien.onnx.checks import check_self_contained, read_properties
+from mien.onnx.providers import AUTO, CPU, ProviderError, check_provider
 from mien.onnx.schema import ModelError, parse_model
 from mien.onnx.sessions import ForkedError, Session, open_session
 from mien.tasks import Task
@@ -29,6 +30,8 @@ ASSETS = Path(__file__).parents[1] / "assets"
 DEFAULT, DEFAULT_INT8 = "default", "default-int8"
 #: A distribution's sum may be off by this much (8-bit quantised models round).
 _SUM_TOLERANCE = 0.05
+#: Probabilities of another execution provider may differ from the processor's by this much.
+_PROVIDER_TOLERANCE = 0.02
 #: Opening a graph may take so many seconds; a call so many, and so many more a crop, a thousand times what the default
 #: model takes.
 _OPEN_SECONDS, _CALL_SECONDS, _CROP_SECONDS = 60.0, 30.0, 1.0
@@ -37,18 +40,22 @@ _OPEN_SECONDS, _CALL_SECONDS, _CROP_SECONDS = 60.0, 30.0, 1.0
 class Bundle:
     """A loaded bundle; made by `load_bundle`. Threads may share it. It can be pickled, and is then loaded again."""
 
-    def __init__(self, path: Path, model: bytes, metadata: BundleMetadata, threads: int) -> None:
+    def __init__(self, path: Path, model: bytes, metadata: BundleMetadata, threads: int, provider: str) -> None:
         self.path = path
         self.metadata = metadata
         #: Names the very file: ``default@1a2b3c4d``, the metadata's name and the start of the file's SHA-256.
         self.identifier = f"{metadata.name}@{hashlib.sha256(model).hexdigest()[:8]}"
         self._threads = threads
-        self._session = _open(model, threads)
+        #: The execution provider, a name of `mien.onnx.providers.PROVIDERS`.
+        self.provider = provider
+        self._session = _open(model, threads, provider)
         _check_graph(self._session, metadata)
+        if provider != CPU:
+            self._check_parity(_open(model, threads, CPU))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the path: a bundle is loaded again where it is unpickled, and refused if the file has changed."""
-        return _load_again, (self.path, self._threads, self.identifier)
+        return _load_again, (self.path, self._threads, self.identifier, self.provider)
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -83,6 +90,21 @@ class Bundle:
             ) from error
         return {task.name: self._checked(task, value, len(crops)) for task, value in zip(tasks, outputs, strict=True)}
 
+    def _check_parity(self, processor: Session) -> None:
+        """Raise `BundleError` unless the provider predicts what the processor predicts, on generated crops."""
+        size, generator = self.metadata.size, np.random.default_rng(0)
+        coarse = generator.integers(0, 256, (4, 3, 6, 6)).astype(np.float32)
+        crops = np.repeat(np.repeat(coarse, -(-size // 6), axis=2), -(-size // 6), axis=3)[:, :, :size, :size]
+        crops = np.clip(crops + generator.normal(0, 8, crops.shape), 0, 255)
+        faces, names = crops.astype(np.uint8), [task.name for task in self.tasks]
+        expected = dict(zip(names, processor.run(names, {INPUT_NAME: faces}, seconds=_CALL_SECONDS), strict=True))
+        off = max(float(np.abs(values - expected[name]).max()) for name, values in self.run(faces).items())
+        if off > _PROVIDER_TOLERANCE:
+            raise BundleError(
+                f"on the provider {self.provider!r} its probabilities differ from the processor's by {off:.3f}, "
+                f"more than {_PROVIDER_TOLERANCE}"
+            )
+
     def _checked(self, task: Task, value: Any, rows: int) -> NDArray[np.float32]:
         probabilities = np.asarray(value)
         if probabilities.dtype != np.float32 or probabilities.shape != (rows, task.n_outputs):
@@ -101,7 +123,7 @@ class Bundle:
         return probabilities
 
 
-def load_bundle(path: Path | str | None = None, *, threads: int | None = None) -> Bundle:
+def load_bundle(path: Path | str | None = None, *, threads: int | None = None, provider: str = CPU) -> Bundle:
     """Load and check a bundle.
 
     Args:
@@ -109,8 +131,11 @@ def load_bundle(path: Path | str | None = None, *, threads: int | None = None) -
             (`default_bundle`).
         threads: processor cores for one call of `Bundle.run`. The default is 1, because `predict_images` runs several
             calls side by side.
+        provider: what computes the graph, a name of `mien.onnx.providers.PROVIDERS`, or ``auto`` for the first
+            accelerator that starts, else the processor.
 
     Raises:
+        UsageError, ProviderError: there is no such provider, or not here.
         BundleError: not there, not ONNX, not self-contained, without metadata, or metadata and graph disagree.
 
     >>> load_bundle().metadata.name  # doctest: +SKIP
@@ -131,8 +156,15 @@ def load_bundle(path: Path | str | None = None, *, threads: int | None = None) -
         raise BundleError(f"Cannot load the model {path}: {error}{known}") from error
     if METADATA_KEY not in properties:
         raise BundleError(f"{path} is no mien bundle: its ONNX metadata lacks the key {METADATA_KEY!r}.")
+    chosen = check_provider(provider)
     try:
-        return Bundle(path, model, read_metadata(properties[METADATA_KEY]), threads or 1)
+        metadata = read_metadata(properties[METADATA_KEY])
+        try:
+            return Bundle(path, model, metadata, threads or 1, chosen)
+        except ProviderError as error:
+            if provider != AUTO:
+                raise ProviderError(f"Cannot use the model {path}: {error}.") from error
+        return Bundle(path, model, metadata, threads or 1, CPU)
     except (BundleError, UnicodeDecodeError) as error:  # ONNX Runtime decodes names when they are asked for.
         raise BundleError(f"Cannot use the model {path}: {_printable(error)}.") from error
 
@@ -175,19 +207,22 @@ def multiplies_int8() -> bool:
     return any(re.search(rf"\b{flag}\b", flags) for flag in ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp"))
 
 
-def _open(model: bytes, threads: int) -> Session:
+def _open(model: bytes, threads: int, provider: str) -> Session:
     """Open the session of a bundle; give up after `_OPEN_SECONDS`."""
     try:
         # Where 8-bit products may overflow 16 bits, predictions would differ from those that were checked.
-        return open_session(model, threads=threads, exact_int8=not multiplies_int8(), seconds=_OPEN_SECONDS)
+        exact = not multiplies_int8()
+        return open_session(model, threads=threads, exact_int8=exact, seconds=_OPEN_SECONDS, provider=provider)
+    except ProviderError:
+        raise
     # ONNX Runtime's exceptions share no base class but Exception.
     except Exception as error:
         raise BundleError(f"ONNX Runtime refuses its graph: {_printable(error)}.") from error
 
 
-def _load_again(path: Path, threads: int, identifier: str) -> Bundle:
+def _load_again(path: Path, threads: int, identifier: str, provider: str = CPU) -> Bundle:
     """Load a bundle that was pickled; see `Bundle.__reduce__`."""
-    bundle = load_bundle(path, threads=threads)
+    bundle = load_bundle(path, threads=threads, provider=provider)
     if bundle.identifier != identifier:
         raise BundleError(f"{path} is {bundle.identifier} now; {identifier} was expected.")
     return bundle

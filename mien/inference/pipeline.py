@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,6 +13,7 @@ import numpy as np
 
 from mien.errors import UsageError
 from mien.inference.bundle import Bundle
+from mien.inference.cores import usable_cores
 from mien.inference.postprocess import predict_faces
 from mien.inference.prepare import FaceCrop, Search, prepare_image
 from mien.inference.stream import PredictionStream
@@ -27,9 +27,9 @@ BATCH_SIZE = 8
 
 
 def default_workers() -> int:
-    """Return the threads that `predict_images` uses by default: the cores that this process may use."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(available, 32)
+    """Return the threads that `predict_images` uses by default: the cores that this process may use, of which a
+    container may have fewer than the machine."""
+    return min(usable_cores(), 32)
 
 
 def predict_images(

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from mien.errors import MienError, UsageError
 from mien.inference.image_source import ChannelOrder, open_source, read_file
+from mien.onnx.providers import CPU
 from mien.types import Face, ImageResult, Landmarks, Prediction, Status
 from mien.vision.align import DEFAULT_CROP, CropRecipe, align_face, ready_made_face
 from mien.vision.decode import MAX_PIXELS, ImageTooLargeError, RGBImage, UnreadableImageError, as_path_text
@@ -22,8 +23,8 @@ from mien.vision.detect import SCORE_THRESHOLD, Detection, FaceDetector
 from mien.vision.header import page_count
 from mien.vision.photo import AnyImage, Photo
 
-#: By score threshold. Without a lock, which a process forked meanwhile would wait for.
-_detectors: dict[float, FaceDetector] = {}
+#: By score threshold and execution provider. Without a lock, which a process forked meanwhile would wait for.
+_detectors: dict[tuple[float, str], FaceDetector] = {}
 if hasattr(os, "register_at_fork"):  # Not on Windows. A forked child loads a detector of its own.
     os.register_at_fork(after_in_child=_detectors.clear)
 
@@ -39,6 +40,7 @@ class Search:
         min_size: least length of the box's shorter side, in pixels.
         max_pixels: larger images are not decoded.
         channel_order: that of arrays.
+        provider: the execution provider of the face detector.
     """
 
     cropped: bool = False
@@ -47,6 +49,7 @@ class Search:
     min_size: float | None = None
     max_pixels: int = MAX_PIXELS
     channel_order: ChannelOrder = "rgb"
+    provider: str = CPU
 
     def __post_init__(self) -> None:
         if self.min_score is not None and not (isinstance(self.min_score, Real) and 0 <= self.min_score <= 1):
@@ -63,9 +66,10 @@ class Search:
     def detector(self) -> FaceDetector:
         """Return the detector, which all threads share; its threshold is lowered where ``min_score`` is below it."""
         threshold = min(SCORE_THRESHOLD, SCORE_THRESHOLD if self.min_score is None else self.min_score)
-        if threshold not in _detectors:
-            _detectors.setdefault(threshold, FaceDetector(score_threshold=threshold))
-        return _detectors[threshold]
+        key = threshold, self.provider
+        if key not in _detectors:
+            _detectors.setdefault(key, FaceDetector(score_threshold=threshold, provider=self.provider))
+        return _detectors[key]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mien.errors import MienError
+from mien.onnx.providers import CPU, PROVIDERS, ProviderError
 from mien.onnx.time_limit import TIME_LIMIT, TimeLimitError, make_within
 
 if TYPE_CHECKING:
@@ -69,8 +70,9 @@ def open_session(
     memory_pattern: bool = True,
     exact_int8: bool = False,
     seconds: float | None = None,
+    provider: str = CPU,
 ) -> Session:
-    """Open a model, given as the bytes of an ONNX file, on the CPU. ONNX Runtime prints nothing.
+    """Open a model, given as the bytes of an ONNX file. ONNX Runtime prints nothing.
 
     Args:
         model: the bytes of a file that stands alone (`mien.onnx.checks`).
@@ -79,9 +81,11 @@ def open_session(
             are kept.
         exact_int8: compute 8-bit products without overflow on processors that have no 8-bit dot products; slower.
         seconds: how long ONNX Runtime, which computes what is constant in a graph, may take.
+        provider: a name of `PROVIDERS`; what it cannot compute, the processor does.
 
     Raises:
         TimeLimitError: it took longer.
+        ProviderError: the provider does not start.
         Exception: ONNX Runtime's own, which share no other base class.
     """
     import onnxruntime
@@ -96,5 +100,10 @@ def open_session(
     if exact_int8:
         options.add_session_config_entry("session.x64quantprecision", "1")
     # With its fallback, ONNX Runtime prints a failed start on standard output and tries again.
-    start = partial(onnxruntime.InferenceSession, model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
-    return Session(start() if seconds is None else make_within(seconds, start))
+    names = list(dict.fromkeys([PROVIDERS[provider].name, PROVIDERS[CPU].name]))
+    start = partial(onnxruntime.InferenceSession, model, options, providers=names, enable_fallback=0)
+    session = start() if seconds is None else make_within(seconds, start)
+    # Without its driver or device a provider is left out with a warning.
+    if session.get_providers()[0] != names[0]:
+        raise ProviderError(f"the provider {provider!r} does not start here: its device or its driver is missing")
+    return Session(session)

@@ -143,6 +143,7 @@ def load_model(settings: Settings, recorded: str | None = None) -> FaceModel:
             min_score=settings.min_score,
             min_size=settings.min_size,
             max_pixels=settings.max_pixels or MAX_PIXELS,
+            provider=settings.provider,
         )
         if recorded in (None, model.name):
             return model

@@ -110,6 +110,7 @@ class Settings:
     min_size: float | None = None
     max_pixels: int | None = None
     landmarks: bool = False
+    provider: str = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import MienError
+from mien.onnx.providers import CPU
 from mien.vision.photo import AnyImage
 from mien.vision.search import COARSE_SIDE, SINGLE_SIDE, scaled, search_photo, search_with_margin, shrunk
 from mien.vision.turn import is_doubtful, quarter_turned, upright_look
@@ -57,8 +58,8 @@ def detector_weights() -> Path:
 class FaceDetector:
     """Finds faces. It keeps nothing between calls: threads may share one instance."""
 
-    def __init__(self, *, score_threshold: float = SCORE_THRESHOLD) -> None:
-        self._find = load_yunet(detector_weights()).find
+    def __init__(self, *, score_threshold: float = SCORE_THRESHOLD, provider: str = CPU) -> None:
+        self._find = load_yunet(detector_weights(), provider).find
         self._score_threshold = score_threshold
 
     def detect(self, image: AnyImage) -> list[Detection]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from mien.errors import MienError
 from mien.onnx.edit import free_sizes
+from mien.onnx.providers import CPU, ProviderError
 from mien.onnx.sessions import Session, open_session
 from mien.vision.decode import RGBImage, read_regular_file
 
@@ -61,14 +62,14 @@ class YuNet:
         return rows[best_of_overlapping(np.trunc(rows[:, :4]), rows[:, 14])]
 
 
-def load_yunet(path: Path) -> YuNet:
-    """The network of this weights file, loaded once per process.
+def load_yunet(path: Path, provider: str = CPU) -> YuNet:
+    """The network of this weights file on an execution provider, loaded once per process.
 
     Raises:
         MienError: the file cannot be read, or is not the network that `decode_faces` understands.
     """
     with _loading:
-        return _load(path)
+        return _load(path, provider)
 
 
 def _forget() -> None:
@@ -82,12 +83,12 @@ if hasattr(os, "register_at_fork"):  # Not on Windows.
     os.register_at_fork(after_in_child=_forget)
 
 
-@lru_cache(maxsize=1)
-def _load(path: Path) -> YuNet:
+@lru_cache(maxsize=4)
+def _load(path: Path, provider: str) -> YuNet:
     try:
-        session = open_session(free_sizes(read_regular_file(path)), memory_pattern=False)
+        session = open_session(free_sizes(read_regular_file(path)), memory_pattern=False, provider=provider)
         _check_outputs(session)
-    except ImportError:  # Of ONNX Runtime: no fault of the file.
+    except (ImportError, ProviderError):  # Of ONNX Runtime: no fault of the file.
         raise
     # ONNX Runtime's exceptions share no base class but Exception.
     except Exception as error:

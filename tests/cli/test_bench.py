@@ -82,7 +82,7 @@ def test_every_configuration_of_every_model(folder: Path, quick: None) -> None:
     assert (first["file"], first["precision"], first["size"], second["size"]) == ("a.onnx", "fp32", 32, 48)
     assert first["file_mb"] == round((folder / "a.onnx").stat().st_size / 1e6, 3)
     assert first["figures"] == {"age mae": 4.5}
-    assert written["settings"] == {"seconds": 3.0, "rounds": 5, "warm_up_calls": 3, "seed": 0}
+    assert written["settings"] == {"seconds": 3.0, "rounds": 5, "warm_up_calls": 3, "seed": 0, "provider": "cpu"}
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
     assert "model precision file, MB crop, px age MAE" in lines
     assert "b [1].onnx fp32 0.0 48 4.50" in lines
