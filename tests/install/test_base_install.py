@@ -70,6 +70,7 @@ def calls_that_need_an_extra(folder: Path) -> dict[str, list[str]]:
         "audit": ["audit", str(folder), "--data", str(folder), "--out", str(folder / "report")],
         "merge": ["merge", str(folder), "--out", str(folder / "all.parquet")],
         "serve": ["serve"],
+        "video": ["video", str(PHOTO)],
         "export": ["export", str(folder), "--data", str(folder), "--out", str(folder / "model.onnx")],
     }
 
@@ -78,7 +79,7 @@ def calls_that_need_an_extra(folder: Path) -> dict[str, list[str]]:
 def test_a_missing_extra_is_named(command: str, installed: Path, tmp_path: Path) -> None:
     done = run(WITHOUT_EXTRAS, *calls_that_need_an_extra(tmp_path)[command], installed=installed, cwd=tmp_path)
     assert done.returncode == 1, done.stderr
-    extra = {"merge": "scale", "serve": "serve"}.get(command, "train")
+    extra = {"merge": "scale", "serve": "serve", "video": "video"}.get(command, "train")
     assert f"pip install 'mien[{extra}]'." in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
