@@ -151,6 +151,14 @@ def test_the_keyboard_reaches_everything(page: Page) -> None:
     assert [each for each in dict.fromkeys(reached) if each in wanted] == wanted
 
 
+@pytest.mark.parametrize("key", ["Enter", "Space"])
+def test_files_are_chosen_by_the_keyboard(page: Page, key: str) -> None:
+    with page.expect_file_chooser() as chooser:
+        page.locator("#choose").press(key)
+    chooser.value.set_files([picture("gray.png")])
+    page.wait_for_selector("#results h3:has-text('gray.png')")
+
+
 def test_a_narrow_screen_needs_no_scrolling_sideways(page: Page) -> None:
     page.set_viewport_size({"width": 320, "height": 640})
     choose(page, EXAMPLE)
