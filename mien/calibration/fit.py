@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize, minimize_scalar
 from sklearn.isotonic import IsotonicRegression
 
+from mien.calibration.accept import helps, shrunk, withheld_are_worse
 from mien.data.dataset import PreparedDataset
 from mien.inference.metadata import Calibration, NominalCalibration, OrdinalCalibration
 from mien.inference.postprocess import Probabilities, apply_temperature, distribution_quantile, ordinal_point
@@ -38,6 +39,8 @@ def calibrate_nominal(
     """Return the temperature that minimises the negative log-likelihood (Guo et al. 2017), between 1/4 and 4, and the
     probability below which no label is answered (`abstention_threshold`).
 
+    Each only where cross-validation finds a gain (`mien.calibration.accept`).
+
     Args:
         output: n x classes, rows sum to 1.
         labels: n class numbers, -1 where not labelled.
@@ -48,15 +51,47 @@ def calibrate_nominal(
     if labelled.sum() < FEWEST_FACES:
         return NominalCalibration()
     output, labels = output[labelled], labels[labelled]
-    rows = np.arange(len(labels))
-
-    temperature = best_temperature(output, lambda scaled: scaled[rows, labels])
-    shifts: tuple[float, ...] = ()
-    if class_offsets:
-        temperature, shifts = best_offsets(output, labels, temperature)
+    temperature, shifts = accepted_scaling(output, labels, class_offsets)
     scaled = apply_temperature(output, temperature, shifts)
-    threshold = abstention_threshold(scaled.max(axis=1), scaled.argmax(axis=1) == labels)
+    confidence, right = scaled.max(axis=1), scaled.argmax(axis=1) == labels
+    threshold = abstention_threshold(confidence, right)
+    if threshold and not withheld_are_worse(
+        confidence, right, lambda rows: abstention_threshold(confidence[rows], right[rows]), WORTH_ANSWERING
+    ):
+        threshold = 0.0
     return NominalCalibration(temperature=temperature, abstain_below=threshold, class_offsets=shifts)
+
+
+def accepted_scaling(
+    output: Probabilities, labels: NDArray[np.int64], class_offsets: bool
+) -> tuple[float, tuple[float, ...]]:
+    """Return the temperature and the offset of each class, 1 and none where cross-validation finds no gain; the
+    temperature is moved towards 1 where faces are few (`mien.calibration.accept`).
+
+    Args:
+        output: n x classes, rows sum to 1.
+        labels: n class numbers, all labelled.
+        class_offsets: whether offsets are to be fitted.
+    """
+
+    def temperature_of(rows: NDArray[np.int64]) -> float:
+        each = np.arange(len(rows))
+        best = best_temperature(output[rows], lambda scaled: scaled[each, labels[rows]])
+        return shrunk(best, len(rows))
+
+    def with_temperature(fit: NDArray[np.int64], held: NDArray[np.int64]) -> Probabilities:
+        return apply_temperature(output[held], temperature_of(fit))
+
+    def with_offsets(fit: NDArray[np.int64], held: NDArray[np.int64]) -> Probabilities:
+        return apply_temperature(output[held], *best_offsets(output[fit], labels[fit], temperature_of(fit)))
+
+    everyone = np.arange(len(labels))
+    accepted = helps(labels, lambda _, held: output[held], with_temperature)
+    temperature = temperature_of(everyone) if accepted else 1.0
+    plain = with_temperature if accepted else lambda _, held: output[held]
+    if class_offsets and helps(labels, plain, with_offsets):
+        return best_offsets(output, labels, temperature)
+    return temperature, ()
 
 
 def best_offsets(
