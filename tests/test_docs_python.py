@@ -1,8 +1,9 @@
 """Every Python block of README.md and docs/*.md runs and passes `mypy --strict`.
 
 The scheme: a block is a whole program. It runs in a folder of its own in which every name with an image's suffix that
-it mentions is a copy of the example photo, ``photos`` is a folder of two, and names that begin with ``data/`` or
-``runs/data`` are small prepared folders. The block of docs/serve.md asks a server: tests/test_docs_serve.py runs it.
+it mentions is a copy of the example photo, every film shows it, ``photos`` is a folder of two, and names that begin
+with ``data/`` or ``runs/data`` are small prepared folders. The block of docs/serve.md asks a server:
+tests/test_docs_serve.py runs it.
 """
 
 from __future__ import annotations
@@ -13,15 +14,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.prepared import write_prepared
+from tests.video.films import write_film
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "eileen_collins.jpg"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 IMAGE_NAME = re.compile(r'"([\w./-]+\.(?:jpg|jpeg|png))"')
+FILM_NAME = re.compile(r'"([\w./-]+\.mp4)"')
 DATA_NAME = re.compile(r'"((?:data|runs/data)[\w./-]*)"')
 
 BLOCKS = [
@@ -36,6 +41,9 @@ def lay_out(block: str, folder: Path) -> None:
     for name in ["photos/a.jpg", "photos/b.jpg", *IMAGE_NAME.findall(block)]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(EXAMPLE, folder / name)
+    for name in set(FILM_NAME.findall(block)):
+        photo = np.asarray(Image.open(EXAMPLE).convert("RGB").resize((256, 256)))
+        write_film(folder / name, [photo] * 5)
     for name in set(DATA_NAME.findall(block)):
         write_prepared(folder / name)
 

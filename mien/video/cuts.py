@@ -16,8 +16,9 @@ from mien.vision.decode import RGBImage
 
 #: Size of the thumbnails, and how many changes before this one count.
 SIZE, BEFORE = (48, 27), 12
-#: Mean absolute change (of 255) of a cut, at least, and how many times the median of those before.
-LEAST_CHANGE, LEAST_RATIO = 22.0, 3.5
+#: Mean absolute change (of 255) of a cut, at least, and how many times the median of those before; and what it must be
+#: where there is none before.
+LEAST_CHANGE, LEAST_RATIO, FIRST_CHANGE = 22.0, 3.5, 40.0
 
 
 def thumbnail(image: RGBImage) -> NDArray[np.float32]:
@@ -41,8 +42,8 @@ class CutFinder:
         if last is None:
             return False
         change = float(np.abs(thumb - last).mean())
-        usual = float(np.median(self._changes)) if self._changes else 0.0
-        if change > max(LEAST_CHANGE, LEAST_RATIO * usual):
+        least = max(LEAST_CHANGE, LEAST_RATIO * float(np.median(self._changes))) if self._changes else FIRST_CHANGE
+        if change > least:
             self._changes.clear()
             return True
         self._changes.append(change)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.video.association import Matches, likeness, match, overlap
+from mien.video.association import Matches, likeness, match
 from mien.video.motion import BoxMotion
 from mien.vision.detect import Detection
 
@@ -25,14 +25,14 @@ class TrackerOptions:
     Attributes:
         high_score: detections from here on may start a track; lower ones only continue one.
         least_likeness: distance-IoU that a track and a detection of high score need.
-        least_overlap: IoU that a track and a detection of low score need.
+        least_likeness_low: distance-IoU that a track and a detection of low score need.
         confirmed_after: frames with a detection of high score that make a track certain.
         lost_after: seconds without any detection that end a track, where they are `lost_frames` frames or more.
     """
 
     high_score: float = 0.6
     least_likeness: float = -0.3
-    least_overlap: float = 0.4
+    least_likeness_low: float = 0.0
     confirmed_after: int = 3
     lost_after: float = 1.0
     lost_frames: int = 3
@@ -86,10 +86,10 @@ class Tracker:
         first = match(likeness(_boxes(certain), boxes[high]), options.least_likeness)
         self._take(first, certain, high, detections, found, time)
         left = [high[column] for column in first.columns]
-        # A track that was lost for a while returns by a sure detection only.
-        waiting = [certain[row] for row in first.rows if not certain[row].missed]
-        second = match(overlap(_boxes(waiting), boxes[low]), options.least_overlap)
+        waiting = [*(certain[row] for row in first.rows), *recent]
+        second = match(likeness(_boxes(waiting), boxes[low]), options.least_likeness_low)
         self._take(second, waiting, low, detections, found, time)
+        recent = [track for track in recent if track.end < time]
         third = match(likeness(_boxes(recent), boxes[left]), options.least_likeness)
         self._take(third, recent, left, detections, found, time)
 

@@ -76,5 +76,7 @@ def test_a_cut_is_found_and_a_flash_a_fade_and_a_pan_are_none() -> None:
     flash = [one, one, np.clip(one.astype(int) + 70, 0, 255).astype(np.uint8), one]
     fade = [(one * (1 - step / 20)).astype(np.uint8) for step in range(20)]
     pan = [np.ascontiguousarray(wide[:, 12 * step : 12 * step + 480]) for step in range(40)]
+    hurried = [np.ascontiguousarray(wide[:, 120 * step : 120 * step + 480]) for step in range(5)]
+    assert cuts_of(hurried) == []
     assert cuts_of([one] * 5 + [two] * 5 + [one] * 2) == [5, 10]
     assert cuts_of(flash) == cuts_of(fade) == cuts_of(pan) == []
