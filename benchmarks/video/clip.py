@@ -28,7 +28,7 @@ FPS, SECONDS, SIZE = 12, 5, (480, 360)
 
 def camera_moves() -> Iterator[NDArray[np.uint8]]:
     """Yield frames of the portrait as a camera sees it that pans and zooms."""
-    portrait = np.asarray(cv2.cvtColor(cv2.imread(str(PHOTO)), cv2.COLOR_BGR2RGB), np.uint8)
+    portrait = np.asarray(Image.open(PHOTO).convert("RGB"), np.uint8)
     for number in range(FPS * SECONDS):
         phase = 2 * np.pi * number / (FPS * SECONDS)
         scale = 1.05 + 0.45 * np.sin(phase) ** 2
