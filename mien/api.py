@@ -44,6 +44,7 @@ def load(
     threads: int | None = None,
     min_score: float | None = None,
     min_size: float | None = None,
+    small_faces: bool = False,
     channel_order: ChannelOrder = "rgb",
     max_pixels: int = MAX_PIXELS,
     provider: str = "auto",
@@ -57,6 +58,7 @@ def load(
             calls side by side.
         min_score: leave out faces whose detection score is below this, from 0 to 1; the default is 0.6.
         min_size: leave out faces whose box has a shorter side than this, in pixels.
+        small_faces: search large photos at full resolution too, for faces of about 20 pixels; several times slower.
         channel_order: that of image arrays: ``"bgr"`` for those that OpenCV reads.
         max_pixels: images with more pixels get the status ``too_large``.
         provider: what computes: ``cpu``, ``cuda``, ``tensorrt``, ``openvino``, ``directml``, ``coreml`` or ``rocm``, as
@@ -76,6 +78,7 @@ def load(
         threads=threads,
         min_score=min_score,
         min_size=min_size,
+        small_faces=small_faces,
         channel_order=channel_order,
         max_pixels=max_pixels,
         provider=provider,
@@ -105,6 +108,7 @@ class FaceModel:
         threads: int | None = None,
         min_score: float | None = None,
         min_size: float | None = None,
+        small_faces: bool = False,
         channel_order: ChannelOrder = "rgb",
         max_pixels: int = MAX_PIXELS,
         provider: str = "auto",
@@ -116,6 +120,7 @@ class FaceModel:
         self._search = Search(
             min_score=min_score,
             min_size=min_size,
+            small_faces=small_faces,
             max_pixels=max_pixels,
             channel_order=check_channel_order(channel_order),
         )
@@ -292,6 +297,7 @@ class FaceModel:
             "threads": self._threads,
             "min_score": self._search.min_score,
             "min_size": self._search.min_size,
+            "small_faces": self._search.small_faces,
             "channel_order": self._search.channel_order,
             "max_pixels": self._search.max_pixels,
             "provider": self._bundle.provider,

@@ -71,6 +71,10 @@ def predict(
     min_size: Annotated[
         float | None, typer.Option(help="Leave out faces whose box has a side shorter than this, in pixels.")
     ] = None,
+    small_faces: Annotated[
+        bool,
+        typer.Option("--small-faces", help="Search large photos at full resolution too: slower, finds smaller faces."),
+    ] = False,
     landmarks: Annotated[
         bool, typer.Option("--landmarks", help="Write five points of each face: eyes, nose, corners of the mouth.")
     ] = False,
@@ -136,6 +140,7 @@ def predict(
         "tasks": None if tasks is None else split_names(tasks),
         "min_score": min_score,
         "min_size": min_size,
+        "small_faces": small_faces,
         "max_pixels": max_pixels or MAX_PIXELS,
         "provider": provider,
     }

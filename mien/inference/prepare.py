@@ -23,8 +23,9 @@ from mien.vision.detect import SCORE_THRESHOLD, Detection, FaceDetector
 from mien.vision.header import page_count
 from mien.vision.photo import AnyImage, Photo
 
-#: By score threshold and execution provider. Without a lock, which a process forked meanwhile would wait for.
-_detectors: dict[tuple[float, str], FaceDetector] = {}
+#: By score threshold, execution provider and whether small faces are searched. Without a lock, which a process forked
+#: meanwhile would wait for.
+_detectors: dict[tuple[float, str, bool], FaceDetector] = {}
 if hasattr(os, "register_at_fork"):  # Not on Windows. A forked child loads a detector of its own.
     os.register_at_fork(after_in_child=_detectors.clear)
 
@@ -38,6 +39,7 @@ class Search:
         largest: keep the largest face alone.
         min_score: least score of the detector, in [0, 1]; None is the detector's own (0.6).
         min_size: least length of the box's shorter side, in pixels.
+        small_faces: search large photos at full resolution too.
         max_pixels: larger images are not decoded.
         channel_order: that of arrays.
         provider: the execution provider of the face detector.
@@ -47,6 +49,7 @@ class Search:
     largest: bool = False
     min_score: float | None = None
     min_size: float | None = None
+    small_faces: bool = False
     max_pixels: int = MAX_PIXELS
     channel_order: ChannelOrder = "rgb"
     provider: str = CPU
@@ -66,9 +69,10 @@ class Search:
     def detector(self) -> FaceDetector:
         """Return the detector, which all threads share; its threshold is lowered where ``min_score`` is below it."""
         threshold = min(SCORE_THRESHOLD, SCORE_THRESHOLD if self.min_score is None else self.min_score)
-        key = threshold, self.provider
+        key = threshold, self.provider, self.small_faces
         if key not in _detectors:
-            _detectors.setdefault(key, FaceDetector(score_threshold=threshold, provider=self.provider))
+            detector = FaceDetector(score_threshold=threshold, provider=self.provider, small_faces=self.small_faces)
+            _detectors.setdefault(key, detector)
         return _detectors[key]
 
 

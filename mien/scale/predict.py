@@ -142,6 +142,7 @@ def load_model(settings: Settings, recorded: str | None = None) -> FaceModel:
             tasks=settings.tasks,
             min_score=settings.min_score,
             min_size=settings.min_size,
+            small_faces=settings.small_faces,
             max_pixels=settings.max_pixels or MAX_PIXELS,
             provider=settings.provider,
         )

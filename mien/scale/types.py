@@ -108,6 +108,7 @@ class Settings:
     largest: bool = False
     min_score: float | None = None
     min_size: float | None = None
+    small_faces: bool = False
     max_pixels: int | None = None
     landmarks: bool = False
     provider: str = "auto"

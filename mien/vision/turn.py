@@ -17,16 +17,23 @@ from mien.vision.decode import RGBImage
 from mien.vision.photo import AnyImage
 from mien.vision.search import Finder
 
-#: A face of at least this score whose eyes are tilted by at most this much (degrees) is taken as it is.
-SURE_SCORE, SURE_TILT = 0.9, 15.0
+#: A face is taken as it is if its eyes are tilted by at most this much (degrees) and its score is at least this.
+SURE_TILT, SURE_SCORE = 30.0, 0.92
+#: Landmarks of a half profile fit a frontal face badly, and upright half profiles score less than frontal faces: the
+#: misfit, times this, counts as score.
+PROFILE_WEIGHT = 0.1
+#: Eyes, nose tip and corners of the mouth of a frontal face.
+FRONTAL = np.array([[-0.43, -0.5], [0.43, -0.5], [0.0, 0.0], [-0.36, 0.5], [0.36, 0.5]])
 #: A face of a score below the first must score as much, or the second, when it is looked at again.
 CONFIRMED_SCORE, CONFIRMING_SCORE = 0.8, 0.7
-#: A turned look must score this much more than the first one.
+#: A turned look must score this much more than the upright one.
 LEAST_GAIN = 0.01
-#: Angles of the first looks, all at once, and how far apart the later ones are, in degrees.
-ANGLES, STEP = tuple(range(0, 360, 30)), 25.0
-#: Side of the square that a face is looked at in: at first, and later, in pixels.
-SMALL_SIDE, LOOK_SIDE = 96, 128
+#: Angles of the first looks, and of the second ones, from the tilt; how far apart the last are, in degrees.
+QUARTERS, BETWEEN, STEP = range(0, 360, 90), (30, 60, 120, 150, 210, 240, 300, 330), 25.0
+#: The quarter turns are enough where the upright look scores this much more than the others, the eyes nearly level.
+CLEAR_GAIN, CLEAR_TILT = 0.05, 10.0
+#: Side of the square that a face is looked at in, in pixels: at first, if the face is small or not; and later.
+SMALLEST_SIDE, SMALL_SIDE, LOOK_SIDE = 64, 96, 128
 #: The face's own size in it, as a fraction of the side.
 FACE_SIZE = 0.46
 #: Scores below this do not count as a look at the face.
@@ -37,7 +44,23 @@ OUTSIDE = (127, 127, 127)
 
 def is_doubtful(row: NDArray[np.float32]) -> bool:
     """Say whether a face (a row of `YuNet.find`) may lie otherwise than its landmarks say."""
-    return bool(row[14] < SURE_SCORE or abs(tilt_of(row)) > SURE_TILT)
+    if abs(tilt_of(row)) > SURE_TILT:
+        return True
+    return bool(row[14] < SURE_SCORE and row[14] + PROFILE_WEIGHT * misfit_of(row) < SURE_SCORE)
+
+
+def misfit_of(row: NDArray[np.float32]) -> float:
+    """Return how badly the landmarks fit a frontal face moved, turned and scaled onto them: 0 (best) to 1."""
+    marks, face = (_centred(points) for points in (row[4:14].reshape(5, 2), FRONTAL))
+    spread = np.linalg.norm(marks) * np.linalg.norm(face)
+    fit = abs(np.vdot(face, marks)) / spread if spread > 0 else 0.0
+    return float(np.sqrt(max(1 - fit**2, 0.0)))
+
+
+def _centred(points: NDArray[np.floating]) -> NDArray[np.complex128]:
+    """Return points (n x 2) as complex numbers with mean 0."""
+    numbers = points[:, 0].astype(np.float64) + 1j * points[:, 1]
+    return np.asarray(numbers - numbers.mean())
 
 
 def tilt_of(row: NDArray[np.float32]) -> float:
@@ -57,20 +80,38 @@ def upright_look(find: Finder, image: AnyImage, row: NDArray[np.float32]) -> NDA
         row: the face as first found, float32, 15 (`YuNet.find`). Box and landmarks of the result are the turned
             face's: the first eye is the one at the left when the face is seen upright.
     """
-    looks = Looks(find, image, row)
-    scores = looks.scores(ANGLES)
-    index = int(scores.argmax())
-    if row[14] < CONFIRMED_SCORE and scores[index] < min(row[14], CONFIRMING_SCORE):
+    looks, tilt = Looks(find, image, row), tilt_of(row)
+    scores = dict(zip(QUARTERS, looks.scores([tilt + angle for angle in QUARTERS]), strict=True))
+    upright, *others = scores.values()
+    if upright >= max(CONFIRMING_SCORE, max(others) + CLEAR_GAIN):
+        return row if abs(tilt) <= CLEAR_TILT else _better(_best_near(looks, tilt), row)
+    scores |= zip(BETWEEN, looks.scores([tilt + angle for angle in BETWEEN]), strict=True)
+    top = max(scores, key=lambda angle: scores[angle])
+    if row[14] < CONFIRMED_SCORE and scores[top] < min(row[14], CONFIRMING_SCORE):
         return None
-    if scores[index] <= max(scores[0], LEAST_SCORE):
+    if scores[top] <= LEAST_SCORE:
         return row
-    # Near the upright angle the scores are flat and the landmarks biased: looks far to both sides tell the middle.
-    angle = ANGLES[index] + 30 * _peak(*scores[[index - 1, index, (index + 1) % len(ANGLES)]])
+    peak = _peak(*(float(scores[(top + step) % 360]) for step in (-30, 0, 30)))
+    best = _best_near(looks, tilt + top + 30 * peak)
+    if top in (330, 0, 30):
+        return _better(best, row)
+    return best if best[14] > LEAST_SCORE else row
+
+
+def _better(look: NDArray[np.float32], row: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the look if it scores clearly more than the row, else the row."""
+    return look if look[14] > row[14] + LEAST_GAIN else row
+
+
+def _best_near(looks: Looks, angle: float) -> NDArray[np.float32]:
+    """Return the best look around the angle.
+
+    Near the upright angle the scores are flat and the landmarks biased: looks far to both sides tell the middle.
+    """
     around = [looks.look(angle + step) for step in (-STEP, 0.0, STEP)]
     at_peak = looks.look(angle + STEP * _peak(*(float(look[14]) for look in around)))
     best = max(at_peak, *around, key=lambda look: float(look[14]))
-    best = at_peak if at_peak[14] > best[14] - LEAST_GAIN else best
-    return best if best[14] > row[14] + LEAST_GAIN else row
+    return at_peak if at_peak[14] > best[14] - LEAST_GAIN else best
 
 
 def _peak(before: float, middle: float, after: float) -> float:
@@ -96,11 +137,12 @@ class Looks:
 
     def scores(self, angles: Sequence[float]) -> NDArray[np.float32]:
         """Return the score at each angle, from one small picture of all."""
-        columns = 4
-        tiles = [self._turned(angle, SMALL_SIDE)[0] for angle in angles]
+        columns = 2
+        side = SMALL_SIDE if self._face * 1.5 > SMALL_SIDE * FACE_SIZE else SMALLEST_SIDE
+        tiles = [self._turned(angle, side)[0] for angle in angles]
         rows = [np.concatenate(tiles[i : i + columns], axis=1) for i in range(0, len(tiles), columns)]
         found = self._find(np.concatenate(rows, axis=0), LEAST_SCORE)
-        centres = (found[:, :2] + found[:, 2:4] / 2) / SMALL_SIDE
+        centres = (found[:, :2] + found[:, 2:4] / 2) / side
         scores = np.zeros(len(angles), np.float32)
         for (x, y), score in zip(centres, found[:, 14], strict=True):
             index = int(y) * columns + int(x)

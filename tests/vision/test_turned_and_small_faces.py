@@ -108,3 +108,13 @@ def test_a_child_held_before_a_face_is_kept(detector: FaceDetector, portrait: np
     top, left = y + height - 120, x + width - 90
     canvas[top : top + 140, left : left + 120] = child
     assert len(detector.detect(canvas)) == 2
+
+
+def test_small_faces_are_found_in_tiles_and_once_each(portrait: np.ndarray, upright: Detection) -> None:
+    canvas = np.full((1700, 3000, 3), 110, np.uint8)
+    factor = 12 / upright.box[3]
+    small = cv2.resize(portrait, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    # Across the edges of tiles and the photo's own.
+    for x, y in [(690, 40), (720, 700), (1400, 690), (0, 1200), (3000 - len(small), 1700 - len(small))]:
+        canvas[y : y + len(small), x : x + len(small)] = small
+    assert len(FaceDetector().detect(canvas)) < len(FaceDetector(small_faces=True).detect(canvas)) == 5
