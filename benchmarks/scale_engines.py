@@ -5,6 +5,7 @@ In: a folder of images. Out: images a second of each, alternating, without Ray's
 
 from __future__ import annotations
 
+import os
 import statistics
 import tempfile
 import time
@@ -46,6 +47,8 @@ def scale_engines(
     facts, cores, settings = machine_facts(), usable_cores(), Settings(model=model)
     paths = sorted(map(str, sample_paths(faces, count)))
     cut = split([paths[number % len(paths)] for number in range(count)], shards=shards)
+    # Ray gives way to other processes; on a machine in use that would be compared, and not the engines.
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - Ray's spelling.
     ray.init(num_cpus=cores, log_to_driver=False, include_dashboard=False)
     engines: dict[str, Engine] = {
         "local": lambda some, folder: predict_shards(some, folder, settings),

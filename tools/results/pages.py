@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from tools.results import detection, grayscale48, ordinal_uncertainty, video
+from tools.results import detection, grayscale48, ordinal_uncertainty, scale, video
 from tools.results.models import model_context, readme_context
 from tools.results.tables import REPOSITORY, RESULTS, history_table
 
@@ -40,6 +40,7 @@ PAGES: Mapping[str, Page] = {
     "first-model": _results("first-model", partial(model_context, "first-model", "")),
     "grayscale48": _results("grayscale48", grayscale48.context),
     "detection": _results("detection", detection.context),
+    "scale": _results("scale", scale.context),
     "ordinal-uncertainty": _results("ordinal-uncertainty", ordinal_uncertainty.context),
     "video": _results("video", video.context),
 }

@@ -1,0 +1,48 @@
+"""What fills the page of prediction in shards: tables from the files that the benchmarks wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tools.results.tables import RESULTS, read, table
+
+FOLDER = RESULTS / "scale"
+#: The columns of a killed round, by the result file's names.
+COLUMNS = {
+    "waited_for_shards": "killed after shards",
+    "and_s": "and s",
+    "shards_then": "shards then",
+    "rows": "rows after the rerun",
+    "missing": "missing",
+    "twice": "twice",
+    "same": "same rows",
+}
+
+
+def context() -> Mapping[str, Any]:
+    """Return the tables and facts of the page."""
+    killed, engines = read(FOLDER / "shards_killed.json"), read(FOLDER / "scale_engines.json")
+    rounds = killed["rounds"]
+    return {
+        "killed": killed,
+        "rounds": table(
+            ("round", *COLUMNS.values()),
+            [(str(number), *_cells(each)) for number, each in enumerate(rounds, start=1)],
+        ),
+        "complete": sum(not each["missing"] and not each["twice"] and each["same"] for each in rounds),
+        "middle": sum(0 < each["shards_then"] < killed["shards"] for each in rounds),
+        "engines": engines,
+        "ratio": engines["images_a_second"]["ray"] / engines["images_a_second"]["local"],
+        "rates": table(
+            ("engine", "images/s", *(f"run {number}, s" for number in range(1, len(engines["seconds"]["ray"]) + 1))),
+            [
+                (name, f"{engines['images_a_second'][name]:.1f}", *(f"{each:.1f}" for each in seconds))
+                for name, seconds in engines["seconds"].items()
+            ],
+        ),
+    }
+
+
+def _cells(each: Mapping[str, Any]) -> list[str]:
+    return [{True: "yes", False: "no"}[each[key]] if key == "same" else str(each[key]) for key in COLUMNS]
