@@ -35,6 +35,7 @@ CONTENT_TYPES: Mapping[str, str] = MappingProxyType(
         ".mjs": "text/javascript; charset=utf-8",
         ".json": "application/json",
         ".webmanifest": "application/manifest+json",
+        ".txt": "text/plain; charset=utf-8",
         ".svg": "image/svg+xml",
         ".png": "image/png",
         ".wasm": "application/wasm",
