@@ -47,6 +47,7 @@ def machine_facts() -> dict[str, object]:
     """Processor, cores, load, Python, versions of the packages that matter, and the commit."""
     return {
         "processor": _processor(),
+        "instructions": _instructions(),
         "cores": usable_cores(),
         "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -71,6 +72,15 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+def _instructions() -> list[str]:
+    """Return which of the instruction sets that matter to a network's speed the processor has; Linux alone tells."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    except OSError:
+        return []
+    return [name for name in ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp") if name in flags]
 
 
 def _version(package: str) -> str | None:

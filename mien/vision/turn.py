@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.vision.decode import RGBImage
-from mien.vision.photo import AnyImage
+from mien.vision.photo import AnyImage, Photo
 from mien.vision.search import Finder
 
 #: A face is taken as it is if its eyes are tilted by at most this much (degrees) and its score is at least this.
@@ -175,6 +175,10 @@ class Looks:
 
 def _cut_out(image: AnyImage, centre: NDArray[np.float64], scale: float) -> tuple[RGBImage, NDArray[np.float64]]:
     """Return the face's surroundings, shrunk to about twice the look's resolution, and the matrix (2 x 3) to there."""
+    if isinstance(image, Photo) and (reduced := image.reduced(max(image.shape) * min(2 * scale, 1))) is not None:
+        ratio = np.array([reduced.shape[1] / image.shape[1], reduced.shape[0] / image.shape[0]])
+        cut, to_cut = _cut_out(reduced, centre * ratio, scale / float(ratio[0]))
+        return cut, np.column_stack([to_cut[:, :2] * ratio, to_cut[:, 2]])
     reach = LOOK_SIDE / scale * 0.75
     sides = np.array(image.shape[1::-1])
     first = np.clip(np.floor(centre - reach), 0, sides - 1).astype(int)
