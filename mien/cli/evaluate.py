@@ -15,6 +15,7 @@ from mien.files import check_out_folder, is_folder
 from mien.progress import console
 
 if TYPE_CHECKING:
+    from mien.evaluation.paired import PairedTask
     from mien.evaluation.result import Evaluation
 
 
@@ -22,6 +23,11 @@ def evaluate(
     model: Annotated[
         Path, typer.Argument(metavar="RUN|MODEL.onnx|PREDICTIONS.parquet", help="What to evaluate.", show_default=False)
     ],
+    other: Annotated[
+        Path | None,
+        typer.Argument(metavar="[OTHER]", help="A second one, compared on the same faces.", show_default=False),
+    ] = None,
+    *,
     out: Annotated[Path, typer.Option(help="Folder of the report; its files are replaced.", show_default=False)],
     data: Annotated[
         Path | None, typer.Option(help="Prepared data (mien prepare); not for a predictions table.", show_default=False)
@@ -55,12 +61,15 @@ def evaluate(
 
         mien evaluate docs/results/first-model/predictions.parquet --out report
 
+        mien evaluate small default --data data --out report
+
         mien evaluate default --data data --source fairface --out report
 
         mien evaluate runs/all --data data --single age=runs/age-only --out report
     """
     from mien.diagnosis.run import evaluate_run
-    from mien.evaluation.measure import Faces, evaluate_file, evaluate_model
+    from mien.evaluation.measure import Evaluated, Faces, evaluate_file, evaluate_model
+    from mien.evaluation.paired import compare_paired, write_comparison
     from mien.metrics.bootstrap import Sampling
     from mien.reports.gallery import galleries
     from mien.reports.report import write_report
@@ -69,23 +78,27 @@ def evaluate(
     check_out_folder(out)
     sampling, command, offsets = Sampling(resamples=resamples, seed=seed), command_text(), split_names(class_offsets)
     singles = _singles(single or [], model)
-    if model.suffix.lower() == ".parquet":
-        options = {"data": data, "split": split, "fold": fold, "limit": limit, "class-offsets": class_offsets}
-        _refuse_for_tables([f"--{name}" for name, value in options.items() if value is not None])
-        evaluated = evaluate_file(model, sampling, source=source, command=command)
-    else:
+
+    def measured(path: Path) -> Evaluated:
+        if path.suffix.lower() == ".parquet":
+            options = {"data": data, "split": split, "fold": fold, "limit": limit, "class-offsets": class_offsets}
+            _refuse_for_tables([f"--{name}" for name, value in options.items() if value is not None])
+            return evaluate_file(path, sampling, source=source, command=command)
         if data is None:
             raise UsageError("To evaluate a model, name the prepared data: --data FOLDER.")
         faces = Faces(data=data, split=split or "test", source=source, fold=fold, limit=limit)
-        if is_folder(model) and provider == "cpu":
-            evaluated = evaluate_run(model, faces, sampling, command=command, class_offsets=offsets, singles=singles)
-        else:
-            evaluated = evaluate_model(
-                model, faces, sampling, command=command, class_offsets=offsets, provider=provider
-            )
+        if is_folder(path):
+            return evaluate_run(path, faces, sampling, command=command, class_offsets=offsets, singles=singles)
+        return evaluate_model(path, faces, sampling, command=command, class_offsets=offsets)
+
+    evaluated = measured(model)
+    compared = None if other is None else compare_paired(evaluated.predictions, measured(other).predictions, sampling)
     grids = () if evaluated.crops is None else galleries(evaluated.predictions, evaluated.crops, seed)
     report = write_report(out, evaluated.predictions, evaluated.evaluation, grids)
     console.print(summary_table(evaluated.evaluation))
+    if other is not None and compared is not None:
+        write_comparison(out, str(model), str(other), compared)
+        console.print(comparison_table(str(model), str(other), compared))
     console.print(f"Report: {report}", markup=False)
 
 
@@ -105,6 +118,23 @@ def _singles(options: list[str], model: Path) -> dict[str, Path]:
             raise UsageError(f"--single is TASK=RUN or TASK=METRICS.json, once a task, got {option!r}.")
         found[task] = Path(path)
     return found
+
+
+def comparison_table(first: str, second: str, tasks: tuple[PairedTask, ...]) -> Table:
+    """Return the paired comparison of two models as a table for the terminal."""
+    from mien.reports import formatting
+
+    table = Table(title=escape(f"{second} minus {first}, on the same faces"))
+    for name in ("attribute", "figure"):
+        table.add_column(name)
+    for name in ("first", "second", "difference", "95 % interval", "McNemar p", "n"):
+        table.add_column(name, justify="right")
+    for each in tasks:
+        values = (each.first, each.second, each.difference.value)
+        shown = [formatting.format_number(each.measure, value) for value in values]
+        interval = formatting.format_interval(each.measure, each.difference)
+        table.add_row(each.task, each.measure, *shown, interval, f"{each.p_value:.2g}", f"{each.n:,}")
+    return table
 
 
 def summary_table(evaluation: Evaluation) -> Table:
