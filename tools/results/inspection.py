@@ -18,8 +18,8 @@ def context() -> Mapping[str, Any]:
 
 
 def _planted(found: Mapping[str, Any]) -> str:
-    columns = ("errors", "task", "planted", "expected", "mien: flagged", "precision", "recall")
-    columns += ("cleanlab: flagged", "precision", "recall")
+    of_both = ("mien: flagged", "precision", "recall", "cleanlab: flagged", "precision", "recall")
+    columns = ("errors", "task", "planted", "expected", *of_both)
     rows = []
     for row in found["results"]:
         cells = [row["kind"], row["task"], f"{row['planted']:,}", f"{row['expected']:,}"]
