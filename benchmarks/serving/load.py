@@ -23,7 +23,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from benchmarks.facts import RESULTS, machine_facts, print_table, run_benchmark, save_results
+from benchmarks.facts import RESULTS, console, machine_facts, run_benchmark, save_results
 from benchmarks.serving.client import Connection, LostError, post
 from benchmarks.serving.server import HOST, Photo, free_port, held, photos, processor_seconds, running
 
@@ -148,21 +148,21 @@ def main(
     out: Annotated[Path, typer.Option(help="Where the figures go.")] = RESULTS / "serving_load.json",
 ) -> None:
     """Run every load on every size of photo and save the figures."""
-    facts, runs = machine_facts(), []
-    options = ["--queue", str(queue), "--deadline", str(deadline)]
-    for name, size in SIZES.items():
-        made = photos(COUNT, size, model)
+    facts, options = machine_facts(), ["--queue", str(queue), "--deadline", str(deadline)]
+    runs: list[dict[str, object]] = []
+
+    def note(name: str, made: list[Photo], figures: dict[str, object]) -> float:
         megabytes = round(sum(len(photo.data) for photo in made) / len(made) / 1e6, 2)
-        best = 0.0
-        for number in map(int, (connections if size == SIZES["512 x 512"] else large_connections).split(",")):
-            figures = measure(made, model, number, seconds, options)
-            best = max(best, float(str(figures["images_a_second"])))
-            runs.append({"photo": name, "megabytes": megabytes, **figures})
-            print_table("Load", list(figures), [[str(value) for value in figures.values()]])
-        figures = measure(made, model, 256, seconds, options, OVERLOAD * best)
         runs.append({"photo": name, "megabytes": megabytes, **figures})
-        print_table("Overload", list(figures), [[str(value) for value in figures.values()]])
-    save_results(out, {"machine": facts, "model": model, "queue": queue, "deadline": deadline, "runs": runs})
+        console.print_json(data=runs[-1])
+        save_results(out, {"machine": facts, "model": model, "queue": queue, "deadline": deadline, "runs": runs})
+        return float(str(figures["images_a_second"]))
+
+    for (name, size), asked in zip(SIZES.items(), (connections, large_connections), strict=True):
+        made = photos(COUNT, size, model)
+        numbers = [int(word) for word in asked.split(",")]
+        best = max(note(name, made, measure(made, model, number, seconds, options)) for number in numbers)
+        note(name, made, measure(made, model, max(numbers), seconds, options, OVERLOAD * best))
 
 
 if __name__ == "__main__":

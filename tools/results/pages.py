@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from tools.results import detection, grayscale48, inspection, ordinal_uncertainty, scale, video
+from tools.results import detection, grayscale48, inspection, ordinal_uncertainty, scale, serving, video
 from tools.results.models import model_context, readme_context
 from tools.results.tables import REPOSITORY, RESULTS, history_table
 
@@ -42,6 +42,7 @@ PAGES: Mapping[str, Page] = {
     "detection": _results("detection", detection.context),
     "scale": _results("scale", scale.context),
     "inspection": _results("inspection", inspection.context),
+    "serving": _results("serving", serving.context),
     "ordinal-uncertainty": _results("ordinal-uncertainty", ordinal_uncertainty.context),
     "video": _results("video", video.context),
 }
