@@ -27,6 +27,8 @@ def context() -> Mapping[str, Any]:
         "most": max(run["processor_ratio"] for run in runs),
         "faults": faults,
         "mutated": _counts(faults["mutated"]["statuses"]),
+        "sigterm": _counts(faults["sigterm"]["in_flight"]),
+        "kill": _counts(faults["kill"]["in_flight"]),
         "slow_ends": _counts(faults["slow"]["ended"]),
         "lengths": table(("length", "answer"), list(faults["lengths"]["ended"].items())),
     }
