@@ -30,8 +30,9 @@ CONFIRMED_SCORE, CONFIRMING_SCORE = 0.8, 0.7
 LEAST_GAIN = 0.01
 #: Angles of the first looks, and of the second ones, from the tilt; how far apart the last are, in degrees.
 QUARTERS, BETWEEN, STEP = range(0, 360, 90), (30, 60, 120, 150, 210, 240, 300, 330), 25.0
-#: The quarter turns are enough where the upright look scores this much more than the others, the eyes nearly level.
-CLEAR_GAIN, CLEAR_TILT = 0.05, 10.0
+#: The quarter turns are enough where the upright look scores this much more than the others, and no more than that less
+#: than the face as first found; the face is then taken as it is if its eyes are tilted by at most so many degrees.
+CLEAR_GAIN, CLEAR_LOSS, CLEAR_TILT = 0.05, 0.03, 10.0
 #: Side of the square that a face is looked at in, in pixels: at first, if the face is small or not; and later.
 SMALLEST_SIDE, SMALL_SIDE, LOOK_SIDE = 64, 96, 128
 #: The face's own size in it, as a fraction of the side.
@@ -83,7 +84,7 @@ def upright_look(find: Finder, image: AnyImage, row: NDArray[np.float32]) -> NDA
     looks, tilt = Looks(find, image, row), tilt_of(row)
     scores = dict(zip(QUARTERS, looks.scores([tilt + angle for angle in QUARTERS]), strict=True))
     upright, *others = scores.values()
-    if upright >= max(CONFIRMING_SCORE, max(others) + CLEAR_GAIN):
+    if upright >= max(CONFIRMING_SCORE, row[14] - CLEAR_LOSS, max(others) + CLEAR_GAIN):
         return row if abs(tilt) <= CLEAR_TILT else _better(_best_near(looks, tilt), row)
     scores |= zip(BETWEEN, looks.scores([tilt + angle for angle in BETWEEN]), strict=True)
     top = max(scores, key=lambda angle: scores[angle])
