@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 _TYPES = {"text": "object", "integer": "Int64", "number": "float64"}
 
 
-def to_dataframe(results: Iterable[ImageResult] | ImageResult, *, landmarks: bool = False) -> pd.DataFrame:
+def to_dataframe(
+    results: Iterable[ImageResult] | ImageResult, *, landmarks: bool = False, tasks: Iterable[Task] | None = None
+) -> pd.DataFrame:
     """Return a table with a row a face; an image without faces keeps one row, with the face's columns empty.
 
     The columns are those of ``mien predict --format csv``, for the tasks that the faces have.
@@ -24,6 +26,7 @@ def to_dataframe(results: Iterable[ImageResult] | ImageResult, *, landmarks: boo
     Args:
         results: of one image or of many.
         landmarks: with ten columns more, ``left_eye_x`` to ``mouth_right_y``.
+        tasks: give the columns of these (``model.tasks.values()``), whether or not a face has them.
 
     Raises:
         MissingExtraError: pandas is not installed.
@@ -37,9 +40,9 @@ def to_dataframe(results: Iterable[ImageResult] | ImageResult, *, landmarks: boo
     for result in listed:
         if not isinstance(result, ImageResult):
             raise UsageError(f"Expected results of a model, got {type(result).__name__}.")
-    tasks = _tasks_of(listed)
-    columns = columns_of(tasks, landmarks=landmarks)
-    rows = [row for result in listed for row in rows_of(result, tasks, landmarks=landmarks)]
+    named = _tasks_of(listed) if tasks is None else tuple(tasks)
+    columns = columns_of(named, landmarks=landmarks)
+    rows = [row for result in listed for row in rows_of(result, named, landmarks=landmarks)]
     return pd.DataFrame(rows, columns=list(columns)).astype({name: _TYPES[kind] for name, kind in columns.items()})
 
 
