@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from tools.results import detection, grayscale48, inspection, ordinal_uncertainty, scale, serving, video
+from tools.results import crop_frame, detection, grayscale48, inspection, ordinal_uncertainty, scale, serving, video
 from tools.results.models import model_context, readme_context
 from tools.results.tables import REPOSITORY, RESULTS, history_table
 
@@ -39,6 +39,7 @@ PAGES: Mapping[str, Page] = {
     "open": _results("open", partial(model_context, "open", "fairface")),
     "first-model": _results("first-model", partial(model_context, "first-model", "")),
     "grayscale48": _results("grayscale48", grayscale48.context),
+    "crop-frame": _results("crop-frame", crop_frame.context),
     "detection": _results("detection", detection.context),
     "scale": _results("scale", scale.context),
     "inspection": _results("inspection", inspection.context),
