@@ -176,7 +176,8 @@ def _summary_line(summary: Summary, seconds: float, model: str) -> str:
         (summary.reconnections, "reconnections"),
         (len(summary.unreadable), "unreadable"),
     ]
-    parts = [f"{summary.frames:,} frames", f"{len(summary.tracks):,} tracks"]
+    tracks = len(summary.tracks)
+    parts = [f"{summary.frames:,} frames", f"{tracks:,} {'track' if tracks == 1 else 'tracks'}"]
     parts += [f"{count:,} {words}" for count, words in counted if count]
     rate = summary.frames / seconds if seconds > 0 else 0.0
     return f"{', '.join(parts)} in {seconds:.1f} s ({rate:,.1f} frames/s), model {model}"
