@@ -64,6 +64,7 @@ EXTRA_OF_MODULE: dict[str, tuple[str, str]] = {
     "scipy": ("scipy", "train"),
     "sklearn": ("scikit-learn", "train"),
     "sqlalchemy": ("sqlalchemy", "train"),
+    "supervision": ("supervision", "supervision"),
     "tensorboard": ("tensorboard", "train"),
     "timm": ("timm", "train"),
     "torch": ("torch", "train"),

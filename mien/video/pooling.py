@@ -31,7 +31,7 @@ def pool(probabilities: NDArray[np.floating], weights: NDArray[np.floating]) -> 
     """Return the robust weighted mean of n distributions: n x K and n weights in, K values that sum to 1 out.
 
     >>> pool(np.array([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.0, 1.0]]), np.ones(4)).round(2)
-    array([0.82, 0.18])
+    array([0.88, 0.12])
     """
     rows = probabilities.astype(np.float64)
     rows = rows / rows.sum(axis=1, keepdims=True)

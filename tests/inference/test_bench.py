@@ -77,7 +77,9 @@ def test_operators_named_like_quantisation_in_texts_do_not_count() -> None:
 
 
 def fake(label: str = "m.onnx", batch: int = 8, path: Path = Path("m.onnx")) -> Configuration:
-    model = BenchedModel(path=path, label=label, identifier="m@0", precision="fp32", megabytes=1.0, size=32, figures={})
+    model = BenchedModel(
+        path=path, label=label, identifier="m@0", precision="fp32", megabytes=1.0, size=32, provider="cpu", figures={}
+    )
     return Configuration(model=model, batch=batch, threads=1)
 
 

@@ -141,6 +141,7 @@ def test_control_c_ends_the_command_with_its_files(model: mien.FaceModel, crossi
             "-",
         ],
         cwd=tmp_path,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},

@@ -21,12 +21,17 @@ const MOST_SHARED = 0.5, INNER_SCORE = 0.8;
  * @param {Finder} find @param {Image} image
  */
 export async function detect(find, image) {
-  let rows = await lookedAt(find, image, await search(find, image));
+  const upright = bestOfOverlapping(await search(find, image));
+  let rows = await lookedAt(find, image, upright);
   if (!rows.length) {
-    rows = await lookedAt(find, image, await searchTurned(find, image));
-    rows = rows.filter((row) => row[14] >= Math.fround(TURNED_SCORE));
+    const turned = bestOfOverlapping(await searchTurned(find, image));
+    rows = await lookedAt(find, image, turned);
+    // What no look confirms is better than nothing.
+    if (!rows.length) rows = bestOfOverlapping([...upright, ...turned]);
+    const scores = new Set(upright.map((row) => row[14]));
+    rows = rows.filter((row) => row[14] >= Math.fround(TURNED_SCORE) || scores.has(row[14]));
   }
-  const found = rows.map((row) => toDetection(row, image.width, image.height));
+  const found = apart(rows).map((row) => toDetection(row, image.width, image.height));
   return /** @type {Detection[]} */ (found.filter(Boolean)).sort(largestFirst);
 }
 
@@ -54,17 +59,16 @@ async function searchTurned(find, image) {
 }
 
 /**
- * The best of overlapping faces, the doubtful ones looked at again; the only face is never dropped.
+ * The faces, the doubtful ones looked at again and left out if no look confirms them.
  * @param {Finder} find @param {Image} image @param {Row[]} found
  */
 async function lookedAt(find, image, found) {
-  const rows = bestOfOverlapping(found);
   const confirmed = [];
-  for (const row of rows) {
+  for (const row of found) {
     const look = isDoubtful(row) ? await uprightLook(find, image, row) : row;
     if (look) confirmed.push(look);
   }
-  return apart(confirmed.length ? bestOfOverlapping(confirmed) : rows);
+  return bestOfOverlapping(confirmed);
 }
 
 /**

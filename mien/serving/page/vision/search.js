@@ -9,10 +9,11 @@ import { cut, padded, resize, round, shrunk } from "./pixels.js";
 
 const COARSE_SIDE = 320;
 export const SINGLE_SIDE = 640;
-const BASE_SIDE = 1024, LONGEST_BASE_SIDE = 2400, BASE_SCALE = 0.6;
-const PLACE_SCORE = 0.02, PLACE_HEIGHT = 24;
+const BASE_SIDE = 1024, LONGEST_BASE_SIDE = 2000, BASE_SCALE = 0.6;
+const PLACE_SCORE = 0.03, PLACE_HEIGHT = 32;
 const WINDOW_SIDE = 80, WINDOW_MARGIN = 16;
 const WINDOW_ZOOM = 2.5, MOST_ZOOM = 2.0;
+const WINDOWS_WITHOUT = 16;
 
 /**
  * The faces of all sizes, overlapping ones too, in the image's pixels.
@@ -51,18 +52,19 @@ function moved(rows, dx, dy) {
 }
 
 /**
- * The centres of small boxes that may be faces and lie in no face found.
+ * The centres of small boxes that may be faces and lie in no face found, best scored first.
  * @param {Row[]} seen @param {Row[]} sure @param {number} threshold
  */
 function places(seen, sure, threshold) {
   return seen
     .filter((row) => row[14] < Math.fround(threshold) && row[3] <= PLACE_HEIGHT)
+    .sort((a, b) => b[14] - a[14])
     .map((row) => [row[0] + row[2] / 2, row[1] + row[3] / 2])
     .filter(([x, y]) => !sure.some((f) => x >= f[0] && y >= f[1] && x <= f[0] + f[2] && y <= f[1] + f[3]));
 }
 
 /**
- * The faces of enlarged windows around the places, in the image's pixels.
+ * The faces of enlarged windows around the places, in the image's pixels, until too many windows show none.
  * @param {Finder} find @param {Image} image @param {Image} base @param {number[][]} centres
  * @param {number} threshold
  */
@@ -71,13 +73,17 @@ async function searchWindows(find, image, base, centres, threshold) {
   const limits = [image.width, image.height];
   const zoom = Math.min(WINDOW_ZOOM, MOST_ZOOM * ratio[0]);
   const found = [];
+  let without = 0;
   for (const corner of windowCorners(centres)) {
     const first = corner.map((value, i) => clip(Math.floor(value * ratio[i]), limits[i]));
     const last = corner.map((value, i) => clip(Math.ceil((value + WINDOW_SIDE) * ratio[i]), limits[i]));
     const window = cut(image, first[0], first[1], last[0], last[1]);
     const size = [0, 1].map((i) => Math.max(round(((last[i] - first[i]) * zoom) / ratio[i]), 1));
     const large = resize(window, size[0], size[1], zoom >= ratio[0]);
-    found.push(...moved(scaled(await find(large, threshold), large, window), first[0], first[1]));
+    const rows = moved(scaled(await find(large, threshold), large, window), first[0], first[1]);
+    found.push(...rows);
+    without = rows.length ? 0 : without + 1;
+    if (without === WINDOWS_WITHOUT) break;
   }
   return found;
 }
@@ -86,7 +92,7 @@ async function searchWindows(find, image, base, centres, threshold) {
 const clip = (value, limit) => Math.min(Math.max(value, 0), limit);
 
 /**
- * The left upper corners of windows that together hold all places inside their margins, in order.
+ * The left upper corners of windows that together hold all places inside their margins, in the order of the places.
  * @param {number[][]} centres
  */
 function windowCorners(centres) {
@@ -95,9 +101,7 @@ function windowCorners(centres) {
     const cell = centre.map((value) => Math.floor(value / core));
     return [cell.join(), cell];
   }));
-  return [...cells.values()]
-    .sort((a, b) => a[0] - b[0] || a[1] - b[1])
-    .map((cell) => cell.map((value) => value * core - WINDOW_MARGIN));
+  return [...cells.values()].map((cell) => cell.map((value) => value * core - WINDOW_MARGIN));
 }
 
 /**

@@ -8,20 +8,46 @@ import { blank, cut, inverse, paste, resize, round, warp } from "./pixels.js";
  * @typedef {import("./yunet.js").Finder} Finder
  */
 
-const SURE_SCORE = 0.9, SURE_TILT = 15;
+const SURE_SCORE = 0.92, SURE_TILT = 30;
+const PROFILE_WEIGHT = 0.1;
+const FRONTAL = [[-0.43, -0.5], [0.43, -0.5], [0, 0], [-0.36, 0.5], [0.36, 0.5]];
 const CONFIRMED_SCORE = 0.8, CONFIRMING_SCORE = 0.7;
 const LEAST_GAIN = 0.01;
-const ANGLES = Array.from({ length: 12 }, (_, index) => 30 * index);
+const QUARTERS = [0, 90, 180, 270], BETWEEN = [30, 60, 120, 150, 210, 240, 300, 330];
 const STEP = 25;
-const SMALL_SIDE = 96, LOOK_SIDE = 128;
+const CLEAR_GAIN = 0.05, CLEAR_LOSS = 0.03, CLEAR_TILT = 10;
+const SMALLEST_SIDE = 64, SMALL_SIDE = 96, LOOK_SIDE = 128;
 const FACE_SIZE = 0.46;
 const LEAST_SCORE = 0.5;
-const COLUMNS = 4;
+const COLUMNS = 2;
 
 /** Whether a face may lie otherwise than its landmarks say. @param {Row} row */
 export function isDoubtful(row) {
-  return row[14] < Math.fround(SURE_SCORE) || Math.abs(tiltOf(row)) > SURE_TILT;
+  if (Math.abs(tiltOf(row)) > SURE_TILT) return true;
+  return row[14] < Math.fround(SURE_SCORE) && row[14] + PROFILE_WEIGHT * misfitOf(row) < SURE_SCORE;
 }
+
+/** How badly the landmarks fit a frontal face moved, turned and scaled onto them: 0 (best) to 1. @param {Row} row */
+function misfitOf(row) {
+  const marks = centred([0, 1, 2, 3, 4].map((i) => [row[4 + 2 * i], row[5 + 2 * i]]));
+  const face = centred(FRONTAL);
+  const [real, imaginary] = marks.reduce(
+    ([r, i], [x, y], k) => [r + face[k][0] * x + face[k][1] * y, i + face[k][0] * y - face[k][1] * x],
+    [0, 0],
+  );
+  const spread = norm(marks) * norm(face);
+  const fit = spread > 0 ? Math.hypot(real, imaginary) / spread : 0;
+  return Math.sqrt(Math.max(1 - fit * fit, 0));
+}
+
+/** @param {number[][]} points */
+function centred(points) {
+  const mean = [0, 1].map((axis) => points.reduce((sum, point) => sum + point[axis], 0) / points.length);
+  return points.map(([x, y]) => [x - mean[0], y - mean[1]]);
+}
+
+/** @param {number[][]} points */
+const norm = (points) => Math.hypot(...points.flat());
 
 /** By how many degrees the face is turned, from its eyes and mouth. @param {Row} row */
 function tiltOf(row) {
@@ -36,19 +62,37 @@ function tiltOf(row) {
  */
 export async function uprightLook(find, image, row) {
   const looks = new Looks(find, image, row);
-  const scores = await looks.scores();
-  const index = scores.indexOf(Math.max(...scores));
-  const best = scores[index];
-  if (row[14] < Math.fround(CONFIRMED_SCORE) && best < Math.min(row[14], CONFIRMING_SCORE)) return null;
-  if (best <= Math.max(scores[0], LEAST_SCORE)) return row;
-  const count = ANGLES.length;
-  const angle = ANGLES[index] + 30 * peak(scores[(index + count - 1) % count], best, scores[(index + 1) % count]);
+  const tilt = tiltOf(row);
+  /** @type {Map<number, number>} */
+  const scores = new Map();
+  await looks.scores(QUARTERS, tilt, scores);
+  const score = (/** @type {number} */ angle) => scores.get((angle + 360) % 360) ?? 0;
+  const others = Math.max(score(90), score(180), score(270));
+  if (score(0) >= Math.max(CONFIRMING_SCORE, row[14] - CLEAR_LOSS, others + CLEAR_GAIN)) {
+    return Math.abs(tilt) <= CLEAR_TILT ? row : better(await bestNear(looks, tilt), row);
+  }
+  await looks.scores(BETWEEN, tilt, scores);
+  const top = [...scores.keys()].reduce((a, b) => (score(b) > score(a) ? b : a));
+  if (row[14] < Math.fround(CONFIRMED_SCORE) && score(top) < Math.min(row[14], CONFIRMING_SCORE)) return null;
+  if (score(top) <= LEAST_SCORE) return row;
+  const best = await bestNear(looks, tilt + top + 30 * peak(score(top - 30), score(top), score(top + 30)));
+  if ([330, 0, 30].includes(top)) return better(best, row);
+  return best[14] > LEAST_SCORE ? best : row;
+}
+
+/** The look if it scores clearly more than the row, else the row. @param {Row} look @param {Row} row */
+const better = (look, row) => (look[14] > row[14] + LEAST_GAIN ? look : row);
+
+/**
+ * The best look around the angle: near the upright one the scores are flat, looks far to both sides tell the middle.
+ * @param {Looks} looks @param {number} angle
+ */
+async function bestNear(looks, angle) {
   const around = [];
   for (const step of [-STEP, 0, STEP]) around.push(await looks.look(angle + step));
   const atPeak = await looks.look(angle + STEP * peak(around[0][14], around[1][14], around[2][14]));
-  let chosen = [atPeak, ...around].reduce((a, b) => (b[14] > a[14] ? b : a));
-  if (atPeak[14] > chosen[14] - LEAST_GAIN) chosen = atPeak;
-  return chosen[14] > row[14] + LEAST_GAIN ? chosen : row;
+  const best = [atPeak, ...around].reduce((a, b) => (b[14] > a[14] ? b : a));
+  return atPeak[14] > best[14] - LEAST_GAIN ? atPeak : best;
 }
 
 /**
@@ -70,22 +114,25 @@ class Looks {
     this.cut = cutOut(image, this.centre, (LOOK_SIDE * FACE_SIZE) / this.face);
   }
 
-  /** The score at each of `ANGLES`, from one small picture of all. */
-  async scores() {
-    const sheet = blank(COLUMNS * SMALL_SIDE, (ANGLES.length / COLUMNS) * SMALL_SIDE);
-    ANGLES.forEach((angle, index) => {
-      const tile = this.turned(angle, SMALL_SIDE).look;
-      const [left, top] = [(index % COLUMNS) * SMALL_SIDE, Math.floor(index / COLUMNS) * SMALL_SIDE];
-      for (let y = 0; y < SMALL_SIDE; y++) paste(tile, sheet, 0, y, SMALL_SIDE, left, top + y);
+  /**
+   * Add the score at each angle from the tilt, from one small picture of all.
+   * @param {number[]} angles @param {number} tilt @param {Map<number, number>} scores
+   */
+  async scores(angles, tilt, scores) {
+    const side = this.face * 1.5 > SMALL_SIDE * FACE_SIZE ? SMALL_SIDE : SMALLEST_SIDE;
+    const sheet = blank(COLUMNS * side, (angles.length / COLUMNS) * side);
+    angles.forEach((angle, index) => {
+      const tile = this.turned(tilt + angle, side).look;
+      const [left, top] = [(index % COLUMNS) * side, Math.floor(index / COLUMNS) * side];
+      for (let y = 0; y < side; y++) paste(tile, sheet, 0, y, side, left, top + y);
+      scores.set(angle, 0);
     });
-    const scores = ANGLES.map(() => 0);
     for (const row of await this.find(sheet, LEAST_SCORE)) {
-      const [x, y] = [0, 1].map((i) => (row[i] + row[2 + i] / 2) / SMALL_SIDE);
-      const index = Math.trunc(y) * COLUMNS + Math.trunc(x);
+      const [x, y] = [0, 1].map((i) => (row[i] + row[2 + i] / 2) / side);
+      const angle = angles[Math.trunc(y) * COLUMNS + Math.trunc(x)];
       const away = Math.hypot(x - Math.floor(x) - 0.5, y - Math.floor(y) - 0.5);
-      if (index >= 0 && index < scores.length && away < FACE_SIZE / 2) scores[index] = Math.max(scores[index], row[14]);
+      if (angle !== undefined && away < FACE_SIZE / 2) scores.set(angle, Math.max(scores.get(angle) ?? 0, row[14]));
     }
-    return scores;
   }
 
   /**
