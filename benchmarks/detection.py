@@ -1,6 +1,6 @@
 """Where faces are found and where they are not: by angle, by their size and the photo's, and how often twice.
 
-In: folders of UTKFace, FairFace and LFW images. Out: a JSON file. The photos are made: a face turned on a grey canvas;
+In: folders of UTKFace, FairFace and LFW images. Out: a JSON file. The photos are made: a face turned on a gray canvas;
 a crowd of LFW heads of one height on a blurred ground, alone or beside a face that fills 80 % of the photo's height;
 one face enlarged. The sample is drawn with a seed from the half of the files that was not looked at while the search
 was made. `python -m tools.results detection` writes the page from two such files, before and after.
@@ -54,7 +54,7 @@ def genders(data: Path, name: str) -> Callable[[Path], str]:
 
 
 def turned(image: Pixels, degrees: float) -> Pixels:
-    """Return the image turned on a grey square that holds it at any angle."""
+    """Return the image turned on a gray square that holds it at any angle."""
     height, width = image.shape[:2]
     side = int(np.hypot(height, width)) + 20
     matrix = np.asarray(cv2.getRotationMatrix2D((width / 2 - 0.5, height / 2 - 0.5), degrees, 1), np.float64)
