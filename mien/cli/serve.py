@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mien.cli.options import split_names
+from mien.cli.options import Provider, split_names
 from mien.inference.memory_limit import limited_memory
 from mien.progress import console
 
@@ -30,7 +30,8 @@ def serve(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Threads.  [dim]default: one a core[/dim]", show_default=False)
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Faces in one call of the model.")] = 8,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Faces in one call of the model.")] = None,
+    provider: Provider = "auto",
     queue: Annotated[int, typer.Option(min=1, help="Images that may wait; more are refused with 429.")] = 128,
     deadline: Annotated[float, typer.Option(help="Seconds to answer a request in; then it is given up with 503.")] = 30,
     upload_seconds: Annotated[float, typer.Option(help="Seconds in which a request's body must arrive.")] = 30,
@@ -69,6 +70,7 @@ def serve(
         tasks=None if tasks is None else split_names(tasks),
         workers=workers,
         batch_size=batch_size,
+        provider=provider,
         queue=queue,
         deadline=deadline,
         upload_seconds=upload_seconds,

@@ -21,6 +21,7 @@ from mien.inference.bundle import Bundle
 from mien.inference.pipeline import default_workers, predict_crops
 from mien.inference.prepare import FaceCrop, PreparedImage, Search, prepare_image
 from mien.inference.stream import Predictions, PredictionStream
+from mien.onnx.providers import batch_of
 from mien.serving.metrics import Metrics
 from mien.serving.refusal import Refusal, busy
 from mien.serving.settings import Settings
@@ -68,6 +69,7 @@ class Engine:
         if settings.tasks is not None:
             self.tasks = select_tasks(bundle.tasks, settings.tasks)
         self.workers = settings.workers or default_workers()
+        self.batch_size = settings.batch_size or batch_of(bundle.provider)
         self._jobs: collections.deque[Job] = collections.deque()
         self._changed = threading.Condition()
         self._draining = False
@@ -80,7 +82,7 @@ class Engine:
         """Predict an empty image, so that the first request finds a warm model, and start the thread."""
         blank = FaceCrop(box=(0, 0, 1, 1), score=None, landmarks=None, pixels=self._blank())
         predict_crops([blank], bundle=self.bundle, tasks=self.tasks)
-        Search().detector()
+        Search(provider=self.bundle.provider).detector()
         self._thread = threading.Thread(target=self._run, name="mien-serve", daemon=True)
         self._thread.start()
 
@@ -166,7 +168,7 @@ class Engine:
             source,
             self._prepare,
             self._predict,
-            batch_size=self.settings.batch_size,
+            batch_size=self.batch_size,
             workers=self.workers,
             max_wait=self.settings.batch_wait,
         )
@@ -194,7 +196,7 @@ class Engine:
             size=metadata.crop_size,
             model=self.bundle.identifier,
             recipe=metadata.crop,
-            search=job.search,
+            search=replace(job.search, provider=self.bundle.provider),
             keep_pixels=job.keep_pixels,
         )
 

@@ -39,7 +39,7 @@ class Service:
         self.held = Held(settings.max_held)
         self.metrics.held_bytes.set_function(lambda: float(self.held.total))
         model = settings.model
-        bundle = load_bundle(None if model in (None, "default") else Path(model))
+        bundle = load_bundle(None if model in (None, "default") else Path(model), provider=settings.provider)
         self.engine = Engine(bundle, settings, self.metrics)
         self._crop_workers = asyncio.Semaphore(self.engine.workers)
         self._crop_requests = 0
@@ -91,14 +91,14 @@ class Service:
 
     async def run_crops(self, crops: NDArray[np.uint8], names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """Return the probabilities of each task for cropped faces, uint8, N x 3 x S x S, from calls of the model of
-        `Settings.batch_size` each.
+        `Engine.batch_size` each.
 
         Raises:
             Refusal: 429 where too many such requests wait, 500 where the model fails.
         """
         if self._crop_requests >= self.settings.queue:
             raise busy(f"{self.settings.queue} requests wait already; try again later.", 1)
-        tasks, size = select_tasks(self.engine.tasks, names), self.settings.batch_size
+        tasks, size = select_tasks(self.engine.tasks, names), self.engine.batch_size
         parts: list[dict[str, NDArray[np.float32]]] = []
         self._crop_requests += 1
         try:

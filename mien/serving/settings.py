@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mien.errors import UsageError
-from mien.inference.pipeline import BATCH_SIZE
+from mien.onnx.providers import AUTO
 
 MIB = 1024 * 1024
 #: A key of the key file has at least so many characters.
@@ -23,7 +23,7 @@ class Settings:
         model: the name of a bundled model or the path of a bundle; None is the default model.
         tasks: tasks that are predicted; None means all of the model's.
         workers: threads of prediction; None is one a core.
-        batch_size: faces in one call of the model.
+        batch_size: faces in one call of the model; None suits the provider.
         batch_wait: a face waits at most so many seconds for others to fill its batch, while any are at work.
         queue: images that may wait for a worker; more are refused with 429.
         deadline: seconds after which a request that has been received is given up with 503.
@@ -33,6 +33,7 @@ class Settings:
         max_pixels: larger images get the status ``too_large``.
         max_held: bytes of all requests together; more are refused with 429.
         max_connections: connections at once; more are answered 503.
+        provider: what computes, a name of `mien.onnx.providers.PROVIDERS` or ``auto``.
         rate: requests a second of one key, or of one address where there are no keys; None means any.
         keys: accepted API keys; with none the server is open.
         origins: origins that a browser may call from (CORS); none by default.
@@ -41,7 +42,7 @@ class Settings:
     model: str | None = None
     tasks: tuple[str, ...] | None = None
     workers: int | None = None
-    batch_size: int = BATCH_SIZE
+    batch_size: int | None = None
     batch_wait: float = 0.25
     queue: int = 128
     deadline: float = 30.0
@@ -52,17 +53,19 @@ class Settings:
     max_pixels: int = 40_000_000
     max_held: int = 512 * MIB
     max_connections: int = 1024
+    provider: str = AUTO
     rate: float | None = None
     keys: tuple[str, ...] = field(default=(), repr=False)
     origins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        names = ("batch_size", "queue", "max_file", "max_request", "max_images", "max_pixels", "max_held")
+        names = ("queue", "max_file", "max_request", "max_images", "max_pixels", "max_held")
         wrong = [f"{name} of 1 or more, got {getattr(self, name)}" for name in names if getattr(self, name) < 1]
         if self.max_connections < 2:
             wrong.append(f"max_connections of 2 or more, got {self.max_connections}")
-        if self.workers is not None and self.workers < 1:
-            wrong.append(f"workers of 1 or more, got {self.workers}")
+        for name in ("batch_size", "workers"):
+            if (number := getattr(self, name)) is not None and number < 1:
+                wrong.append(f"{name} of 1 or more, got {number}")
         for name in ("deadline", "upload_seconds", "rate"):
             value = getattr(self, name)
             if value is not None and not value > 0:
