@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mien.errors import UsageError
 from mien.inference.bundle import ASSETS, Bundle, bundled_names, load_bundle
+from mien.inference.hub import hub_address
 from mien.inference.image_source import ACCEPTED, BinaryFile, ChannelOrder, check_channel_order, read_image
 from mien.inference.metadata import BundleError
 from mien.inference.pipeline import predict_image, predict_images, predict_with_pixels
@@ -52,7 +53,8 @@ def load(
     """Load a model that finds faces and predicts their attributes.
 
     Args:
-        model: the name of a bundled model (`bundled_models`) or the path of a bundle (``.onnx``).
+        model: the name of a bundled model (`bundled_models`), the path of a bundle (``.onnx``), or a repository of the
+            Hugging Face Hub, as in ``hf://user/name``, ``hf://user/name@revision`` and with ``#sha256=HEX`` after it.
         tasks: names of the tasks to predict, as in ``["age", "gender"]``.
         threads: processor cores for one call of the network; the default is 1, since `FaceModel.predict` runs several
             calls side by side.
@@ -68,6 +70,7 @@ def load(
         ProviderError: the provider is not in the installed ONNX Runtime, or does not start.
         UsageError: an argument is wrong.
         BundleError: the file is not there or is no bundle.
+        MissingExtraError: ``hf://`` is given, and ``mien[hub]`` is not installed.
 
     >>> load("small", tasks=["age"])
     FaceModel('small@...', tasks=['age'])
@@ -128,6 +131,8 @@ class FaceModel:
         self._bundle = _load(model, threads, provider)
         self._search = replace(self._search, provider=self._bundle.provider)
         self._path = self._bundle.path.resolve()
+        address = hub_address(model)
+        self._hub = None if address is None else str(address)
         chosen = self._bundle.tasks if tasks is None else select_tasks(self._bundle.tasks, tasks)
         self._tasks: Mapping[str, Task] = MappingProxyType({task.name: task for task in chosen})
 
@@ -302,9 +307,9 @@ class FaceModel:
             "max_pixels": self._search.max_pixels,
             "provider": self._bundle.provider,
         }
-        # The package may lie elsewhere where the copy is made.
+        # The package, or the Hub's cache, may lie elsewhere where the copy is made.
         bundled = self.path.parent == ASSETS.resolve()
-        return _reload, (self.path.name if bundled else str(self.path), bundled, self.name, options)
+        return _reload, (self.path.name if bundled else self._hub or str(self.path), bundled, self.name, options)
 
 
 def draw(image: ImageInput, result: ImageResult, *, channel_order: ChannelOrder = "rgb") -> NDArray[Any]:
@@ -349,8 +354,8 @@ def _reload(path: str, bundled: bool, name: str, options: dict[str, Any]) -> Fac
 def _load(model: str | os.PathLike[str], threads: int | None, provider: str) -> Bundle:
     if not isinstance(model, (str, os.PathLike)) or not str(model):
         raise UsageError(
-            f"Expected the path of a bundle (.onnx) or the name of a bundled model ({', '.join(bundled_names())}); "
-            f"got {model!r:.60}."
+            f"Expected the path of a bundle (.onnx), hf://user/name or the name of a bundled model "
+            f"({', '.join(bundled_names())}); got {model!r:.60}."
         )
     # Of the default model's two forms the faster one on this processor.
     return load_bundle(None if model == "default" else Path(model), threads=threads, provider=provider)

@@ -3,7 +3,7 @@
 The scheme: a block is a whole program. It runs in a folder of its own in which every name with an image's suffix that
 it mentions is a copy of the example photo, every film shows it, ``photos`` is a folder of two, and names that begin
 with ``data/`` or ``runs/data`` are small prepared folders. The block of docs/serve.md asks a server:
-tests/test_docs_serve.py runs it.
+tests/test_docs_serve.py runs it. That of docs/hub.md asks a Hub: tests/integrations/test_hub.py does.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ def test_the_front_page_shows_python() -> None:
     assert any(block.id is not None and block.id.startswith("README.md") for block in BLOCKS)
 
 
-@pytest.mark.parametrize("block", [block for block in BLOCKS if not str(block.id).startswith("docs/serve.md")])
+@pytest.mark.parametrize(
+    "block", [block for block in BLOCKS if not str(block.id).startswith(("docs/serve.md", "docs/hub.md"))]
+)
 def test_python_blocks_run(block: str, tmp_path: Path) -> None:
     lay_out(block, tmp_path)
     (tmp_path / "block.py").write_text(block, encoding="utf-8")

@@ -57,7 +57,7 @@ def doctor(
         typer.Option(
             "--model",
             "-m",
-            help="Look at this bundle: a file, or the name of a bundled one.  [dim]default: mien's own[/dim]",
+            help="Look at this bundle: a file, hf://user/name, or a bundled one.  [dim]default: mien's own[/dim]",
         ),
     ] = None,
 ) -> None:

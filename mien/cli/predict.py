@@ -49,7 +49,7 @@ def predict(
         typer.Option(
             "--model",
             "-m",
-            help="Model bundle: a file (.onnx), or default, default-int8, large, open, small.  "
+            help="Model bundle: a file (.onnx), hf://user/name, or default, default-int8, large, open, small.  "
             "[dim]default: mien's own[/dim]",
         ),
     ] = None,

@@ -19,7 +19,9 @@ def serve(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", "-m", help="Model bundle: a file (.onnx) or a bundled model.  [dim]default: mien's own[/dim]"
+            "--model",
+            "-m",
+            help="Model bundle: a file (.onnx), hf://user/name or a bundled model.  [dim]default: mien's own[/dim]",
         ),
     ] = None,
     tasks: Annotated[

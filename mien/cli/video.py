@@ -30,7 +30,10 @@ def video(
         ),
     ],
     model: Annotated[
-        str, typer.Option("--model", "-m", help="Model bundle: a file (.onnx), or the name of a bundled one.")
+        str,
+        typer.Option(
+            "--model", "-m", help="Model bundle: a file (.onnx), hf://user/name, or the name of a bundled one."
+        ),
     ] = "default",
     tasks: Annotated[
         str | None, typer.Option(metavar="A,B", help="Predict these tasks only, as in age,gender.")

@@ -17,7 +17,8 @@ def web(
         typer.Option(
             "--model",
             "-m",
-            help="Model bundle: a file (.onnx) or a bundled model. Browsers agree with mien predict best in float32.",
+            help="Model bundle: a file (.onnx), hf://user/name or a bundled model. "
+            "Browsers agree with mien predict best in float32.",
         ),
     ] = "default",
 ) -> None:

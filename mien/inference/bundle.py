@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mien.errors import MienError
 from mien.files import is_file, is_folder
+from mien.inference.hub import download, hub_address
 from mien.inference.metadata import INPUT_NAME, METADATA_KEY, BundleError, BundleMetadata, read_metadata
 from mien.onnx.checks import check_self_contained, read_properties
 from mien.onnx.providers import AUTO, CPU, ProviderError, check_provider
@@ -127,7 +128,8 @@ def load_bundle(path: Path | str | None = None, *, threads: int | None = None, p
     """Load and check a bundle.
 
     Args:
-        path: the ``.onnx`` file, or the name of a bundled model (`bundled_names`); None is the default one
+        path: the ``.onnx`` file, the name of a bundled model (`bundled_names`), or ``hf://user/name`` with
+            ``@revision`` and ``#sha256=HEX`` as wanted (`mien.inference.hub`); None is the default model
             (`default_bundle`).
         threads: processor cores for one call of `Bundle.run`. The default is 1, because `predict_images` runs several
             calls side by side.
@@ -136,6 +138,7 @@ def load_bundle(path: Path | str | None = None, *, threads: int | None = None, p
 
     Raises:
         UsageError, ProviderError: there is no such provider, or not here.
+        MissingExtraError: an address of the Hub, and huggingface_hub is not installed.
         BundleError: not there, not ONNX, not self-contained, without metadata, or metadata and graph disagree.
 
     >>> load_bundle().metadata.name  # doctest: +SKIP
@@ -183,9 +186,14 @@ def default_bundle() -> Path:
 
 
 def find_bundle(path: Path | str | None) -> Path:
-    """Return the file that ``path`` means: a name without suffix and separator is a bundled model, if there is one."""
+    """Return the file that ``path`` means: a name without suffix and separator is a bundled model, if there is one.
+
+    An address of the Hugging Face Hub is downloaded to its cache, with the errors of `mien.inference.hub.download`.
+    """
     if path is None:
         return default_bundle()
+    if (address := hub_address(path)) is not None:
+        return download(address)
     path = Path(path)
     if str(path) in bundled_names():
         return ASSETS / f"{path}.onnx"

@@ -26,6 +26,8 @@ INPUT_NAME = "crops"
 HALVED = "_float16"
 #: How pixels reach the graph; a bundle with other preprocessing is refused.
 PREPROCESSING = {"layout": "NCHW", "dtype": "uint8", "colour": "RGB"}
+#: Entries of a bundle's licences that are no data set.
+NOT_DATA = frozenset({"code", "weights", "backbone"})
 #: Reports and cards walk through the metadata by recursion.
 MOST_NESTED = 200
 

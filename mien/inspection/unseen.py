@@ -9,10 +9,9 @@ from mien.data.dataset import PreparedDataset
 from mien.errors import UsageError
 from mien.evaluation.model import EvaluatedModel
 from mien.evaluation.predictions import trained_on
+from mien.inference.metadata import NOT_DATA
 from mien.runs.lineage import earlier_trainings
 
-#: Keys of a bundle's licences that are no data set.
-_NOT_DATA = {"code", "weights", "backbone"}
 #: Schemes whose name says nothing of which data they are.
 _ANY_DATA = {"manifest", "pixels"}
 
@@ -26,7 +25,7 @@ def check_unseen(model: EvaluatedModel, dataset: PreparedDataset) -> None:
     how = "use --folds, or a model that was trained on other data"
     if trained_on(model, dataset):
         raise UsageError(f"{model.name} was trained on {dataset.folder}, so it cannot judge its labels: {how}.")
-    trained = _sources(model.training) | (set(model.licences) - _NOT_DATA)
+    trained = _sources(model.training) | (set(model.licences) - NOT_DATA)
     if not trained:
         raise UsageError(f"{model.name} does not say what data it was trained on, so it may know these faces: {how}.")
     named = {str(source.get("scheme") or source["name"]) for source in dataset.info.get("sources", [])} - _ANY_DATA
@@ -42,5 +41,5 @@ def _sources(training: Mapping[str, Any]) -> set[str]:
         if not isinstance(sources, Mapping):
             sources = [source.get("scheme") or source.get("name") for source in sources]
         names = list(sources)
-        found |= {str(name) for name in names} | (set(record.get("licences") or {}) - _NOT_DATA)
+        found |= {str(name) for name in names} | (set(record.get("licences") or {}) - NOT_DATA)
     return found

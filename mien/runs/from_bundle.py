@@ -22,7 +22,7 @@ from mien.data.dataset import PreparedDataset, choose_rows
 from mien.errors import MienError, UsageError
 from mien.files import is_file, is_folder
 from mien.inference.bundle import Bundle, find_bundle, load_bundle
-from mien.inference.metadata import HALVED
+from mien.inference.metadata import HALVED, NOT_DATA
 from mien.models.batch_norm import fold_batch_norm, unfold_batch_norm
 from mien.models.build import build_network
 from mien.models.network import FaceAttributeNetwork, ProbabilityNetwork
@@ -40,8 +40,6 @@ _BATCH = 64
 _EXACT, _ROUNDED = 1e-3, 0.1
 #: What the exporter puts before the names of the network's weights, and after those of a folded bias.
 _PREFIX, _FOLDED_BIAS = "network.", ".weight_bias"
-#: Entries of a bundle's licences that are no data set.
-_NOT_DATA = ("code", "weights", "backbone")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +113,7 @@ def _recipe(bundle: Bundle) -> Recipe:
 
 def _data(bundle: Bundle) -> dict[str, Any]:
     """Return what ``run.json`` would say of the data, as far as the bundle knows."""
-    others = {name: terms for name, terms in bundle.metadata.licences.items() if name not in _NOT_DATA}
+    others = {name: terms for name, terms in bundle.metadata.licences.items() if name not in NOT_DATA}
     sources = [{"name": name, "licence": terms} for name, terms in others.items()]
     crop = {"recipe": bundle.metadata.crop.name}
     return {**(bundle.metadata.training.get("data") or {}), "sources": sources, "crop": crop}
