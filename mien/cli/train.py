@@ -22,12 +22,16 @@ def train(
     init_from: InitFrom = None,
     teachers: Teacher = None,
     fold: Annotated[int | None, typer.Option("--fold", help="Which fold is the test split, for k-fold data.")] = None,
+    devices: Annotated[int, typer.Option("--devices", help="Processes on this machine, each on a GPU of its own.")] = 1,
+    nodes: Annotated[int, typer.Option("--nodes", help="Machines that run this command together.")] = 1,
+    strategy: Annotated[str, typer.Option("--strategy", help="auto, or ddp: distributed data parallel.")] = "auto",
 ) -> None:
     """Train a model by a recipe.
 
     Example: mien train first-model --data data/prepared --out runs/first --set optimiser.learning_rate=1e-3
     """
     from mien.recipes.recipe import load_recipe
+    from mien.training.distributed import Processes
     from mien.training.train import train as run_training
 
     result = run_training(
@@ -38,6 +42,7 @@ def train(
         fold=fold,
         init_from=init_from,
         teachers=teachers or (),
+        processes=Processes(devices=devices, nodes=nodes, strategy=strategy),
     )
     figures = ", ".join(f"{name} {value:.4g}" for name, value in result["validation"].items())
     sentence = f"best epoch {result['best_epoch']} of {result['epochs']} (validation: {figures}); run in {out}"

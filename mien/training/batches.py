@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mien.data.dataset import PreparedDataset
 from mien.tasks import Task
+from mien.training.distributed import own_part, process_count
 
 Batch = dict[str, Tensor]
 #: The batch's entry that says which data set each face is from; a reserved name, so no task has it.
@@ -49,7 +50,8 @@ class BatchOrder(Sampler[NDArray[np.int64]]):
     """Row numbers of each batch. Shuffled anew each epoch when ``seed`` is given, else in order; with ``chances`` (one
     a row, any sum) drawn with replacement, ``draws`` of them (by default as many as there are rows).
 
-    A shuffled last batch that is too small for batch statistics (fewer than half) is left out.
+    A shuffled last batch that is too small for batch statistics (fewer than half) is left out. Where several processes
+    train, each has its part of every batch.
     """
 
     def __init__(
@@ -74,7 +76,10 @@ class BatchOrder(Sampler[NDArray[np.int64]]):
 
     def __len__(self) -> int:
         whole, rest = divmod(self._draws, self._batch_size)
-        return whole + (rest > 0 if self._seed is None or whole == 0 else rest * 2 >= self._batch_size)
+        if self._seed is None or whole == 0:
+            # Each process needs a face: a rest of fewer is part of the batch before it.
+            return whole + (rest >= process_count() or (whole == 0 and rest > 0))
+        return whole + (rest * 2 >= self._batch_size)
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
         rows = self.rows
@@ -83,7 +88,8 @@ class BatchOrder(Sampler[NDArray[np.int64]]):
             drawn = self._chances is not None
             rows = random.choice(rows, self._draws, p=self._chances) if drawn else random.permutation(rows)
         for index in range(len(self)):
-            yield rows[index * self._batch_size : (index + 1) * self._batch_size]
+            last = self._seed is None and index == len(self) - 1
+            yield own_part(rows[index * self._batch_size : None if last else (index + 1) * self._batch_size])
 
 
 def batch_loader(dataset: FaceBatches, order: BatchOrder) -> DataLoader[Batch]:

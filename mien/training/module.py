@@ -1,11 +1,12 @@
 """The trainer's glue: a recipe's network, loss, optimiser and validation score as one LightningModule.
 
 All randomness of a step (augmentation, dropout, stochastic depth) is drawn from seeds of (recipe seed, step), so a
-resumed run goes on exactly as an uninterrupted one.
+resumed run goes on exactly as an uninterrupted one; where several processes train, each draws its own.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from mien.recipes.recipe import Recipe
 from mien.tasks import Task
 from mien.training.augmentation import Minority, augment_batch, mix_faces, resize
 from mien.training.batches import SOURCE, Batch
+from mien.training.distributed import average, batch_mean, gather, process_rank
 from mien.training.optimisation import make_optimiser, rate_factor
 from mien.training.validation import validation_figures
 
@@ -60,6 +62,7 @@ class AttributeTraining(pl.LightningModule):
         self.last_figures: dict[str, float] = {}
         self._seen: list[tuple[dict[str, np.ndarray], Batch]] = []
         self._sums: dict[str, list[Tensor]] = {}
+        self._means: dict[str, float] = {}
 
     def on_fit_start(self) -> None:
         if self._teachers is not None:
@@ -77,10 +80,11 @@ class AttributeTraining(pl.LightningModule):
         return self.recipe.trains_at(self.current_epoch, part)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        torch.manual_seed(step_seed(self.recipe.seed, self.global_step))
+        torch.manual_seed(step_seed(self.recipe.seed, self.global_step, process_rank()))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        generator = torch.Generator().manual_seed(step_seed(self.recipe.seed + 1, self.global_step))
+        seed = step_seed(self.recipe.seed + 1, self.global_step, process_rank())
+        generator = torch.Generator().manual_seed(seed)
         size, distillation = self.recipe.size_at(self.current_epoch), self.recipe.distillation
         largest = 0 if self._teachers is None else self._teachers.size
         with torch.autocast(self.device.type, enabled=False):
@@ -110,9 +114,10 @@ class AttributeTraining(pl.LightningModule):
             if answers and task.name in answers:
                 share = self._share_of_teachers(batch, counted)
                 soft = self.network.soft_losses(logits, task.name, answers[task.name])
-                losses[task.name] = ((1 - share) * each).sum() / counted.sum().clamp(min=1) + (share * soft).mean()
+                labelled = batch_mean(((1 - share) * each).sum(), counted.sum())
+                losses[task.name] = labelled + batch_mean((share * soft).sum(), soft.numel())
             else:
-                losses[task.name] = each.sum() / counted.sum().clamp(min=1)
+                losses[task.name] = batch_mean(each.sum(), counted.sum())
         return losses
 
     def _share_of_teachers(self, batch: Batch, labelled: Tensor) -> Tensor:
@@ -144,8 +149,9 @@ class AttributeTraining(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         if not self.trainer.sanity_checking:
+            self._means = self._epoch_means()
             self._check_finite()
-            self.last_figures = validation_figures(self.tasks, self._seen, self._sources)
+            self.last_figures = validation_figures(self.tasks, gather(self._seen), self._sources)
             for name, value in self.last_figures.items():
                 self.log(name, value)
         self._seen.clear()
@@ -153,18 +159,25 @@ class AttributeTraining(pl.LightningModule):
     def _check_finite(self) -> None:
         """Stop before a checkpoint keeps weights that are no numbers."""
         for name in ("train/loss", "val/loss"):
-            if not torch.isfinite(torch.stack(self._sums.get(name, [torch.zeros(())]))).all():
+            if not math.isfinite(self._means.get(name, 0.0)):
                 raise MienError(
                     f"The training diverged in epoch {self.current_epoch + 1}: {name} must be a finite number. Try a "
                     "lower optimiser.learning_rate, or precision: fp32, in another run folder."
                 )
 
-    def epoch_means(self) -> dict[str, float]:
-        """Mean losses since the last call, the figures of the last validation, and the loss weights in force."""
-        means = {name: float(torch.stack(values).mean()) for name, values in self._sums.items()}
+    def _epoch_means(self) -> dict[str, float]:
+        """Return the mean losses since the last call, of all processes."""
+        if not self._sums:
+            return {}
+        means = average(torch.stack([torch.stack(values).mean() for values in self._sums.values()])).tolist()
+        names = list(self._sums)
         self._sums.clear()
+        return dict(zip(names, means, strict=True))
+
+    def epoch_means(self) -> dict[str, float]:
+        """Return the mean losses of the epoch, the figures of its validation, and the loss weights in force."""
         weights = {f"weight/{name}": value for name, value in self.weighting.current().items()}
-        return {**means, **self.last_figures, **weights}
+        return {**self._means, **self.last_figures, **weights}
 
     def configure_optimizers(self) -> Any:
         optimiser = make_optimiser(self.recipe, list(self.parameters()), list(self.weighting.parameters()))
@@ -172,6 +185,7 @@ class AttributeTraining(pl.LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def step_seed(seed: int, step: int) -> int:
-    """Return a seed for one step; distinct steps of a run never share one."""
-    return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> 1)
+def step_seed(seed: int, step: int, process: int = 0) -> int:
+    """Return a seed for one step of one process; distinct steps and processes of a run never share one."""
+    entropy = (seed, step, process) if process else (seed, step)
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)

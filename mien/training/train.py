@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ from lightning.pytorch.callbacks import Callback
 from mien.data.dataset import PreparedDataset, note_enlarged_crops, open_dataset, other_crops, recipe_of
 from mien.errors import MienError, UsageError
 from mien.files import check_out_folder, is_file, is_folder, locked_folder
-from mien.progress import console
+from mien.progress import console, set_quiet
 from mien.recipes.recipe import Recipe
 from mien.runs import run_folder
 from mien.training.augmentation_preview import write_augmented_page
 from mien.training.batches import batch_loader
+from mien.training.distributed import ONE_PROCESS, Processes
+from mien.training.global_batch_norm import normalise_globally
 from mien.training.history import History
 from mien.training.memory import keep_freed_memory
 from mien.training.precision import speed_up_convolutions
@@ -38,6 +40,7 @@ def train(
     teachers: Sequence[Path] = (),
     callbacks: Sequence[Callback] = (),
     relabel: Callable[[PreparedDataset], PreparedDataset] | None = None,
+    processes: Processes = ONE_PROCESS,
 ) -> dict[str, Any]:
     """Train by a recipe on the ``train`` split, choosing the best epoch on ``val``; return the content of ``run.json``.
 
@@ -51,49 +54,91 @@ def train(
         teachers: runs or bundles to distil, as the recipe's ``distillation`` says.
         callbacks: Lightning's, called after the history is written.
         relabel: changes the data as the training sees it, such as fewer training faces or other labels for them.
+        processes: how many train together; Lightning starts them, or torchrun or SLURM has.
 
     Raises:
         UsageError: ``out`` holds a run already (and ``resume`` is not set), or one with another recipe or other data;
             a task that the data does not have; teachers that do not go with the recipe.
         MienError: the data cannot be read.
     """
-    checkpoint = _prepare_folder(recipe, out, resume)
+    options = processes.trainer_options(recipe)
+    first = processes.rank == 0
+    # The first process has checked the folder, or does so now: what it writes is no reason for the others to stop.
+    checkpoint = _prepare_folder(recipe, out, resume) if first else _checkpoint(out, resume)
     dataset = open_dataset(data, fold=fold, sources=recipe.sources)
     note_enlarged_crops(dataset, max(stage.size for stage in recipe.stages))
     if relabel is not None:
         dataset = relabel(dataset)
-    _check_same_data(out, dataset, fold)
+    if first:
+        _check_same_data(out, dataset, fold)
     setup = set_up(recipe, dataset, fold, init_from, teachers)
-    _check_same_start(out, setup.info)
+    info = {**setup.info, "processes": asdict(processes)}
+    if not first:
+        return _join(recipe, setup, out, checkpoint, callbacks, options)
+    _check_same_start(out, info)
     # Only now: what fails above leaves no run that a corrected command would have to resume.
     with locked_folder(out):
-        return _fit(recipe, setup, out, checkpoint, callbacks)
+        return _fit(recipe, replace(setup, info=info), out, checkpoint, callbacks, options)
 
 
 def _fit(
-    recipe: Recipe, setup: Setup, out: Path, checkpoint: Path | None, callbacks: Sequence[Callback]
+    recipe: Recipe,
+    setup: Setup,
+    out: Path,
+    checkpoint: Path | None,
+    callbacks: Sequence[Callback],
+    options: dict[str, Any],
 ) -> dict[str, Any]:
     """Train and keep the best epoch's weights; the folder is locked."""
     quieten_lightning()
-    if not torch.cuda.is_available():
-        speed_up_convolutions(setup.module.network)
-        keep_freed_memory()
     run_folder.write_start(out, recipe, setup.module.tasks)
     rows = setup.train_order.rows
     write_augmented_page(out / "augmented.png", setup.faces, rows, recipe, setup.minority)
     history = History(out)
-    trainer = make_trainer(recipe, out, [history, *callbacks])
+    trainer = make_trainer(recipe, out, [history, *callbacks], **options)
     run_folder.write_info(out, {**setup.info, "finished": False})
     console.print(_opening_sentence(recipe, setup.info, trainer.precision, checkpoint))
     started = time.time()
-    trainer.fit(
-        setup.module,
-        batch_loader(setup.faces, setup.train_order),
-        batch_loader(setup.faces, setup.val_order),
-        ckpt_path=checkpoint,
-        weights_only=True,
-    )
+    _run(trainer, setup, checkpoint)
     return _finish(out, setup.info, history, trainer, time.time() - started)
+
+
+def _join(
+    recipe: Recipe,
+    setup: Setup,
+    out: Path,
+    checkpoint: Path | None,
+    callbacks: Sequence[Callback],
+    options: dict[str, Any],
+) -> dict[str, Any]:
+    """Train along with the first process, which alone writes; return the figures of the last validation."""
+    set_quiet(True)
+    quieten_lightning()
+    trainer = make_trainer(recipe, out, [History(out), *callbacks], **options)
+    _run(trainer, setup, checkpoint)
+    return {**setup.info, "epochs": trainer.current_epoch, "validation": setup.module.last_figures}
+
+
+def _run(trainer: pl.Trainer, setup: Setup, checkpoint: Path | None) -> None:
+    if not torch.cuda.is_available():
+        speed_up_convolutions(setup.module.network)
+        keep_freed_memory()
+    several = trainer.world_size > 1
+    if several:
+        normalise_globally(setup.module.network)
+    try:
+        trainer.fit(
+            setup.module,
+            batch_loader(setup.faces, setup.train_order),
+            batch_loader(setup.faces, setup.val_order),
+            ckpt_path=checkpoint,
+            weights_only=True,
+        )
+    except RuntimeError as error:
+        if not several:
+            raise
+        reason = str(error).strip().splitlines()[0][:200]
+        raise MienError(f"One of {trainer.world_size} processes failed or was lost ({reason}); --resume.") from error
 
 
 def _prepare_folder(recipe: Recipe, out: Path, resume: bool) -> Path | None:
@@ -113,11 +158,15 @@ def _prepare_folder(recipe: Recipe, out: Path, resume: bool) -> Path | None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MienError(f"Cannot make the folder {out}: {error.strerror}.") from error
-    checkpoint = out / run_folder.LAST_CHECKPOINT
-    if not resume or not is_file(checkpoint):
-        return None
-    run_folder.read_checkpoint(checkpoint)
+    checkpoint = _checkpoint(out, resume)
+    if checkpoint is not None:
+        run_folder.read_checkpoint(checkpoint)
     return checkpoint
+
+
+def _checkpoint(out: Path, resume: bool) -> Path | None:
+    checkpoint = out / run_folder.LAST_CHECKPOINT
+    return checkpoint if resume and is_file(checkpoint) else None
 
 
 def _check_same_data(out: Path, dataset: PreparedDataset, fold: int | None) -> None:
@@ -136,6 +185,12 @@ def _check_same_start(out: Path, info: dict[str, Any]) -> None:
     began = run_folder.read_info(out)
     if not began:
         return
+    if (before := began.get("processes", asdict(ONE_PROCESS))) != info["processes"]:
+        console.print(
+            f"The run was started on {before['devices'] * before['nodes']} process(es): the batches stay the same, and "
+            "what is random in a step (augmentation, dropout) is drawn anew.",
+            style="yellow",
+        )
     if _hashes(began.get("teachers")) != _hashes(info["teachers"]):
         raise UsageError(f"{out} was started with other teachers: pass every --teacher that it began with, in order.")
     if _hashes([began.get("started_from") or {}]) != _hashes([info["started_from"] or {}]):

@@ -34,7 +34,7 @@ def make_trainer(
     bars = sys.stderr.isatty() and not console.quiet
     chosen: dict[str, Any] = {
         "accelerator": "auto",
-        # Networks of this size train in minutes on one GPU; CUDA_VISIBLE_DEVICES says which of several.
+        # CUDA_VISIBLE_DEVICES says which of several.
         "devices": 1,
         "precision": choose_precision(recipe.precision),
         "max_epochs": recipe.epochs,
