@@ -25,7 +25,7 @@ SETTINGS = (
     "sampler={balance: [gender]}",
     "augmentation={flip: 0}",
     "ema_decay=0.9",
-    "optimiser.learning_rate=1.0e-3",
+    "optimiser.learning_rate=3.0e-4",
 )
 
 
