@@ -35,7 +35,7 @@ def serve(
     batch_size: Annotated[int | None, typer.Option(min=1, help="Faces in one call of the model.")] = None,
     provider: Provider = "auto",
     queue: Annotated[int, typer.Option(min=1, help="Images that may wait; more are refused with 429.")] = 128,
-    deadline: Annotated[float, typer.Option(help="Seconds to answer a request in; then it is given up with 503.")] = 30,
+    deadline: Annotated[float, typer.Option(help="Seconds to answer a request in; then it is given up with 429.")] = 30,
     upload_seconds: Annotated[float, typer.Option(help="Seconds in which a request's body must arrive.")] = 30,
     max_file: Annotated[int, typer.Option(min=1, metavar="MIB", help="Size of one image file.")] = 10,
     max_request: Annotated[int, typer.Option(min=1, metavar="MIB", help="Size of one request.")] = 64,

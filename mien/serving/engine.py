@@ -72,6 +72,7 @@ class Engine:
         self.batch_size = settings.batch_size or batch_of(bundle.provider)
         self._jobs: collections.deque[Job] = collections.deque()
         self._changed = threading.Condition()
+        self._at_work = 0
         self._draining = False
         self._thread: threading.Thread | None = None
         #: Seconds between results under load, and the window over which they are counted.
@@ -107,15 +108,19 @@ class Engine:
             if not self._has_room(len(jobs)):
                 self._drop_gone()
             if not self._has_room(len(jobs)):
-                seconds = len(self._jobs) * self._pace
-                raise busy(f"The queue has no room: {len(self._jobs)} images wait; try again later.", seconds)
+                sentence = f"The queue has no room: {len(self._jobs)} images wait; try again later."
+                raise busy(sentence, self.wait_seconds())
             self._jobs.extend(jobs)
             self._changed.notify_all()
 
     def _has_room(self, more: int) -> bool:
         """Tell whether the queue holds so many more, and those in it will have been predicted well by the deadline."""
-        waiting = len(self._jobs)
-        return waiting + more <= self.settings.queue and waiting * self._pace <= _WAIT * self.settings.deadline
+        in_time = self.wait_seconds() <= _WAIT * self.settings.deadline
+        return len(self._jobs) + more <= self.settings.queue and in_time
+
+    def wait_seconds(self) -> float:
+        """Return the seconds until the images that wait or are at work will have been predicted, at the last pace."""
+        return (len(self._jobs) + self._at_work) * self._pace
 
     def _drop_gone(self) -> None:
         """Leave out jobs whose requests were given up; the lock is held."""
@@ -144,6 +149,7 @@ class Engine:
                 if job.future.set_running_or_notify_cancel():
                     source.running[source.drawn] = job
                     source.drawn += 1
+                    self._at_work = len(source.running)
                     return job
 
     def _run(self) -> None:
@@ -174,6 +180,7 @@ class Engine:
         )
         for number, result, image in stream.completed():
             source.running.pop(number).future.set_result((result, image))
+            self._at_work = len(source.running)
             self._metrics.images.labels(result.status).inc()
             self._metrics.faces.inc(len(result.faces))
             self._note_pace()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mien.serving.metrics import Metrics
@@ -39,6 +39,9 @@ SECURITY_HEADERS = {
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+
+_ENCODED = [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in SECURITY_HEADERS.items()]
+_WITH_NO_STORE = [*_ENCODED, (b"cache-control", b"no-store")]
 
 
 class Around:
@@ -83,8 +86,7 @@ _CROSS_SITE = Refusal(403, "Pages of other sites may not call this server.")
 
 
 def _add_headers(message: Message, scope: Scope) -> None:
-    headers = MutableHeaders(scope=message)
-    for name, value in SECURITY_HEADERS.items():
-        headers.setdefault(name, value)
-    if "route" in scope or message["status"] >= 400:  # The browser may keep the files of the page.
-        headers.setdefault("Cache-Control", "no-store")
+    present = {name for name, _ in message["headers"]}
+    # The browser may keep the files of the page.
+    added = _WITH_NO_STORE if "route" in scope or message["status"] >= 400 else _ENCODED
+    message["headers"] = [*message["headers"], *(pair for pair in added if pair[0] not in present)]

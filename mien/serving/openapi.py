@@ -146,7 +146,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     415: _refused("Another content type than the accepted ones.", "Expected an image as image/...; got 'text/html'."),
     422: _refused("Wrong options or a body that cannot be parsed.", "Unknown task smile; known here: age, gender."),
     429: _refused("The queue is full, or the client asks too often; see Retry-After.", "The queue has no room."),
-    503: _refused("No answer by the deadline, or the server is stopping.", "No answer within 30 seconds."),
+    503: _refused("The server is stopping.", "The server is stopping."),
 }
 _RESULTS_SCHEMA = {
     "type": "object",

@@ -16,14 +16,20 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mien.errors import MienError
 from mien.serving.app import make_app
+from mien.serving.refusal import Refusal
+from mien.serving.responses import refusal_response
 from mien.serving.settings import Settings
 
 
-def timed_protocol(seconds: float) -> type[H11Protocol]:
-    """Return uvicorn's HTTP protocol with two limits it lacks: a request's headers must arrive, and its response must
-    be taken, within ``seconds``; else the connection is cut."""
+def limited_protocol(seconds: float, most: int) -> type[H11Protocol]:
+    """Return uvicorn's HTTP protocol with limits it lacks: a request's headers must arrive, and its response must be
+    taken, within ``seconds``, else the connection is cut; the requests of more connections than ``most`` at once are
+    refused with 429 (uvicorn's own limit answers 503, which here means that the server is stopping)."""
+    too_many: Any = refusal_response(
+        Refusal(429, f"{most} connections are open; try again later.", {"Retry-After": "1", "Connection": "close"})
+    )
 
-    class TimedProtocol(H11Protocol):
+    class LimitedProtocol(H11Protocol):
         """One connection."""
 
         _arriving: asyncio.TimerHandle | None = None
@@ -31,6 +37,8 @@ def timed_protocol(seconds: float) -> type[H11Protocol]:
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            if len(self.connections) > most:
+                self.app = too_many
             self._watch()
 
         def data_received(self, data: bytes) -> None:
@@ -63,7 +71,7 @@ def timed_protocol(seconds: float) -> type[H11Protocol]:
             _cancel(self._leaving)
             super().connection_lost(exc)
 
-    return TimedProtocol
+    return LimitedProtocol
 
 
 def _cancel(timer: asyncio.TimerHandle | None) -> None:
@@ -87,13 +95,12 @@ def serve(settings: Settings, *, host: str, port: int, announce: Any) -> None:
     app = make_app(settings)
     config = uvicorn.Config(
         app,
-        http=timed_protocol(settings.upload_seconds),
+        http=limited_protocol(settings.upload_seconds, settings.max_connections),
         ws="none",
         log_level="error",
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=settings.max_connections,
         timeout_graceful_shutdown=int(settings.upload_seconds + settings.deadline) + 1,
     )
     with _listening(host, port) as listener:

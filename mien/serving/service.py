@@ -59,12 +59,12 @@ class Service:
             yield share
 
     async def by_deadline(self, answer: Awaitable[T]) -> T:
-        """Return what is awaited, or raise the refusal 503 after `Settings.deadline` seconds."""
+        """Return what is awaited, or raise the refusal 429 after `Settings.deadline` seconds."""
         try:
             return await asyncio.wait_for(answer, self.settings.deadline)
         except (asyncio.TimeoutError, TimeoutError):  # Two classes before Python 3.11.
             seconds = f"{self.settings.deadline:g} seconds"
-            raise Refusal(503, f"No answer within {seconds}; try again later.", {"Retry-After": "1"}) from None
+            raise busy(f"No answer within {seconds}; try again later.", self.engine.wait_seconds()) from None
 
     async def predict(
         self, images: Sequence[bytes], search: Search, *, keep_pixels: bool = False

@@ -26,13 +26,13 @@ class Settings:
         batch_size: faces in one call of the model; None suits the provider.
         batch_wait: a face waits at most so many seconds for others to fill its batch, while any are at work.
         queue: images that may wait for a worker; more are refused with 429.
-        deadline: seconds after which a request that has been received is given up with 503.
+        deadline: seconds after which a request that has been received is given up with 429.
         upload_seconds: seconds within which a request's headers and then its body must arrive.
         max_file, max_request: bytes of one image file, of one request.
         max_images: images of one request.
         max_pixels: larger images get the status ``too_large``.
         max_held: bytes of all requests together; more are refused with 429.
-        max_connections: connections at once; more are answered 503.
+        max_connections: connections at once; more are refused with 429.
         provider: what computes, a name of `mien.onnx.providers.PROVIDERS` or ``auto``.
         rate: requests a second of one key, or of one address where there are no keys; None means any.
         keys: accepted API keys; with none the server is open.

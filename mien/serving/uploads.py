@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from python_multipart.exceptions import FormParserError
@@ -100,7 +100,9 @@ def shown(text: str) -> str:
 
 async def read_body(request: Request, settings: Settings, share: Share, *, limit: int, what: str) -> bytes:
     """Return the whole body of at most ``limit`` bytes."""
-    return b"".join([chunk async for chunk in _chunks(request, settings, share, limit=limit, what=what)])
+    chunks: list[bytes] = []
+    await _receive(request, settings, share, chunks.append, limit=limit, what=what)
+    return b"".join(chunks)
 
 
 async def read_multipart(request: Request, settings: Settings, share: Share) -> list[Part]:
@@ -112,15 +114,16 @@ async def read_multipart(request: Request, settings: Settings, share: Share) -> 
     try:
         form = _Form(boundary, settings)
         limit = settings.max_request + MULTIPART_OVERHEAD
-        async for chunk in _chunks(request, settings, share, limit=limit, what="A request"):
-            form.feed(chunk)
+        await _receive(request, settings, share, form.feed, limit=limit, what="A request")
         return form.finish()
     except FormParserError as error:
         raise Refusal(422, "Expected a multipart body that is whole; got one that cannot be parsed.") from error
 
 
-async def _chunks(request: Request, settings: Settings, share: Share, *, limit: int, what: str) -> AsyncIterator[bytes]:
-    """Yield the body as it arrives, within its size and its time."""
+async def _receive(
+    request: Request, settings: Settings, share: Share, take: Callable[[bytes], None], *, limit: int, what: str
+) -> None:
+    """Give the body to ``take`` as it arrives, within its size and its time."""
     too_large = Refusal(413, f"{what} may have {limit:,} bytes at most.")
     stated = request.headers.get("content-length", "")
     if stated.isdigit() and int(stated) > limit:
@@ -129,24 +132,24 @@ async def _chunks(request: Request, settings: Settings, share: Share, *, limit: 
         raise Refusal(400, "Expected a length or chunks, got both.", {"Connection": "close"})
     if encoding := request.headers.get("content-encoding"):
         raise Refusal(415, f"Expected a body without content encoding, got {shown(encoding)}.")
-    arriving, size = request.stream(), 0
-    ends = asyncio.get_running_loop().time() + settings.upload_seconds
-    while True:
-        try:
-            left = ends - asyncio.get_running_loop().time()
-            chunk = await asyncio.wait_for(anext(arriving), max(left, 0))
-        except StopAsyncIteration:
-            return
-        except (asyncio.TimeoutError, TimeoutError):  # Two classes before Python 3.11.
-            seconds = f"{settings.upload_seconds:g} seconds"
-            raise Refusal(408, f"The body did not arrive within {seconds}.", {"Connection": "close"}) from None
-        except ClientDisconnect:
-            raise Refusal(400, "The body was cut off.") from None
-        size += len(chunk)
-        if size > limit:
-            raise too_large
-        share.add(len(chunk))
-        yield chunk
+    size = 0
+
+    async def receive() -> None:
+        nonlocal size
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                raise too_large
+            share.add(len(chunk))
+            take(chunk)
+
+    try:
+        await asyncio.wait_for(receive(), settings.upload_seconds)
+    except (asyncio.TimeoutError, TimeoutError):  # Two classes before Python 3.11.
+        seconds = f"{settings.upload_seconds:g} seconds"
+        raise Refusal(408, f"The body did not arrive within {seconds}.", {"Connection": "close"}) from None
+    except ClientDisconnect:
+        raise Refusal(400, "The body was cut off.") from None
 
 
 class _Form:

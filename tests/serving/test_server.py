@@ -74,6 +74,23 @@ def test_a_connection_that_does_not_go_on_is_ended(server: tuple[str, Path], sen
     assert received.partition(b" ")[2].startswith(answer)
 
 
+def test_more_connections_than_the_limit_are_refused_as_busy(bundle: Path, tmp_path: Path, photo: bytes) -> None:
+    with serving(bundle, tmp_path, "--max-connections", "2") as (_, address):
+        name, _, port = address.removeprefix("http://").partition(":")
+        with (
+            socket.create_connection((name, int(port)), timeout=120),
+            socket.create_connection((name, int(port)), timeout=120),
+        ):
+            refused = httpx.post(f"{address}/v1/predict", content=photo, headers=RAW, timeout=120)
+        assert refused.status_code == 429 and int(refused.headers["retry-after"]) >= 1
+        deadline = time.monotonic() + 60
+        while (
+            again := httpx.post(f"{address}/v1/predict", content=photo, headers=RAW, timeout=120)
+        ).status_code == 429:
+            assert time.monotonic() < deadline
+        assert again.status_code == 200
+
+
 def test_requests_that_have_begun_are_answered_after_sigterm(bundle: Path, tmp_path: Path, photo: bytes) -> None:
     with serving(bundle, tmp_path, "--workers", "1") as (process, address), ThreadPoolExecutor(4) as pool:
         files = [("images", (f"{number}.jpg", photo)) for number in range(20)]
