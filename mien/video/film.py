@@ -77,25 +77,30 @@ class Film:
         if opened is None:
             opened = _open_input(raw) if standard_input else _open_file(name)
         self._container, self._stream = opened
+        # A closed container must not be asked: FFmpeg has freed what it knew.
+        duration = self._container.duration
+        self._seconds = None if duration is None else duration / 1e6
+        self._mean_rate = self._stream.average_rate or self._stream.guessed_rate
+        self._counted = self._stream.frames
         self._seekable = not standard_input
 
     @property
     def expected_frames(self) -> int | None:
         """Return how many frames `frames` will give, about."""
         seconds = self.seconds
-        rate = self._stream.average_rate
-        frames = self._stream.frames or (round(float(rate) * seconds) if rate and seconds else None)
+        rate = self._mean_rate
+        frames = self._counted or (round(float(rate) * seconds) if rate and seconds else None)
         return self._sampling.kept(frames, seconds)
 
     @property
     def seconds(self) -> float | None:
         """Return how long the film is; None where its container does not say."""
-        return None if self._container.duration is None else self._container.duration / 1e6
+        return self._seconds
 
     @property
     def rate(self) -> float | None:
         """Return the mean number of wanted frames a second."""
-        return self._sampling.rate(self._stream.average_rate)
+        return self._sampling.rate(self._mean_rate)
 
     def frames(self) -> Generator[RawFrame, None, None]:
         """Yield the wanted frames in the order of their times."""
@@ -131,7 +136,7 @@ class _Clock:
     """Gives each frame its number and its time, which never runs backwards whatever a damaged film says."""
 
     def __init__(self, stream: VideoStream) -> None:
-        self._step = 1 / float(stream.average_rate or USUAL_RATE)
+        self._step = 1 / float(stream.average_rate or stream.guessed_rate or USUAL_RATE)
         start = stream.start_time
         self._start = float(start * stream.time_base) if start and stream.time_base else 0.0
         self._last: tuple[int, float] | None = None
