@@ -8,6 +8,7 @@ or fast faces, whose boxes do not overlap from one frame to the next, are still 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,12 +58,18 @@ def likeness(first: Boxes, second: Boxes) -> NDArray[np.float64]:
     return np.where(unlike, -1.0, overlap(first, second) - distance)
 
 
-def match(alike: NDArray[np.float64], least: float) -> Matches:
-    """Return the pairs of greatest total likeness, none below ``least``; ``alike`` is n x m."""
+def load_assignment() -> Any:
+    """Return SciPy's solver; its first import takes so long that a live source must not wait for it."""
     try:
         from scipy.optimize import linear_sum_assignment
     except ImportError as error:
         raise MissingExtraError("scipy", "video", "Tracking faces") from error
+    return linear_sum_assignment
+
+
+def match(alike: NDArray[np.float64], least: float) -> Matches:
+    """Return the pairs of greatest total likeness, none below ``least``; ``alike`` is n x m."""
+    linear_sum_assignment = load_assignment()
     # A pair that is not allowed counts as none at all, so that it never costs an allowed pair its place.
     gain = np.where(alike >= least, alike - least + 1e-6, 0.0)
     chosen = [(int(row), int(column)) for row, column in zip(*linear_sum_assignment(-gain), strict=True)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -29,6 +30,16 @@ _PROMPT = {"flags": "low_delay", "rtsp_transport": "tcp", "max_delay": "500000"}
 Pixels = Callable[[], RGBImage | None]
 #: Opens the source and yields its frames as they come.
 Connect = Callable[[Counts], Iterator[Pixels]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Arrival:
+    """A frame that came at ``time`` (monotonic seconds), after the source was away for so many seconds."""
+
+    number: int
+    time: float
+    pixels: Pixels
+    away: float
 
 
 class LiveSource:
@@ -57,7 +68,10 @@ class LiveSource:
         self._connect, self._shown, self._sampling = connect, shown, sampling
         self._first_wait, self._attempts = first_wait, attempts
         self._changed = threading.Condition()
-        self._latest: tuple[int, float, Pixels] | None = None
+        self._latest: _Arrival | None = None
+        #: When the last frame before the source was opened again had come; None once a frame has come since.
+        self._broken: float | None = None
+        self._last: float | None = None
         self._error: Exception | None = None
         self._closed = threading.Event()
 
@@ -69,32 +83,33 @@ class LiveSource:
     def frames(self) -> Generator[RawFrame, None, None]:
         """Yield the latest wanted frame, each at most once."""
         threading.Thread(target=self._read, name="mien-live", daemon=True).start()
-        wanted, started = self._sampling.chooser(), None
+        wanted, started, away = self._sampling.chooser(), None, 0.0
         try:
-            while (latest := self._take()) is not None:
-                number, arrived, pixels = latest
-                started = arrived if started is None else started
-                seconds = arrived - started
+            while True:
+                latest = self._take()
+                started = latest.time if started is None else started
+                seconds, away = latest.time - started, max(away, latest.away)
                 if self._sampling.end is not None and seconds > self._sampling.end:
                     return
-                if not wanted(number, seconds):
+                if not wanted(latest.number, seconds):
                     continue
-                image = pixels()
+                image = latest.pixels()
                 if image is None:
                     self.counts.corrupt += 1
                 else:
-                    yield RawFrame(number=number, time=seconds, image=image)
+                    yield RawFrame(number=latest.number, time=seconds, image=image, away=away)
+                    away = 0.0
         finally:
             self._closed.set()
 
-    def _take(self) -> tuple[int, float, Pixels] | None:
+    def _take(self) -> _Arrival:
         """Wait for a frame; raise the error that ended the source."""
         with self._changed:
             self._changed.wait_for(lambda: self._latest is not None or self._error is not None)
-            if self._latest is None and self._error is not None:
-                raise UnreadableFilmError(f"No more frames from {self._shown}: {self._error}") from self._error
             latest, self._latest = self._latest, None
-            return latest
+        if latest is None:
+            raise UnreadableFilmError(f"No more frames from {self._shown}: {self._error}") from self._error
+        return latest
 
     def _read(self) -> None:
         """Put frames into the place for the latest one until the source is closed or lost."""
@@ -112,6 +127,7 @@ class LiveSource:
             failures, wait = (0, self._first_wait) if self.counts.decoded > before else (failures + 1, wait)
             if failures < self._most_failures() and not self._closed.wait(wait):
                 self.counts.reconnections += 1
+                self._broken = self._last
             wait = min(2 * wait, LONGEST_WAIT)
         with self._changed:
             self._error = error
@@ -122,8 +138,13 @@ class LiveSource:
 
     def _put(self, pixels: Pixels) -> None:
         with self._changed:
-            self.counts.dropped += self._latest is not None
-            self._latest = (self.counts.decoded - 1, time.monotonic(), pixels)
+            now = time.monotonic()
+            away = 0.0 if self._broken is None else now - self._broken
+            if self._latest is not None:
+                self.counts.dropped += 1
+                away = max(away, self._latest.away)
+            self._latest = _Arrival(number=self.counts.decoded - 1, time=now, pixels=pixels, away=away)
+            self._broken, self._last = None, now
             self._changed.notify()
 
 

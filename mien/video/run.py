@@ -59,8 +59,6 @@ class VideoRun:
         self._cuts = CutFinder()
         #: Frames that wait until it is certain which of their faces are tracks.
         self._pending: deque[tuple[RawFrame, bool, list[tuple[TrackedBox, Detection]]]] = deque()
-        self._last: float | None = None
-        self._connections = 0
         self._delay = 0 if source.live else options.tracker.confirmed_after - 1
         self._finished: list[Track] = []
         self._frames = self._iterate()
@@ -112,7 +110,8 @@ class VideoRun:
 
     def _take(self, frame: RawFrame, detections: list[Detection], thumb: NDArray[np.float32]) -> None:
         """Do what needs the frames before."""
-        cut = self._cuts.is_cut(thumb) or self._broke_off(frame.time)
+        # What a source shows that was away for so long is another scene.
+        cut = self._cuts.is_cut(thumb) or frame.away > self._options.tracker.lost_after
         if cut:
             self._finish(self._tracker.end_scene())
         found = self._tracker.update(detections, frame.time)
@@ -122,12 +121,6 @@ class VideoRun:
         self._pending.append((frame, cut, pairs))
         shown = (track for _, _, waiting in self._pending for track, _ in waiting)
         self._people.keep([*self._tracker.tracks, *shown])
-
-    def _broke_off(self, time: float) -> bool:
-        """Tell whether a live source was away for so long that what it shows now is another scene."""
-        last, self._last = self._last, time
-        seen, self._connections = self._connections, self._source.counts.reconnections
-        return seen < self._connections and last is not None and time - last > self._options.tracker.lost_after
 
     def _next(self) -> VideoFrame:
         frame, cut, pairs = self._pending.popleft()

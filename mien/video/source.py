@@ -27,11 +27,15 @@ class UnreadableFilmError(MienError):
 
 @dataclass(frozen=True, kw_only=True)
 class RawFrame:
-    """A decoded frame: its place in the film, its time in seconds, its upright pixels (uint8, H x W x 3, RGB)."""
+    """A decoded frame: its place in the film, its time in seconds, its upright pixels (uint8, H x W x 3, RGB).
+
+    ``away``: the seconds for which a live source was broken off since the frame before.
+    """
 
     number: int
     time: float
     image: RGBImage
+    away: float = 0.0
 
 
 @dataclass(kw_only=True)

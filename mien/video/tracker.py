@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.video.association import Matches, likeness, match
+from mien.video.association import Matches, likeness, load_assignment, match
 from mien.video.motion import BoxMotion
 from mien.vision.detect import Detection
 
@@ -59,6 +59,7 @@ class Tracker:
     """Follows the faces of one film; call `update` once a frame."""
 
     def __init__(self, options: TrackerOptions | None = None) -> None:
+        load_assignment()
         self._options = options or TrackerOptions()
         self._tracks: list[TrackedBox] = []
         self._time: float | None = None

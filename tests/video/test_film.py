@@ -27,12 +27,21 @@ def greys(count: int, size: tuple[int, int] = (64, 48)) -> list[np.ndarray]:
 
 @pytest.mark.parametrize(
     ("suffix", "codec"),
-    [(".mp4", "libx264"), (".webm", "libvpx-vp9"), (".avi", "mpeg4"), (".mkv", "ffv1"), (".gif", "gif")],
+    [
+        (".mp4", "libx264"),
+        (".mov", "libx265"),
+        (".webm", "libvpx-vp9"),
+        (".avi", "mpeg4"),
+        (".mkv", "ffv1"),
+        (".gif", "gif"),
+    ],
 )
 def test_containers_and_codecs(tmp_path: Path, suffix: str, codec: str) -> None:
     film = write_film(tmp_path / f"film{suffix}", greys(10), codec=codec, fps=10)
-    frames = list(open_source(film).frames())
+    source = open_source(film)
+    frames = list(source.frames())
     assert [frame.number for frame in frames] == list(range(10))
+    assert source.rate == 10 and source.expected_frames == 10  # Of a container that is closed by now.
     assert [frame.time for frame in frames] == pytest.approx([number / 10 for number in range(10)], abs=0.011)
     assert [frame.image.mean() for frame in frames] == pytest.approx([8 * number for number in range(10)], abs=16)
 

@@ -6,6 +6,7 @@ import http.server
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,7 @@ import mien
 from mien.video.live import LiveSource, Pixels
 from mien.video.opening import open_source
 from mien.video.source import Counts, Sampling, UnreadableFilmError
+from tests.video.rtsp import serve_rtsp
 
 
 def paced(count: int, fps: float, counts: Counts) -> Iterator[Pixels]:
@@ -103,6 +105,26 @@ def test_a_camera_behind_an_address(model: mien.FaceModel, camera: str) -> None:
     assert run.source.live and run.source.counts.reconnections >= 1
     assert len(frames) > 10 and frames[-1].time > 1
     assert run.tracks and run.tracks[0].frames > 5
+
+
+def test_an_rtsp_camera_that_is_away_for_longer_than_a_track_may_be(model: mien.FaceModel, face: np.ndarray) -> None:
+    pictures = [np.ascontiguousarray(np.roll(cv2.resize(face, (160, 160)), step, axis=1)) for step in range(4)]
+    with ExitStack() as first, ExitStack() as second:
+        port = first.enter_context(serve_rtsp(pictures))
+        run = model.video(f"rtsp://127.0.0.1:{port}/live", end=30)
+        cuts = []
+        for frame in run:
+            cuts.append(frame.cut)
+            if len(cuts) == 5:
+                first.close()
+                again = threading.Timer(1.5, lambda: second.enter_context(serve_rtsp(pictures, port=port)))
+                again.start()
+            if sum(cuts) and not any(cuts[-4:]):
+                break
+        run.close()
+        again.join()
+    assert sum(cuts) == 1 and run.source.counts.reconnections >= 1
+    assert len(run.tracks) == 2 and run.tracks[1].start - run.tracks[0].end > 1
 
 
 def test_a_film_behind_an_address_is_read_whole(tmp_path: Path, face: np.ndarray) -> None:
