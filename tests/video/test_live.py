@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 import mien
+from benchmarks.video.rtsp import serve_rtsp
 from mien.video.live import LiveSource, Pixels
 from mien.video.opening import open_source
 from mien.video.source import Counts, Sampling, UnreadableFilmError
-from tests.video.rtsp import serve_rtsp
 
 
 def paced(count: int, fps: float, counts: Counts) -> Iterator[Pixels]:

@@ -1,4 +1,4 @@
-"""A small RTSP server for tests: one H.264 stream, RTP inside the RTSP connection (RFC 2326, RFC 6184)."""
+"""Serve one H.264 stream by RTSP, with RTP inside the connection (RFC 2326, RFC 6184), for tests and measurements."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ import io
 import socketserver
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
-import av
 import numpy as np
+from numpy.typing import NDArray
 
+Image = NDArray[np.uint8]
 TYPES_OF_PARAMETERS, NAL_TYPE = (7, 8), 0x1F
 
 
-def encoded(frames: list[np.ndarray]) -> list[list[bytes]]:
+def encoded(frames: list[Image]) -> list[list[bytes]]:
     """Return the NAL units of each frame; every frame can be decoded by itself."""
+    import av
+
     with av.open(io.BytesIO(), "w", format="h264") as container:
-        stream = container.add_stream("libx264", rate=25)
+        stream: Any = container.add_stream("libx264", rate=25)
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuv420p"
         stream.options = {"tune": "zerolatency", "preset": "ultrafast", "x264-params": "keyint=1"}
@@ -29,8 +33,17 @@ def encoded(frames: list[np.ndarray]) -> list[list[bytes]]:
 
 
 @contextmanager
-def serve_rtsp(frames: list[np.ndarray], *, port: int = 0, fps: float = 25) -> Iterator[int]:
-    """Serve the frames again and again; yield the port. Leaving ends all connections."""
+def serve_rtsp(
+    frames: list[Image], *, port: int = 0, fps: float = 25, sent: Callable[[int], None] = lambda shown: None
+) -> Iterator[int]:
+    """Serve the frames again and again; yield the port. Leaving ends all connections.
+
+    Args:
+        frames: uint8, H x W x 3, RGB, small enough that none takes 64 kB when it is encoded.
+        port: 0 is any that is free.
+        fps: frames a second.
+        sent: called with the count of frames just before each is sent.
+    """
     pictures, ended = encoded(frames), threading.Event()
     parameters = [unit for unit in pictures[0] if unit[0] & NAL_TYPE in TYPES_OF_PARAMETERS]
     sets = ",".join(base64.b64encode(unit).decode() for unit in parameters)
@@ -66,6 +79,7 @@ def serve_rtsp(frames: list[np.ndarray], *, port: int = 0, fps: float = 25) -> I
             packet, shown = 0, 0
             while not ended.wait(1 / fps):
                 units = pictures[shown % len(pictures)]
+                sent(shown)
                 for unit in units:
                     marker = 0x80 if unit is units[-1] else 0
                     header = struct.pack(">BBHII", 0x80, 96 | marker, packet & 0xFFFF, round(shown * 90000 / fps), 1)
