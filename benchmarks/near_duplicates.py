@@ -43,7 +43,7 @@ def search(thumbnails: Path, planted: Path, workers: int) -> dict[str, Any]:
         "faces": len(rows),
         "seconds": round(seconds, 2),
         "seconds_exact": round(hashed - start, 2),
-        "peak_rss_mb": _peak_rss_mb(),
+        "peak_rss_mb": peak_rss_mb(),
         "planted": int(expected.sum()),
         "planted_found": int((found & expected).sum()),
         "pairs": len(pairs),
@@ -51,7 +51,7 @@ def search(thumbnails: Path, planted: Path, workers: int) -> dict[str, Any]:
     }
 
 
-def _peak_rss_mb() -> int:
+def peak_rss_mb() -> int:
     """Return this process's peak resident memory, mapped files included; `getrusage` would give the parent's too."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     return round(int(found.group(1)) / 1024) if found else 0

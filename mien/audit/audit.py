@@ -14,7 +14,8 @@ import numpy as np
 
 from mien.audit.perturbations import Crops
 from mien.audit.robustness import TaskRobustness, measure_robustness
-from mien.data.dataset import CROPS_NAME, choose_rows
+from mien.data.crops import crop_files
+from mien.data.dataset import choose_rows
 from mien.errors import UsageError
 from mien.evaluation.measure import evaluate_table
 from mien.evaluation.model_on_data import open_on_data
@@ -149,7 +150,7 @@ def audit_model(path: Path, data: Path, options: AuditOptions, command: str) -> 
         MienError: the model or the data cannot be read.
         UsageError: the data has no such split, fold, or source.
     """
-    with limited_for(path, data / CROPS_NAME):
+    with limited_for(path, *crop_files(data)):
         return _audit(path, data, options, command)
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mien.audit.perturbations import PERTURBATIONS, Crops, Perturbation, perturb
+from mien.data.crops import CropShards
 from mien.errors import MienError
 from mien.evaluation.model import EvaluatedModel
 from mien.evaluation.predictions import predicted_columns
@@ -102,7 +103,7 @@ def conditions(perturbations: Sequence[Perturbation] = PERTURBATIONS) -> tuple[C
 
 def measure_robustness(
     model: EvaluatedModel,
-    crops: Crops,
+    crops: Crops | CropShards,
     rows: NDArray[np.int64],
     labels: pd.DataFrame,
     sampling: Sampling,
@@ -124,7 +125,11 @@ def measure_robustness(
 
 
 def predict_perturbed(
-    model: EvaluatedModel, crops: Crops, rows: NDArray[np.int64], perturbations: Sequence[Perturbation], seed: int
+    model: EvaluatedModel,
+    crops: Crops | CropShards,
+    rows: NDArray[np.int64],
+    perturbations: Sequence[Perturbation],
+    seed: int,
 ) -> AllPredictions:
     """Predict the crops as they are and under every perturbation, one batch at a time."""
     steps = [(start, each) for start in range(0, len(rows), BATCH) for each in (None, *perturbations)]

@@ -1,13 +1,12 @@
 """Open a prepared folder: rows, crops and label arrays, as training and evaluation read them. Needs no torch.
 
-``manifest.parquet`` and ``crops.npy`` go together: row i of one is row i of the other.
+Row i of the crops belongs to row i of ``manifest.parquet``.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mien.data.crops import CropShards, open_crops
 from mien.data.splits import SplitPlan, assign_splits, strata_of
 from mien.errors import MienError, UsageError
 from mien.files import is_file
@@ -25,7 +25,7 @@ from mien.tasks import Task, band_number, task_from_json
 from mien.vision.align import CROP_RECIPE, WHOLE_RECIPE, CropRecipe
 
 FORMAT_VERSION = 1
-MANIFEST_NAME, CROPS_NAME, INFO_NAME = "manifest.parquet", "crops.npy", "dataset.json"
+MANIFEST_NAME, INFO_NAME = "manifest.parquet", "dataset.json"
 #: The split of faces that are left out with their source; no split of a plan has this name.
 OTHER_SOURCE = "other source"
 #: Share of the training groups that validates where the data has no validation split of its own.
@@ -39,7 +39,7 @@ class PreparedDataset:
 
     folder: Path
     manifest: pd.DataFrame
-    crops: np.memmap[Any, np.dtype[np.uint8]]
+    crops: CropShards
     tasks: tuple[Task, ...]
     info: dict[str, Any]
     split_of: NDArray[np.str_]
@@ -108,7 +108,7 @@ def open_dataset(folder: Path, *, fold: int | None = None, sources: Sequence[str
         manifest = pd.read_parquet(folder / MANIFEST_NAME)
     except (OSError, ValueError) as error:
         raise MienError(f"Cannot read {folder / MANIFEST_NAME}: {str(error).splitlines()[0]}.") from error
-    crops = _open_crops(folder / CROPS_NAME)
+    crops = open_crops(folder)
     if not len(manifest) == len(crops) == info.get("rows"):
         raise MienError(
             f"The files of {folder} do not go together: {len(manifest)} manifest rows, {len(crops)} crops, "
@@ -187,16 +187,6 @@ def _read_info(folder: Path) -> dict[str, Any]:
         version = info.get("version") if isinstance(info, dict) else None
         raise MienError(f"{path} must have format version {FORMAT_VERSION} and tasks, got version {version!r}.")
     return info
-
-
-def _open_crops(path: Path) -> np.memmap[Any, np.dtype[np.uint8]]:
-    try:
-        crops = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise MienError(f"Cannot read {path}: {str(error).splitlines()[0]}.") from error
-    if not isinstance(crops, np.memmap) or crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[3] != 3:
-        raise MienError(f"{path} must hold uint8 crops, N x S x S x 3.")
-    return crops
 
 
 def _effective_splits(manifest: pd.DataFrame, tasks: tuple[Task, ...], seed: int, fold: int | None) -> NDArray[np.str_]:

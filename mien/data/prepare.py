@@ -1,7 +1,8 @@
 """Prepare a folder from sources: read, decode, find duplicates, split, write. Every row read is kept or quarantined.
 
-The folder (see docs/data.md): manifest.parquet, crops.npy, quarantine.csv, label_conflicts.csv, dataset.json and the
-pictures dataset.png, classes.png and duplicates.png. dataset.json is written last, so a folder that has it is whole.
+The folder (see docs/data.md): manifest.parquet, crops.npy or crops/, quarantine.csv, label_conflicts.csv, dataset.json
+and the pictures dataset.png, classes.png and duplicates.png. dataset.json is written last, so a folder that has it is
+whole; until then, what was read is kept in a folder of its own, for a preparation that goes on after a kill.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from mien import __version__
 from mien.data import report, store
 from mien.data.advice import advice
 from mien.data.dataset import INFO_NAME, PreparedDataset, open_dataset
 from mien.data.decisions import apply_decisions
 from mien.data.deduplicate import drop_duplicates, find_duplicates, held_out_duplicates_first
-from mien.data.faces import read_faces
+from mien.data.faces import THUMBNAIL_SIDE, read_faces
 from mien.data.merge_labels import merge_labels
+from mien.data.parts import UNFINISHED, Parts
 from mien.data.rows import QUARANTINE_NAME, Rejection, SourceRows, all_tasks, rejection_of, text_array
 from mien.data.sources import SourceArgument
 from mien.data.sources.header import shown_columns
@@ -35,7 +38,7 @@ from mien.data.splits import (
 )
 from mien.data.types import Gathered, PrepareOptions
 from mien.errors import MienError, UsageError
-from mien.files import temporary_beside
+from mien.files import is_file, locked_folder, temporary_beside
 from mien.tasks import Task
 
 
@@ -44,7 +47,17 @@ def prepare(options: PrepareOptions) -> PreparedDataset:
     known = None if options.split_from is None else known_splits(options.split_from)
     try:
         options.out.mkdir(parents=True, exist_ok=True)
-        _write_all(options, all_tasks(options.declared), known)
+        with locked_folder(options.out / UNFINISHED):
+            whole = is_file(options.out / INFO_NAME)
+            parts = Parts(options.out, options.crop_size, _how_made(options), whole=whole)
+            try:
+                _write_all(options, all_tasks(options.declared), known, parts)
+            except MienError as error:
+                # A full disk may have room when the preparation is run again; other errors need other arguments.
+                if not isinstance(error.__cause__, OSError):
+                    parts.forget()
+                raise
+            parts.forget()
     except OSError as error:
         raise MienError(f"The preparation of {options.out} failed: {error}.") from error
     data = open_dataset(options.out)
@@ -66,11 +79,15 @@ def known_splits(folder: Path) -> KnownSplits:
     return KnownSplits.read(data.manifest, data.split_of.tolist(), data.tasks)
 
 
-def _write_all(options: PrepareOptions, tasks: Sequence[Task], known: KnownSplits | None) -> None:
+def _how_made(options: PrepareOptions) -> str:
+    """Return what crops depend on beside their images."""
+    return f"{__version__} {options.crop_size} {options.recipe.name if options.align else 'whole'}"
+
+
+def _write_all(options: PrepareOptions, tasks: Sequence[Task], known: KnownSplits | None, parts: Parts) -> None:
     """Every file but dataset.png and classes.png; dataset.json last."""
-    with temporary_beside(options.out / "all-crops.raw") as raw:
-        gathered = gather(options, tasks, raw)
-        crops = store.raw_crops(raw, len(gathered.rows), options.crop_size)
+    with temporary_beside(options.out / "thumbnails.raw") as raw:
+        gathered = gather(options, tasks, raw, parts)
         duplicates = find_duplicates(gathered, options.near_threshold, options.workers)
         labelled = tuple(task for task in tasks if gathered.rows[task.columns[0]].notna().any())
         earlier = None if known is None else known.of_rows(gathered.rows.assign(group=duplicates.group), labelled)
@@ -94,19 +111,20 @@ def _write_all(options: PrepareOptions, tasks: Sequence[Task], known: KnownSplit
         # Until here the folder holds what it held; from here on it is whole again when dataset.json is written.
         (options.out / INFO_NAME).unlink(missing_ok=True)
         store.write_tables(options.out, kept, rejected, merged.conflicts)
-        store.write_crops(options.out, crops, kept["row"].to_numpy(np.int64))
         sheet = options.out / "duplicates.png"
-        report.draw_duplicates(sheet, gathered.rows, duplicates.pairs, crops, labelled, options.near_threshold)
+        report.draw_duplicates(sheet, gathered.rows, duplicates.pairs, parts.crops(), labelled, options.near_threshold)
+        parts.finish(kept["row"].to_numpy(np.int64))
         info = store.describe(options, labelled, kept, rejected, gathered, duplicates, merged)
         if decided is not None:
             info["decisions"] = decided.record
-        del crops
+        del gathered
     store.write_info(options.out, info)
 
 
-def gather(options: PrepareOptions, tasks: Sequence[Task], raw: Path) -> Gathered:
-    """Read every source and decode its faces; crops go to the file ``raw``, row after row."""
-    tables, thumbnails, rejected, n_read = [], [], list[tuple[str, Rejection]](), {}
+def gather(options: PrepareOptions, tasks: Sequence[Task], raw: Path, parts: Parts) -> Gathered:
+    """Read every source and decode its faces; thumbnails go to the file ``raw``, row after row, and crops to
+    ``parts``."""
+    tables, rejected, n_read = [], list[tuple[str, Rejection]](), {}
     unused, hints = {}, list[str]()
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # The pool below has one thread a worker already.
@@ -117,6 +135,7 @@ def gather(options: PrepareOptions, tasks: Sequence[Task], raw: Path) -> Gathere
                 faces = read_faces(
                     found.rows,
                     found.images,
+                    parts,
                     file,
                     crop_size=options.crop_size,
                     recipe=options.recipe if options.align else None,
@@ -131,7 +150,6 @@ def gather(options: PrepareOptions, tasks: Sequence[Task], raw: Path) -> Gathere
                 hints += found_hints
                 unused[argument.label] = found.unused
                 tables.append(faces.rows.assign(source=text_array([argument.label] * len(faces.rows))))
-                thumbnails.append(faces.thumbnails)
                 n_read[argument.label] = found.n_read
     finally:
         cv2.setNumThreads(threads)
@@ -139,7 +157,7 @@ def gather(options: PrepareOptions, tasks: Sequence[Task], raw: Path) -> Gathere
     rows["row"] = np.arange(len(rows))
     return Gathered(
         rows=rows,
-        thumbnails=np.concatenate(thumbnails),
+        thumbnails=np.memmap(raw, np.uint8, "r", shape=(len(rows), THUMBNAIL_SIDE**2)),
         rejected=tuple(rejected),
         n_read=n_read,
         unused=unused,

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from mien.data.crops import CropShards
 from mien.data.dataset import PreparedDataset
 from mien.data.duplicates import Pairs
 from mien.files import atomic_path
@@ -135,7 +135,7 @@ def _draw_samples(axis: Any, data: PreparedDataset) -> None:
 
 
 def draw_duplicates(
-    path: Path, rows: pd.DataFrame, pairs: Pairs, crops: NDArray[np.uint8], tasks: tuple[Task, ...], threshold: float
+    path: Path, rows: pd.DataFrame, pairs: Pairs, crops: CropShards, tasks: tuple[Task, ...], threshold: float
 ) -> None:
     """A contact sheet of the pairs nearest the threshold on both sides, with their cosine and both labels."""
     under, over = pairs.where(pairs.cosine < threshold), pairs.above(threshold)
@@ -159,7 +159,7 @@ def draw_duplicates(
     _save(figure, path)
 
 
-def _draw_pairs(axis: Any, rows: pd.DataFrame, pairs: Pairs, crops: NDArray[np.uint8], tasks: tuple[Task, ...]) -> None:
+def _draw_pairs(axis: Any, rows: pd.DataFrame, pairs: Pairs, crops: CropShards, tasks: tuple[Task, ...]) -> None:
     """Pairs as tiles of one picture, most alike last."""
     size = crops.shape[1]
     width, height = round(2.15 * size), round(1.32 * size)

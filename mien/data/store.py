@@ -1,4 +1,4 @@
-"""Write the files of a prepared folder: tables, crops and dataset.json, each whole or not at all."""
+"""Write the files of a prepared folder: tables and dataset.json, each whole or not at all."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from mien import __version__
-from mien.data.dataset import CROPS_NAME, FORMAT_VERSION, INFO_NAME, MANIFEST_NAME
+from mien.data.dataset import FORMAT_VERSION, INFO_NAME, MANIFEST_NAME
 from mien.data.merge_labels import MergedLabels
 from mien.data.rows import QUARANTINE_NAME, Rejection, text_array
 from mien.data.types import Duplicates, Gathered, PrepareOptions
@@ -26,7 +25,6 @@ from mien.vision.align import WHOLE_RECIPE
 from mien.vision.decode import as_path_text
 
 CONFLICTS_NAME = "label_conflicts.csv"
-_CHUNK = 512
 
 
 def path_text(path: str | os.PathLike[str]) -> str:
@@ -66,20 +64,6 @@ def manifest_of(kept: pd.DataFrame) -> pd.DataFrame:
     declared = [column for column in kept.columns if column not in {*head, *tail, "line", "row"}]
     table = kept[[*head, *declared, *tail]]
     return table.assign(path=text_array([path_text(path) for path in kept["path"]]))
-
-
-def raw_crops(raw: Path, n: int, size: int) -> NDArray[np.uint8]:
-    """Open the crops of all decoded rows, uint8, n x size x size x 3, on disk."""
-    return np.memmap(raw, np.uint8, "r", shape=(n, size, size, 3))
-
-
-def write_crops(out: Path, crops: NDArray[np.uint8], rows: NDArray[np.int64]) -> None:
-    """Write crops.npy with the given rows of ``crops``, a few at a time."""
-    header = {"descr": "|u1", "fortran_order": False, "shape": (len(rows), *crops.shape[1:])}
-    with atomic_path(out / CROPS_NAME) as path, path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        for start in range(0, len(rows), _CHUNK):
-            file.write(np.ascontiguousarray(crops[rows[start : start + _CHUNK]]).data)
 
 
 def write_info(out: Path, info: dict[str, Any]) -> None:

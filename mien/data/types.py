@@ -108,8 +108,8 @@ class PrepareOptions:
 class Gathered:
     """All decodable rows of all sources.
 
-    ``thumbnails``: uint8, n x 2,304; ``n_read``: rows read by source; ``unused``: columns of its label file that were
-    not read; ``hints``: options that would read what was rejected or not used.
+    ``thumbnails``: uint8, n x 2,304, memory-mapped; ``n_read``: rows read by source; ``unused``: columns of its label
+    file that were not read; ``hints``: options that would read what was rejected or not used.
     """
 
     rows: pd.DataFrame

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mien
-from mien.data.dataset import CROPS_NAME, choose_rows
+from mien.data.crops import crop_files
+from mien.data.dataset import choose_rows
 from mien.evaluation.model_on_data import open_on_data
 from mien.evaluation.predictions import build_predictions
 from mien.evaluation.result import Evaluation, TaskEvaluation
@@ -69,7 +70,7 @@ def evaluate_model(
         class_offsets: tasks of a run that are calibrated with an offset of each class too.
         tasks: those to evaluate; all by default.
     """
-    with limited_for(model, faces.data / CROPS_NAME):
+    with limited_for(model, *crop_files(faces.data)):
         opened, dataset = open_on_data(model, faces.data, faces.fold, class_offsets, provider)
         opened = replace(opened, tasks=select_tasks(opened.tasks, tasks)) if tasks else opened
         rows = choose_rows(dataset, faces.split, faces.limit, sampling.seed, faces.source)
