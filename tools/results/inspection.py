@@ -1,7 +1,8 @@
-"""What fills the page of the inspection: a table from the file that `tools.planted_errors` wrote."""
+"""What fills the page of the inspection: tables of planted errors, and of suspect labels that were looked at."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,17 @@ def context() -> Mapping[str, Any]:
     """Return the tables and facts of the page."""
     found = read(FOLDER / "planted.json")
     facts = {name: found[name] for name in ("faces", "model", "folds", "share", "seed")}
-    return {**facts, "planted": _planted(found), "worst": _worst(found), "clean": _clean(found)}
+    seen = read(FOLDER / "looked_at.json")
+    return {
+        **facts,
+        "planted": _planted(found),
+        "worst": _worst(found),
+        "clean": _clean(found["on_clean_labels"]),
+        "seen": seen,
+        "looked_at": _looked_at(seen["counts"]),
+        "children": _looked_at({"gender": seen["children"]["counts"]}),
+        "estimated": _clean(seen["on_labels"]),
+    }
 
 
 def _planted(found: Mapping[str, Any]) -> str:
@@ -38,10 +49,27 @@ def _worst(found: Mapping[str, Any]) -> str:
     return table(("errors", "task", "worst 50", "worst 100", "worst 200"), rows)
 
 
+def _looked_at(counts: Mapping[str, Any]) -> str:
+    rows = []
+    for task, groups in counts.items():
+        for group, verdicts in groups.items():
+            n = sum(verdicts.values())
+            shares = [_share(verdicts[name], n) for name in ("wrong", "undecidable", "right")]
+            rows.append((task, group, f"{n}", *shares))
+    return table(("task", "faces", "n", "label wrong", "undecidable", "label right"), rows)
+
+
+def _share(count: int, n: int) -> str:
+    """Return a share with its 95 % interval by Wilson's formula."""
+    share, spread = count / n, 1.96**2 / n
+    middle = (share + spread / 2) / (1 + spread)
+    half = 1.96 * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
+    return f"{count}: {100 * share:.0f} % ({100 * abs(middle - half):.0f} to {100 * min(middle + half, 1):.0f})"
+
+
 def _clean(found: Mapping[str, Any]) -> str:
     rows = [
-        (name, f"{each['labels']:,}", f"{each['expected']:,}", f"{each['suspect']:,}")
-        for name, each in found["on_clean_labels"].items()
+        (name, f"{each['labels']:,}", f"{each['expected']:,}", f"{each['suspect']:,}") for name, each in found.items()
     ]
     return table(("task", "labels", "expected errors", "suspect"), rows)
 
