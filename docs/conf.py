@@ -6,8 +6,10 @@ project = "mien"
 copyright = "the mien authors, Apache-2.0"
 version = release = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+# myst_nb reads Markdown as myst_parser does, and notebooks.
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 exclude_patterns = ["_build"]
+nb_execution_mode = "off"  # their outputs are stored in them: python -m tools.notebooks
 suppress_warnings = ["myst.header"]  # the pages of what was tried begin below the level of a title
 
 myst_heading_anchors = 4

@@ -7,18 +7,21 @@ examples/, or about mien itself,
 is run as it stands, in a copy of the folder.
 """
 
+import functools
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
 
 from mien.cli.main import app
 from mien.inference.bundle import default_bundle
+from mien.recipes.recipe import parse_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -59,13 +62,19 @@ def commands(line: str) -> list[list[str]]:
     return [[word for word in command if not re.fullmatch(r"[A-Z_]+=\S*", word)] for command in found if command]
 
 
-def parse_problem(arguments: list[str]) -> str | None:
-    """Why the command line refuses these arguments, or None. Nothing is run: every command's body is replaced."""
+@functools.cache
+def command_line() -> Any:
+    """The real command line, in which every command's body is replaced."""
     group = typer.main.get_command(app)
     for command in [group, *group.commands.values()]:  # type: ignore[attr-defined]
         command.callback = lambda **_: None
+    return group
+
+
+def parse_problem(arguments: list[str]) -> str | None:
+    """Why the command line refuses these arguments, or None. Nothing is run."""
     try:
-        group.main(arguments, prog_name="mien", standalone_mode=False)
+        command_line().main(arguments, prog_name="mien", standalone_mode=False)
     except Exception as error:
         message = error.format_message() if hasattr(error, "format_message") else repr(error)
         # A page names files that its reader has and this checkout has not.
@@ -95,8 +104,10 @@ def can_be_run(line: str) -> bool:
     return arguments[0] == "predict" and (ROOT / arguments[1]).exists() and arguments[1].startswith("examples")
 
 
+TRAINING = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
 LINES = documented()
-RUNNABLE = [(page, line) for page, line in LINES if can_be_run(line)]
+#: Each once, however many pages have it.
+RUNNABLE = {line: page for page, line in LINES if can_be_run(line)}
 
 
 @needs_model
@@ -121,13 +132,18 @@ def test_documented_make_targets_and_benchmarks_exist(page: str, line: str) -> N
 
 
 @needs_model
-@pytest.mark.parametrize(("page", "line"), RUNNABLE)
-def test_documented_commands_on_the_example_run(page: str, line: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("line", "page"), RUNNABLE.items())
+def test_documented_commands_on_the_example_run(line: str, page: str, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     program = f'mien() {{ "{sys.executable}" -m mien.cli.main "$@"; }}\nset -o pipefail\n'
     done = subprocess.run(["bash", "-c", program + line], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, f"{page}: {line}\n{done.stderr}"
     assert done.stdout or list(tmp_path.glob("*")) != [tmp_path / "examples"], f"{page}: {line} gave nothing"
+
+
+@pytest.mark.parametrize("text", re.findall(r"^```yaml\n(name: .*?tasks: .*?)^```", TRAINING, re.MULTILINE | re.DOTALL))
+def test_documented_recipes_are_valid(text: str) -> None:
+    assert parse_recipe(text, (), "docs/training.md").tasks
 
 
 SAMPLE = """
