@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +29,45 @@ def folds_of(n: int) -> NDArray[np.int64]:
     return np.asarray(np.random.default_rng(0).permutation(n) % FOLDS, np.int64)
 
 
-def helps(labels: NDArray[np.int64], plain: FitPredict, fitted: FitPredict) -> bool:
-    """Return whether ``fitted`` is better than ``plain`` on held-out faces by more than the standard error.
+@dataclass(frozen=True, kw_only=True)
+class Gain:
+    """The mean gain in log-likelihood on ``n`` held-out faces, in nats a face, and its standard ``error``."""
+
+    mean: float
+    error: float
+    n: int
+
+    @property
+    def accepted(self) -> bool:
+        return self.mean > self.error
+
+    def __str__(self) -> str:
+        return f"cross-validation over {self.n:,} faces gains {self.mean:+.4f} +- {self.error:.4f} nats a face"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Withheld:
+    """How often the held-out predictions ``below`` and ``above`` a threshold are right; NaN where there are none."""
+
+    below: float
+    above: float
+    worth: float
+
+    @property
+    def accepted(self) -> bool:
+        return self.below <= min(self.worth, self.above)
+
+    def __str__(self) -> str:
+        if math.isnan(self.below) or math.isnan(self.above):
+            return "in cross-validation it parts no faces"
+        return (
+            f"in cross-validation {100 * self.below:.0f} % of the predictions below it are right and "
+            f"{100 * self.above:.0f} % of the others, where at most {100 * self.worth:.0f} % may be"
+        )
+
+
+def gain_of(labels: NDArray[np.int64], plain: FitPredict, fitted: FitPredict) -> Gain:
+    """Return what ``fitted`` gains over ``plain`` on held-out faces.
 
     Args:
         labels: n class numbers.
@@ -41,7 +79,7 @@ def helps(labels: NDArray[np.int64], plain: FitPredict, fitted: FitPredict) -> b
         of_label = [way(others, held)[np.arange(len(held)), labels[held]] for way in (fitted, plain)]
         better, usual = (np.log(np.clip(each, 1e-12, None)) for each in of_label)
         gain[held] = better - usual
-    return bool(gain.mean() > gain.std() / math.sqrt(len(gain)))
+    return Gain(mean=float(gain.mean()), error=float(gain.std()) / math.sqrt(len(gain)), n=len(gain))
 
 
 def shrunk(temperature: float, n: int) -> float:
@@ -53,11 +91,11 @@ def shrunk(temperature: float, n: int) -> float:
     return round(math.exp(math.log(temperature) * n / (n + HALF_WAY)), 4)
 
 
-def withheld_are_worse(
+def withheld_by(
     confidence: NDArray[np.floating], right: NDArray[np.bool_], threshold: Callable[[Rows], float], worth: float
-) -> bool:
-    """Return whether the held-out predictions below thresholds that were fitted without them are right less often than
-    ``worth``, and less often than the others.
+) -> Withheld:
+    """Return how often the held-out predictions below thresholds that were fitted without them are right. Accepted is
+    what is right less often than ``worth``, and less often than the others.
 
     Args:
         confidence, right: n probabilities of the predicted class, and whether it was the label.
@@ -67,6 +105,5 @@ def withheld_are_worse(
     for number in range(FOLDS):
         held = fold == number
         withheld[held] = confidence[held] < threshold(np.flatnonzero(~held))
-    if not withheld.any() or withheld.all():
-        return False
-    return bool(right[withheld].mean() <= min(worth, right[~withheld].mean()))
+    below, above = (float(right[chosen].mean()) if chosen.any() else math.nan for chosen in (withheld, ~withheld))
+    return Withheld(below=below, above=above, worth=worth)

@@ -7,18 +7,18 @@ check.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize, minimize_scalar
 from sklearn.isotonic import IsotonicRegression
 
-from mien.calibration.accept import helps, shrunk, withheld_are_worse
+from mien.calibration.accept import withheld_by
+from mien.calibration.scaling import Note, accepted_scaling, best_temperature, no_note
 from mien.data.dataset import PreparedDataset
 from mien.inference.metadata import Calibration, NominalCalibration, OrdinalCalibration
 from mien.inference.postprocess import Probabilities, apply_temperature, distribution_quantile, ordinal_point
 from mien.metrics.ordinal import bands_of
+from mien.progress import console
 from mien.tasks import Task, band_number
 
 #: With fewer labelled faces nothing is fitted: the defaults say less, but nothing wrong.
@@ -34,7 +34,7 @@ WORTH_ANSWERING, MOST_WITHHELD = 0.55, 0.2
 
 
 def calibrate_nominal(
-    output: Probabilities, labels: NDArray[np.int64], *, class_offsets: bool = False
+    output: Probabilities, labels: NDArray[np.int64], *, class_offsets: bool = False, note: Note = no_note
 ) -> NominalCalibration:
     """Return the temperature that minimises the negative log-likelihood (Guo et al. 2017), between 1/4 and 4, and the
     probability below which no label is answered (`abstention_threshold`).
@@ -46,93 +46,29 @@ def calibrate_nominal(
         labels: n class numbers, -1 where not labelled.
         class_offsets: fit an offset of each class's logit too (Alexandari et al. 2020). It undoes the shift of a
             sampler that balances the classes: the answers follow the classes' shares among the labels.
+        note: is told what cross-validation refused, and why.
     """
     labelled = labels >= 0
     if labelled.sum() < FEWEST_FACES:
+        note(_too_few(int(labelled.sum())))
         return NominalCalibration()
     output, labels = output[labelled], labels[labelled]
-    temperature, shifts = accepted_scaling(output, labels, class_offsets)
+    temperature, shifts = accepted_scaling(output, labels, class_offsets, note)
     scaled = apply_temperature(output, temperature, shifts)
     confidence, right = scaled.max(axis=1), scaled.argmax(axis=1) == labels
     threshold = abstention_threshold(confidence, right)
-    if threshold and not withheld_are_worse(
-        confidence, right, lambda rows: abstention_threshold(confidence[rows], right[rows]), WORTH_ANSWERING
-    ):
-        threshold = 0.0
+    if threshold:
+        withheld = withheld_by(
+            confidence, right, lambda rows: abstention_threshold(confidence[rows], right[rows]), WORTH_ANSWERING
+        )
+        if not withheld.accepted:
+            note(f"no abstention threshold (fitted: {threshold:.2f}): {withheld}")
+            threshold = 0.0
     return NominalCalibration(temperature=temperature, abstain_below=threshold, class_offsets=shifts)
 
 
-def accepted_scaling(
-    output: Probabilities, labels: NDArray[np.int64], class_offsets: bool
-) -> tuple[float, tuple[float, ...]]:
-    """Return the temperature and the offset of each class, 1 and none where cross-validation finds no gain; the
-    temperature is moved towards 1 where faces are few (`mien.calibration.accept`).
-
-    Args:
-        output: n x classes, rows sum to 1.
-        labels: n class numbers, all labelled.
-        class_offsets: whether offsets are to be fitted.
-    """
-
-    def temperature_of(rows: NDArray[np.int64]) -> float:
-        each = np.arange(len(rows))
-        best = best_temperature(output[rows], lambda scaled: scaled[each, labels[rows]])
-        return shrunk(best, len(rows))
-
-    def with_temperature(fit: NDArray[np.int64], held: NDArray[np.int64]) -> Probabilities:
-        return apply_temperature(output[held], temperature_of(fit))
-
-    def with_offsets(fit: NDArray[np.int64], held: NDArray[np.int64]) -> Probabilities:
-        return apply_temperature(output[held], *best_offsets(output[fit], labels[fit], temperature_of(fit)))
-
-    everyone = np.arange(len(labels))
-    accepted = helps(labels, lambda _, held: output[held], with_temperature)
-    temperature = temperature_of(everyone) if accepted else 1.0
-    plain = with_temperature if accepted else lambda _, held: output[held]
-    if class_offsets and helps(labels, plain, with_offsets):
-        return best_offsets(output, labels, temperature)
-    return temperature, ()
-
-
-def best_offsets(
-    output: Probabilities, labels: NDArray[np.int64], temperature: float
-) -> tuple[float, tuple[float, ...]]:
-    """Return the temperature, between 1/4 and 4, and the offset of each class, between -5 and 5 and 0 for the first,
-    under which the labels are likeliest; the search begins at ``temperature`` and no offsets.
-
-    Classes without a label keep the offset 0: nothing says how likely they are.
-    """
-    rows, classes = np.arange(len(labels)), output.shape[1]
-    free = [number for number in range(1, classes) if (labels == number).any()]
-
-    def shifts(found: NDArray[np.float64]) -> NDArray[np.float64]:
-        offsets = np.zeros(classes)
-        offsets[free] = found[1:]
-        return offsets
-
-    def loss(found: NDArray[np.float64]) -> float:
-        scaled = apply_temperature(output, math.exp(found[0]), shifts(found).tolist())
-        return float(-np.log(np.clip(scaled[rows, labels], 1e-12, None)).mean())
-
-    limits = [(-math.log(4), math.log(4)), *([(-5.0, 5.0)] * len(free))]
-    best = minimize(loss, [math.log(temperature), *([0.0] * len(free))], bounds=limits, method="L-BFGS-B").x
-    return round(math.exp(float(best[0])), 4), tuple(round(float(shift), 4) for shift in shifts(best))
-
-
-def best_temperature(output: Probabilities, of_label: Callable[[Probabilities], Probabilities]) -> float:
-    """Return the temperature, between 1/4 and 4, under which the labels are likeliest.
-
-    Args:
-        output: n x classes or levels, rows sum to 1.
-        of_label: n x classes at some temperature in, the n probabilities of the labels out.
-    """
-
-    def loss(log_temperature: float) -> float:
-        scaled = apply_temperature(output, math.exp(log_temperature))
-        return float(-np.log(np.clip(of_label(scaled), 1e-12, None)).mean())
-
-    best = minimize_scalar(loss, bounds=(-math.log(4), math.log(4)), method="bounded")
-    return round(math.exp(float(best.x)), 4)
+def _too_few(n: int) -> str:
+    return f"not calibrated: {n} labelled validation faces, of {FEWEST_FACES} that are needed"
 
 
 def abstention_threshold(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> float:
@@ -151,7 +87,12 @@ def abstention_threshold(confidence: NDArray[np.floating], right: NDArray[np.boo
 
 
 def calibrate_ordinal(
-    output: Probabilities, low: NDArray[np.floating], high: NDArray[np.floating], task: Task
+    output: Probabilities,
+    low: NDArray[np.floating],
+    high: NDArray[np.floating],
+    task: Task,
+    *,
+    note: Note = no_note,
 ) -> OrdinalCalibration:
     """Return the point of the smallest MAE, and the offsets that make the interval cover `COVERAGE`.
 
@@ -170,6 +111,7 @@ def calibrate_ordinal(
     """
     exact, labelled = low == high, low <= high
     if labelled.sum() < FEWEST_FACES:
+        note(_too_few(int(labelled.sum())))
         return OrdinalCalibration()
     if exact.sum() >= FEWEST_FACES:
         output, truth = output[exact], low[exact].astype(np.float64)
@@ -275,9 +217,14 @@ def calibrate_task(
     *,
     class_offsets: bool = False,
 ) -> Calibration:
-    """Return the calibration of one task from its probabilities of these rows; ``class_offsets``: see
-    `calibrate_nominal`."""
+    """Return the calibration of one task from its probabilities of these rows, and print what was refused and why;
+    ``class_offsets``: see `calibrate_nominal`."""
+
+    def note(text: str) -> None:
+        console.print(f"{task.name}: {text}", style="yellow", markup=False)
+
     if task.kind == "nominal":
-        return calibrate_nominal(output, dataset.nominal_labels(task)[rows], class_offsets=class_offsets)
+        labels = dataset.nominal_labels(task)[rows]
+        return calibrate_nominal(output, labels, class_offsets=class_offsets, note=note)
     low, high = dataset.ordinal_labels(task)
-    return calibrate_ordinal(output, low[rows], high[rows], task)
+    return calibrate_ordinal(output, low[rows], high[rows], task, note=note)

@@ -18,6 +18,8 @@ from mien.evaluation.result import Evaluation, TaskEvaluation
 from mien.inference.memory_limit import limited_for
 from mien.metrics.about import CalibrationRecord
 from mien.metrics.bootstrap import Sampling
+from mien.metrics.fairness import evaluate_fairness
+from mien.metrics.group_calibration import group_calibration
 from mien.metrics.groups import evaluate_intersections, group_errors
 from mien.metrics.nominal import evaluate_nominal
 from mien.metrics.ordinal import evaluate_ordinal
@@ -107,6 +109,8 @@ def evaluate_table(predictions: Predictions, sampling: Sampling, command: str) -
         groups=groups,
         gaps=gaps,
         intersections=evaluate_intersections(predictions, sampling),
+        group_calibration=group_calibration(predictions, sampling),
+        fairness=evaluate_fairness(predictions, sampling),
     )
 
 

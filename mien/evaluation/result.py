@@ -16,6 +16,8 @@ from pydantic import Discriminator
 from mien.errors import MienError
 from mien.files import write_text
 from mien.metrics.about import CalibrationRecord, DataRecord
+from mien.metrics.fairness import GroupFairness
+from mien.metrics.group_calibration import GroupCalibration
 from mien.metrics.groups import GroupError, GroupGap, Intersections
 from mien.metrics.nominal import NominalEvaluation
 from mien.metrics.ordinal import OrdinalEvaluation
@@ -67,6 +69,7 @@ class Evaluation:
         groups: the error of each task in each group, the largest gap first, small groups last.
         gaps: by task and grouping, the difference between the worst and the best large group.
         intersections: the errors by gender, ethnicity and age band together; None without these labels.
+        group_calibration, fairness: by task and grouping; None in older files.
         diagnosis: of a run folder, its failure signatures.
     """
 
@@ -87,6 +90,8 @@ class Evaluation:
     groups: tuple[GroupError, ...]
     gaps: tuple[GroupGap, ...]
     intersections: Intersections | None = None
+    group_calibration: tuple[GroupCalibration, ...] | None = field(default=None, metadata=OMIT_NONE)
+    fairness: tuple[GroupFairness, ...] | None = field(default=None, metadata=OMIT_NONE)
     diagnosis: Diagnosis | None = field(default=None, metadata=OMIT_NONE)
 
     @property

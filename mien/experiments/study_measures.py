@@ -11,30 +11,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mien.errors import UsageError
 from mien.metrics import functional
+from mien.metrics.age_protocols import ADIENCE_BANDS, Bands, age_groups
 from mien.metrics.bootstrap import Floats
 from mien.metrics.ordinal import ordinal_error
 from mien.metrics.predictions_table import NominalColumns, OrdinalColumns, Predictions, nominal_columns, ordinal_columns
 from mien.tasks import AGE, AGE_BANDS, Kind, Task
 
-Bands = Sequence[tuple[int, int]]
 #: R x n weights in, R figures out.
 Measured = Callable[[Floats], Floats]
 
-#: The age groups of Adience (Eidinger, Enbar, Hassner 2014), in years; ages between two groups belong to none.
-ADIENCE_BANDS: tuple[tuple[int, int], ...] = (
-    (0, 2),
-    (4, 6),
-    (8, 13),
-    (15, 20),
-    (25, 32),
-    (38, 43),
-    (48, 53),
-    (60, 100),
-)
 #: Age groups by the name that a study uses.
 AGE_GROUPS: dict[str, Bands] = {"decades": AGE_BANDS, "adience": ADIENCE_BANDS}
 
@@ -141,16 +129,6 @@ def _of_groups(columns: OrdinalColumns, bands: Bands, figure: str) -> Measured:
         "group_mse": apart**2,
     }[figure]
     return lambda weights: functional.mean(values, weights[:, rows])
-
-
-def age_groups(columns: OrdinalColumns, bands: Bands) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Group number of each face's label (-1 where it lies in no one group), and of its answer: the nearest group, the
-    younger of two equally near."""
-    lows, highs = np.array(bands, dtype=np.float64).T
-    inside = (lows <= columns.true_low[:, None]) & (columns.true_high[:, None] <= highs)
-    true = np.where(inside.any(axis=1), inside.argmax(axis=1), -1)
-    distance = np.abs(functional.distance_to_interval(columns.predicted[:, None], lows, highs))
-    return true.astype(np.int64), distance.argmin(axis=1).astype(np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)

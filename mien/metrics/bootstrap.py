@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,8 @@ Measures = Callable[[Floats], Mapping[str, Floats]]
 
 #: Entries of one block of resamples: 16 MB of counts at most.
 _BLOCK = 2_000_000
+#: Counts are kept for the next figure where all resamples have at most so many: 50 MB.
+_KEPT = 25_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +59,25 @@ class Estimate:
 
 def resample_counts(n: int, sampling: Sampling) -> Iterator[Floats]:
     """Yield blocks of R x n counts, whose rows sum to n; the same n and seed give the same counts."""
+    if n * sampling.resamples > _KEPT or n >= 2**16:
+        yield from (block.astype(np.float64) for block in _count_blocks(n, sampling))
+    else:
+        yield from (block.astype(np.float64) for block in _kept_blocks(n, sampling))
+
+
+@lru_cache(maxsize=2)
+def _kept_blocks(n: int, sampling: Sampling) -> list[NDArray[np.uint16]]:
+    """Keep the counts: every figure of a table takes the same, and making them costs more than most figures."""
+    return [block.astype(np.uint16) for block in _count_blocks(n, sampling)]
+
+
+def _count_blocks(n: int, sampling: Sampling) -> Iterator[NDArray[np.int64]]:
     generator = np.random.default_rng(sampling.seed)
     step = max(_BLOCK // max(n, 1), 1)
     for start in range(0, sampling.resamples, step):
         rows = min(step, sampling.resamples - start)
         chosen = generator.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
-        yield np.bincount(chosen.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)
+        yield np.bincount(chosen.ravel(), minlength=rows * n).reshape(rows, n)
 
 
 def estimate(

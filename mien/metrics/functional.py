@@ -8,6 +8,7 @@ figure is not defined (no face, no second class); the caller turns NaN into null
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +66,23 @@ def distance_to_interval(predicted: Floats, low: Floats, high: Floats) -> Floats
     array([-2.,  0.,  1.])
     """
     return np.asarray(predicted - np.clip(predicted, low, high), dtype=np.float64)
+
+
+def cell_sums(values: Sequence[Floats], cells: Integers, n_cells: int, weights: Floats) -> list[Floats]:
+    """Return the weighted sum of each of these values over each cell, R x n_cells; ``cells``: each face's, -1 for none.
+
+    It adds every face once, where a product with the membership of each cell would add it in all of them.
+
+    >>> cell_sums([np.array([1.0, 2.0, 4.0])], np.array([1, -1, 1]), 3, np.array([[1.0, 1.0, 2.0]]))
+    [array([[0., 9., 0.]])]
+    """
+    order = np.argsort(cells, kind="stable")[(cells < 0).sum() :]
+    sums = [np.zeros((len(weights), n_cells)) for _ in values]
+    if len(order):
+        ordered, starts = weights[:, order], np.flatnonzero(np.diff(cells[order], prepend=-1))
+        for each, found in zip(values, sums, strict=True):
+            found[:, cells[order][starts]] = np.add.reduceat(ordered * each[order], starts, axis=1)
+    return sums
 
 
 @dataclass(frozen=True, kw_only=True)

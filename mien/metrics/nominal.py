@@ -6,7 +6,7 @@ Figures are of the likeliest class, also where the model abstained, except those
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +17,8 @@ from mien.metrics import functional
 from mien.metrics.about import CalibrationRecord
 from mien.metrics.bootstrap import Estimate, Floats, Sampling, estimate
 from mien.metrics.predictions_table import NominalColumns
+from mien.metrics.schema import OMIT_NONE
+from mien.metrics.selective import SelectiveRisk, evaluate_selective
 from mien.tasks import Task
 
 _ONE_CLASS = "needs two classes among the true labels"
@@ -46,6 +48,7 @@ class NominalEvaluation:
 
     ``answered`` is the coverage of selective prediction: the fraction of faces on which the model did not abstain;
     ``accuracy_answered`` is the accuracy on these (selective accuracy); ``abstained`` counts the others.
+    ``selective`` is the risk-coverage curve; older files lack it.
     """
 
     kind: Literal["nominal"] = "nominal"
@@ -62,6 +65,7 @@ class NominalEvaluation:
     abstained: int
     per_class: Mapping[str, ClassEvaluation]
     confusion: Confusion
+    selective: SelectiveRisk | None = field(default=None, metadata=OMIT_NONE)
 
     @property
     def error(self) -> Estimate:
@@ -117,6 +121,7 @@ def evaluate_nominal(
         abstained=int((~columns.answered).sum()),
         per_class={label: _of_class(figures, label, matrix, index) for index, label in enumerate(classes)},
         confusion=Confusion(classes=classes, counts=tuple(tuple(row) for row in matrix.tolist())),
+        selective=evaluate_selective(columns.confidence, (~correct).astype(np.float64), "error_rate", sampling),
     )
 
 

@@ -13,9 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.metrics import functional
+from mien.metrics.age_protocols import (
+    AgeProtocol,
+    CumulativeScore,
+    cumulative_scores,
+    evaluate_lap,
+    evaluate_protocols,
+)
 from mien.metrics.bootstrap import Estimate, Floats, Sampling, estimate
 from mien.metrics.predictions_table import OrdinalColumns
 from mien.metrics.schema import OMIT_NONE
+from mien.metrics.selective import SelectiveRisk, evaluate_selective
 from mien.metrics.two_stage import TwoStageEvaluation
 from mien.tasks import AGE, AGE_BANDS, Task, age_band_name, band_number
 
@@ -42,7 +50,12 @@ class BandEvaluation:
 @dataclass(frozen=True, kw_only=True)
 class OrdinalEvaluation:
     """All figures of an ordinal task (docs/evaluation.md defines them); ``main`` names the one that stands for its
-    error, "mae" or "mae_to_interval"."""
+    error, "mae" or "mae_to_interval".
+
+    ``selective`` keeps the faces of the narrowest intervals. ``cumulative_scores`` is the CS@k curve, ``protocols`` are
+    of the task age alone; ``lap_error`` is there where several people's guesses of each face are known. Older
+    files lack these four.
+    """
 
     kind: Literal["ordinal"] = "ordinal"
     main: str
@@ -56,6 +69,10 @@ class OrdinalEvaluation:
     width: Estimate
     bands: tuple[BandEvaluation, ...]
     two_stage: TwoStageEvaluation | None = field(default=None, metadata=OMIT_NONE)
+    lap_error: Estimate | None = field(default=None, metadata=OMIT_NONE)
+    selective: SelectiveRisk | None = field(default=None, metadata=OMIT_NONE)
+    cumulative_scores: tuple[CumulativeScore, ...] | None = field(default=None, metadata=OMIT_NONE)
+    protocols: tuple[AgeProtocol, ...] | None = field(default=None, metadata=OMIT_NONE)
 
     @property
     def error(self) -> Estimate:
@@ -107,14 +124,20 @@ def evaluate_ordinal(
         **_interval_figures(columns, sampling),
         **estimate(lambda weights: {"width": functional.mean(width, weights)}, len(width), sampling),
     }
+    main = "mae" if exact.any() else "mae_to_interval"
+    votes = (columns.predicted, columns.votes_mean, columns.votes_deviation)
     return OrdinalEvaluation(
-        main="mae" if exact.any() else "mae_to_interval",
+        main=main,
         **figures,
         bands=tuple(
             BandEvaluation(band=name, **_band_figures(columns, numbers == index, sampling))
             for index, (name, _, _) in enumerate(bands_of(task))
         ),
         two_stage=two_stage,
+        lap_error=evaluate_lap(*votes, sampling),
+        selective=evaluate_selective(-width[use], np.abs(ordinal_error(columns))[use], main, sampling),
+        cumulative_scores=cumulative_scores(columns, sampling),
+        protocols=evaluate_protocols(columns, sampling) if task.name == AGE.name else None,
     )
 
 

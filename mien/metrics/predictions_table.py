@@ -30,7 +30,11 @@ class Predictions:
 @dataclass(frozen=True, kw_only=True)
 class OrdinalColumns:
     """Faces labelled for one ordinal task, in the task's units: the true interval (low equals high where the label is
-    exact), the prediction, and the predicted interval. ``rows`` are their positions in the table."""
+    exact), the prediction, and the predicted interval. ``rows`` are their positions in the table.
+
+    ``votes_mean`` and ``votes_deviation``: mean and standard deviation of several people's guesses of each face, NaN
+    where they are not known.
+    """
 
     rows: NDArray[np.int64]
     true_low: NDArray[np.float64]
@@ -38,6 +42,8 @@ class OrdinalColumns:
     predicted: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
+    votes_mean: NDArray[np.float64]
+    votes_deviation: NDArray[np.float64]
 
     @property
     def exact(self) -> NDArray[np.bool_]:
@@ -90,6 +96,11 @@ def true_bin_column(task: Task) -> str:
     return f"{task.name}_pred_true_bin"
 
 
+def votes_columns(task: Task) -> tuple[str, str]:
+    """Return the columns of mean and standard deviation of several people's guesses, which a table may lack."""
+    return f"{task.name}_votes_mean", f"{task.name}_votes_std"
+
+
 def ordinal_columns(frame: pd.DataFrame, task: Task) -> OrdinalColumns:
     """Return the labelled faces of an ordinal task."""
     names = (*truth_columns(task)[1:], *prediction_columns(task))
@@ -99,6 +110,10 @@ def ordinal_columns(frame: pd.DataFrame, task: Task) -> OrdinalColumns:
         raise MienError(
             f"Every face labelled for {task.name!r} needs {', '.join(names[2:])} as numbers; some are null."
         )
+    unknown = np.full(len(frame), np.nan)
+    mean, deviation = (
+        frame[name].to_numpy(np.float64, na_value=np.nan) if name in frame else unknown for name in votes_columns(task)
+    )
     return OrdinalColumns(
         rows=rows,
         true_low=true_low[rows],
@@ -106,6 +121,8 @@ def ordinal_columns(frame: pd.DataFrame, task: Task) -> OrdinalColumns:
         predicted=predicted[rows],
         low=low[rows],
         high=high[rows],
+        votes_mean=mean[rows],
+        votes_deviation=deviation[rows],
     )
 
 

@@ -20,7 +20,13 @@ import pyarrow.types as of_type
 from mien.errors import MienError
 from mien.files import atomic_path, is_file
 from mien.metrics.about import About
-from mien.metrics.predictions_table import Predictions, prediction_columns, true_bin_column, truth_columns
+from mien.metrics.predictions_table import (
+    Predictions,
+    prediction_columns,
+    true_bin_column,
+    truth_columns,
+    votes_columns,
+)
 from mien.metrics.schema import from_json, to_json
 from mien.tasks import KNOWN_TASKS, Task, task_from_json
 
@@ -121,7 +127,8 @@ def _check_columns(predictions: Predictions, schema: pa.Schema, path: Path) -> N
             _numbers(frame, schema, name)
         elif not _is_text(got := schema.field(name).type) and not of_type.is_null(got):
             raise MienError(f"Column '{name}' must hold text or null, got {got}.")
-    for name in map(true_bin_column, tasks):
+    optional = (name for task in tasks for name in (true_bin_column(task), *votes_columns(task)))
+    for name in optional:
         if name in frame:
             _numbers(frame, schema, name)
 

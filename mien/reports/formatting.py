@@ -6,7 +6,7 @@ from mien.evaluation.result import Evaluation
 from mien.metrics.bootstrap import Estimate
 
 HEADLINE = {
-    "ordinal": ("mae", "rmse", "cs5", "bias", "mae_to_interval", "group_accuracy", "coverage", "width"),
+    "ordinal": ("mae", "rmse", "cs5", "bias", "mae_to_interval", "group_accuracy", "coverage", "width", "lap_error"),
     "nominal": (
         "accuracy",
         "balanced_accuracy",
@@ -39,6 +39,17 @@ FIGURES: dict[str, tuple[str, bool]] = {
     "ece_uncalibrated": ("ECE before calibration", True),
     "answered": ("coverage (not abstained)", True),
     "accuracy_answered": ("selective accuracy", True),
+    "lap_error": ("LAP epsilon error", False),
+    "aurc": ("area under the risk-coverage curve (AURC)", True),
+    "aurc_mae": ("area under the risk-coverage curve (AURC)", False),
+    "overconfidence": ("probability minus accuracy", True),
+    "accuracy_score_group_min": ("worst-group accuracy", True),
+    "accuracy_score_difference": ("accuracy, difference", True),
+    "accuracy_score_ratio": ("accuracy, ratio", False),
+    "demographic_parity_difference": ("demographic parity, difference", True),
+    "demographic_parity_ratio": ("demographic parity, ratio", False),
+    "equalized_odds_difference": ("equalized odds, difference", True),
+    "equalized_odds_ratio": ("equalized odds, ratio", False),
     "mae_predicted_bin": ("MAE, predicted bin", False),
     "mae_true_bin": ("MAE, true bin (an oracle)", False),
     "constant": ("MAE of the true bin's median (an oracle without an image)", False),
@@ -84,7 +95,10 @@ def headline(evaluation: Evaluation) -> list[tuple[str, str, Estimate]]:
     rows = []
     for task, figures in evaluation.tasks.items():
         for name in HEADLINE[figures.kind]:
-            estimate: Estimate = getattr(figures, name)
-            if estimate.n or name == figures.main:
+            estimate: Estimate | None = getattr(figures, name)
+            if estimate is not None and (estimate.n or name == figures.main):
                 rows.append((task, name, estimate))
+        if figures.selective is not None and figures.selective.area.n:
+            name = "aurc" if figures.selective.measure == "error_rate" else "aurc_mae"
+            rows.append((task, name, figures.selective.area))
     return rows

@@ -8,21 +8,23 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import jinja2
 from matplotlib.figure import Figure
 
 from mien import __version__
-from mien.evaluation.result import Evaluation, write_metrics
+from mien.evaluation.result import Evaluation, TaskEvaluation, write_metrics
 from mien.files import atomic_path, write_text
+from mien.metrics.fairness import ClassFairness
+from mien.metrics.group_calibration import GroupCalibration
 from mien.metrics.groups import GroupError
 from mien.metrics.nominal import NominalEvaluation
 from mien.metrics.ordinal import OrdinalEvaluation
 from mien.metrics.predictions_table import Predictions, nominal_columns, ordinal_columns
 from mien.metrics.table_file import write_predictions
-from mien.reports import bias_plots, formatting, plots
+from mien.reports import bias_plots, certainty_plots, formatting, plots
 from mien.reports.gallery import Gallery
 from mien.tasks import Task
 
@@ -30,6 +32,10 @@ from mien.tasks import Task
 RESOLUTION, PIXELS_PER_INCH = 130, 80
 #: Groups of gender x ethnicity x age band that the report lists; metrics.json has all.
 SHOWN_INTERSECTIONS = 15
+#: Figures of the fairness of a class, in the order of the report.
+PARITY = tuple(each.name for each in fields(ClassFairness))
+#: Groupings of the plots of calibration by group are those by one label.
+SEVERAL = " x "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +58,7 @@ def write_report(folder: Path, predictions: Predictions, evaluation: Evaluation,
     write_predictions(folder / "predictions.parquet", predictions)
     pictures = {task.name: task_pictures(predictions, task, evaluation) for task in predictions.tasks}
     pictures["groups"] = group_pictures(evaluation)
+    pictures["group_calibration"] = group_calibration_pictures(evaluation)
     pictures["intersections"] = intersection_pictures(evaluation)
     for found in pictures.values():
         for picture in found:
@@ -72,7 +79,7 @@ def render(evaluation: Evaluation, pictures: dict[str, list[Picture]], grids: Se
         interval=formatting.format_interval,
         version=__version__,
     )
-    environment.globals["shown_intersections"] = SHOWN_INTERSECTIONS
+    environment.globals |= {"shown_intersections": SHOWN_INTERSECTIONS, "parity": PARITY}
     template = environment.get_template("report.html.j2")
     return template.render(metrics=evaluation, pictures=pictures, grids=grids, rows=formatting.headline(evaluation))
 
@@ -92,9 +99,10 @@ def task_pictures(predictions: Predictions, task: Task, evaluation: Evaluation) 
     """Return the plots of one task; none where no face is labelled for it."""
     figures = evaluation.tasks[task.name]
     if isinstance(figures, NominalEvaluation):
-        return _nominal_pictures(predictions, task, figures)
+        return [*_nominal_pictures(predictions, task, figures), *_selective_pictures(task.name, figures)]
     calibration = evaluation.calibration.get(task.name)
-    return _ordinal_pictures(predictions, task, figures, calibration.coverage if calibration else None)
+    found = _ordinal_pictures(predictions, task, figures, calibration.coverage if calibration else None)
+    return [*found, *_cumulative_pictures(task.name, figures), *_selective_pictures(task.name, figures)]
 
 
 def _nominal_pictures(predictions: Predictions, task: Task, figures: NominalEvaluation) -> list[Picture]:
@@ -146,6 +154,47 @@ def _ordinal_pictures(
         )
         alt = f"Mean absolute error of {name} by true bin; overall {predicted}, with the true bin {oracle}."
         found.append(picture(f"{name}_two_stage", alt, plots.two_stage_plot(stages, name)))
+    return found
+
+
+def _selective_pictures(name: str, figures: TaskEvaluation) -> list[Picture]:
+    selective, at = figures.selective, None
+    if selective is None or not selective.area.n:
+        return []
+    if isinstance(figures, NominalEvaluation) and figures.abstained and figures.accuracy_answered.value is not None:
+        at = (figures.answered.value or 0.0, 1 - figures.accuracy_answered.value)
+    half, everyone = selective.curve[len(selective.curve) // 2 - 1].risk.value, selective.curve[-1].risk.value
+    half_text, all_text = (formatting.format_number(selective.measure, value) for value in (half, everyone))
+    title = formatting.figure_title(selective.measure)
+    alt = f"Risk-coverage curve of {name}; {title} of the most confident half {half_text}, of all faces {all_text}."
+    return [picture(f"{name}_risk_coverage", alt, certainty_plots.risk_coverage_plot(selective, name, at))]
+
+
+def _cumulative_pictures(name: str, figures: OrdinalEvaluation) -> list[Picture]:
+    if not figures.cumulative_scores:
+        return []
+    known = {each.k: formatting.format_number("cs5", each.score.value) for each in figures.cumulative_scores}
+    alt = f"Cumulative score of {name}: " + ", ".join(f"{known[k]} within {k}" for k in (1, 5, 10)) + "."
+    figure = certainty_plots.cumulative_score_plot(figures.cumulative_scores, name)
+    return [picture(f"{name}_cumulative_score", alt, figure)]
+
+
+def group_calibration_pictures(evaluation: Evaluation) -> list[Picture]:
+    """Return one plot per task over the groups of each single label: overconfidence, or coverage of intervals."""
+    together: dict[str, list[GroupCalibration]] = {}
+    for group in evaluation.group_calibration or ():
+        if group.measure != "ece" and SEVERAL not in group.by:
+            together.setdefault(group.task, []).append(group)
+    found = []
+    for task, groups in together.items():
+        record, measure = evaluation.calibration.get(task), groups[0].measure
+        wanted = 0.0 if measure == "overconfidence" else record.coverage if record else None
+        furthest = max(groups, key=lambda group: abs(group.gap) if not group.small else 0.0)
+        value = formatting.format_number(measure, furthest.figure.value)
+        title = formatting.figure_title(measure)
+        alt = f"{title} of {task} by group; furthest from all faces: {furthest.group}, {value}."
+        figure = certainty_plots.group_calibration_plot(groups, wanted)
+        found.append(picture(f"group_calibration_{task}", alt, figure))
     return found
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from mien.calibration.accept import FitPredict, gain_of
 from mien.calibration.fit import (
     FEWEST_FACES,
     abstention_threshold,
@@ -301,3 +302,26 @@ def test_a_threshold_that_withholds_right_predictions_is_not_accepted() -> None:
     labels = (random.random(300) > 0.7).astype(np.int64)
     output = np.stack([first, 1 - first], axis=1)
     assert calibrate_nominal(output, labels).abstain_below == 0
+
+
+def test_what_is_refused_says_why() -> None:
+    random = np.random.default_rng(6)
+    first = random.uniform(0.5, 1, 300)
+    labels = (random.random(300) > first).astype(np.int64)  # calibrated: a temperature can only fit chance
+    notes: list[str] = []
+    assert calibrate_nominal(np.stack([first, 1 - first], axis=1), labels, class_offsets=True, note=notes.append)
+    assert [note.partition(":")[0].partition(" (")[0] for note in notes[:2]] == ["no temperature", "no class offsets"]
+    assert all("300 faces gains" in note for note in notes[:2])
+
+
+def test_a_gain_must_exceed_its_standard_error() -> None:
+    """By hand: every held-out label gains ln 2, without spread; then one of two gains and the other loses as much."""
+    labels = np.zeros(100, np.int64)
+
+    def constant(chance: float) -> FitPredict:
+        return lambda _, held: np.tile([chance, 1 - chance], (len(held), 1))
+
+    gain = gain_of(labels, constant(0.4), constant(0.8))
+    assert (gain.mean, gain.error, gain.accepted) == (pytest.approx(math.log(2)), pytest.approx(0), True)
+    mixed = gain_of(np.arange(100) % 2, constant(0.5), lambda _, held: np.tile([0.5, 0.5], (len(held), 1)))
+    assert (mixed.mean, mixed.accepted) == (0, False)

@@ -95,7 +95,7 @@ def test_class_offsets_change_the_answers_and_the_error_before_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the split that they are fitted on the log-loss falls, and the figure before calibration is the same."""
-    monkeypatch.setattr("mien.calibration.fit.helps", lambda *_: True)  # on so few faces they would not
+    monkeypatch.setattr("mien.calibration.accept.Gain.accepted", True)  # on so few faces they would not
     write_easy(tmp_path / "data", n=384, size=16)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mien.training.history.draw_curves", lambda rows: Figure(figsize=(1, 1)))

@@ -11,7 +11,6 @@ import pytest
 from mien.errors import MienError, UsageError
 from mien.experiments.arm_figure import ArmFigure, conclusion, number
 from mien.experiments.study_measures import (
-    ADIENCE_BANDS,
     AgeGroupFigures,
     age_group_figures,
     check_measure,
@@ -24,6 +23,7 @@ from mien.experiments.study_table import (
     seed_spread,
     study_figures,
 )
+from mien.metrics.age_protocols import ADIENCE_BANDS
 from mien.metrics.bootstrap import Sampling
 from mien.metrics.functional import mean
 from mien.metrics.predictions_table import Predictions

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -18,7 +19,7 @@ from mien.metrics.bootstrap import Sampling
 from mien.metrics.predictions_table import Predictions
 from mien.reports.card import CardFields, model_card
 from mien.reports.gallery import galleries
-from mien.reports.report import write_report
+from mien.reports.report import render, write_report
 
 MakeUp = Callable[..., Predictions]
 HOSTILE = '<script>alert("1")</script>.jpg'
@@ -61,7 +62,8 @@ def test_a_report_is_complete_self_contained_and_escaped(made_up: MakeUp, tmp_pa
     assert all(picture.get("alt") for picture in page.pictures)
     assert "&lt;script&gt;" in text
     for name in ("age_predicted_true", "age_error_by_band", "age_coverage", "gender_confusion", "gender_roc",
-                 "ethnicity_calibration", "groups_age_by_gender_x_ethnicity"):  # fmt: skip
+                 "ethnicity_calibration", "groups_age_by_gender_x_ethnicity", "age_risk_coverage",
+                 "gender_risk_coverage", "age_cumulative_score", "group_calibration_gender"):  # fmt: skip
         picture = cv2.imread(str(tmp_path / "figures" / f"{name}.png"))
         assert picture.min() < 100 < picture.max()  # neither blank nor black
     for words in ("CS@5", "balanced accuracy", "not for deciding", "n &lt; 30", "most confidently wrong"):
@@ -90,7 +92,8 @@ def test_a_report_is_complete_self_contained_and_escaped(made_up: MakeUp, tmp_pa
 def test_degenerate_tables_still_make_a_report(
     made_up: MakeUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, object], n: int
 ) -> None:
-    monkeypatch.setattr("mien.reports.report.group_pictures", lambda metrics: [])  # slow, and drawn above
+    for slow in ("group_pictures", "group_calibration_pictures"):  # and drawn above
+        monkeypatch.setattr(f"mien.reports.report.{slow}", lambda metrics: [])
     predictions = made_up(n)
     predictions = replace(predictions, frame=predictions.frame.assign(**change))
     metrics = evaluated(predictions)
@@ -115,6 +118,23 @@ def test_nan_is_never_written(made_up: MakeUp, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         write_metrics(tmp_path / "metrics.json", evaluation)
     assert not list(tmp_path.iterdir())
+
+
+def test_figures_of_an_older_version_are_read_and_shown(made_up: MakeUp) -> None:
+    """Without what was added since: curves, protocols, fairness and calibration by group."""
+    metrics = evaluated(made_up(60))
+    text = json.loads(json.dumps(metrics.to_json()))
+    added = {"selective", "cumulative_scores", "protocols"}
+    older = {key: value for key, value in text.items() if key not in ("fairness", "group_calibration")}
+    older["tasks"] = {
+        task: {key: value for key, value in figures.items() if key not in added}
+        for task, figures in text["tasks"].items()
+    }
+    found = Evaluation.from_json(older)
+    assert found.fairness is None
+    assert found.tasks["age"].mae == Evaluation.from_json(text).tasks["age"].mae
+    assert "worst-group" not in render(found, defaultdict(list), ())
+    assert "worst-group" in render(metrics, defaultdict(list), ())
 
 
 def test_the_same_table_gives_the_same_json(made_up: MakeUp) -> None:

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from mien.experiments.study_measures import ADIENCE_BANDS, measured
+from mien.experiments.study_measures import measured
 from mien.experiments.study_page import table_rows
 from mien.metrics import functional
+from mien.metrics.age_protocols import ADIENCE_BANDS
 from mien.metrics.bootstrap import Estimate, Measures, Sampling, estimate
 from mien.metrics.predictions_table import Predictions, nominal_columns, ordinal_columns
 from mien.metrics.table_file import read_predictions
