@@ -186,7 +186,7 @@ def _with_changes(
     """Write into the bundle that it is int8, on which crops its ranges were measured, and what that changed."""
     metadata = load_bundle(path).metadata
     record = {
-        "precision": "int8 weights per channel, uint8 activations; heads computed in float32, from 16-bit weights",
+        "precision": "7-bit weights per channel, uint8 activations; heads computed in float32, from 16-bit weights",
         "ranges_from": {"split": "train", "crops": crops, "seed": CALIBRATION_SEED},
         "validation": {
             change.task: {

@@ -10,10 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from mien.onnx.schema import ModelError
 
 #: Models of some hundred layers have some thousand messages; checking more would take seconds.
 MOST_MESSAGES = 200_000
+#: ONNX's number of the element type int8.
+_INT8 = 3
 #: Messages within which a tensor can stand, by their field names.
 _NESTED = (
     *("graph", "node", "initializer", "sparse_initializer", "attribute", "training_info", "initialization"),
@@ -37,6 +41,16 @@ def check_self_contained(model: Any) -> None:
             raise ModelError(f"it has more than {MOST_MESSAGES:,} nodes and tensors")
         if message.DESCRIPTOR.name == "Tensor" and (message.external_data or message.data_location):
             raise ModelError("a tensor points to an external file; expected one file that holds everything")
+
+
+def fits_16_bits(model: Any) -> bool:
+    """Return whether no signed 8-bit weight of a parsed model is beyond 7 bits, -64 to 64.
+
+    Processors without 8-bit dot products add two products of an unsigned and a signed byte in 16 bits, where larger
+    weights may overflow (255 x 127 x 2 > 32,767 > 255 x 64 x 2).
+    """
+    signed = [each for each in _messages(model) if each.DESCRIPTOR.name == "Tensor" and each.data_type == _INT8]
+    return all(np.abs(np.frombuffer(each.raw_data, np.int8).astype(np.int16)).max(initial=0) <= 64 for each in signed)
 
 
 def _messages(model: Any) -> Iterator[Any]:

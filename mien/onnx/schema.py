@@ -1,8 +1,8 @@
 """The part of the ONNX format that mien reads, as protobuf messages.
 
 The package `onnx` has the whole format, but takes 31 MB, twenty times what prediction needs; protobuf itself comes with
-ONNX Runtime. Field numbers are those of onnx.proto (https://github.com/onnx/onnx). Fields that are not listed here,
-weights among them, are kept as they are when a message is written again.
+ONNX Runtime. Field numbers are those of onnx.proto (https://github.com/onnx/onnx). Fields that are not listed here
+are kept as they are when a message is written again.
 """
 
 from __future__ import annotations
@@ -44,7 +44,12 @@ SCHEMA: dict[str, dict[str, tuple[int, str]]] = {
         "sparse_tensors": (23, "*Sparse"),
     },
     "Sparse": {"values": (1, "Tensor"), "indices": (2, "Tensor")},
-    "Tensor": {"external_data": (13, "*Entry"), "data_location": (14, "int")},
+    "Tensor": {
+        "data_type": (2, "int"),
+        "raw_data": (9, "bytes"),
+        "external_data": (13, "*Entry"),
+        "data_location": (14, "int"),
+    },
     "Value": {"name": (1, "bytes"), "type": (2, "Type")},
     "Type": {"tensor_type": (1, "TensorType")},
     "TensorType": {"elem_type": (1, "int"), "shape": (2, "Shape")},

@@ -78,7 +78,7 @@ def test_the_default_is_the_form_that_is_fast_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fast: bool, name: str
 ) -> None:
     monkeypatch.setattr("mien.inference.bundle.ASSETS", tmp_path)
-    monkeypatch.setattr("mien.inference.bundle.multiplies_int8", lambda: fast)
+    monkeypatch.setattr("mien.inference.bundle.is_fast_in_int8", lambda: fast)
     write_tiny_bundle(tmp_path / "default.onnx", name="default")
     assert load_bundle().metadata.name == "default"
     write_tiny_bundle(tmp_path / "default-int8.onnx", name="default-int8")

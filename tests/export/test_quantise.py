@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
 from mien.cli.main import app
@@ -18,6 +18,8 @@ from mien.export.graph import ParityError
 from mien.export.int8_graph import trunk_nodes
 from mien.export.quantise import TaskChange, check_changes, nominal_change, ordinal_change
 from mien.inference.bundle import load_bundle
+from mien.onnx.checks import fits_16_bits
+from mien.onnx.schema import parse_model
 from mien.tasks import AGE, GENDER
 from mien.vision.resize import resize_crops
 from tests.export.conftest import Trained
@@ -178,8 +180,18 @@ def test_the_trunk_is_int8_and_the_heads_are_not(exported: Exported, quantised: 
     scales = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
     weight = next(node for node in found["DequantizeLinear"] if node.output[0] == convolutions[0].input[1])
     assert scales[weight.input[1]] == [scales[weight.input[0]][0]]
+    # Of 7 bits, so that no processor overflows in the sum of two products.
+    assert fits_16_bits(parse_model(quantised.path.read_bytes()))
     assert {opset.domain for opset in model.opset_import} == {""}
     assert model.producer_name == "mien"
+
+
+@pytest.mark.parametrize(("weights", "fit"), [([0, 64, -64], True), ([0, 65], False), ([-65], False), ([], True)])
+def test_weights_that_may_overflow_16_bits_are_found(weights: list[int], fit: bool) -> None:
+    values = np.array(weights, np.int8)
+    node = helper.make_node("Constant", [], ["w"], value=numpy_helper.from_array(values))
+    graph = helper.make_graph([node], "g", [], [], [numpy_helper.from_array(np.full(3, 200, np.uint8), "other")])
+    assert fits_16_bits(parse_model(helper.make_model(graph).SerializeToString())) is fit
 
 
 def test_the_metadata_say_what_was_done(exported: Exported, quantised: Exported) -> None:
@@ -193,7 +205,7 @@ def test_the_metadata_say_what_was_done(exported: Exported, quantised: Exported)
     assert quantised.quantised is not None
     assert told["largest_difference"] == round(quantised.quantised.difference, 4) > 0
     assert metadata.metrics["split"] == "test"
-    assert "int8 weights per channel" in metadata.card
+    assert "7-bit weights per channel" in metadata.card
     assert metadata.licences == exported.metadata.licences
     assert exported.quantised is None
     assert "quantised" not in exported.metadata.training
