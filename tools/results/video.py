@@ -12,7 +12,8 @@ FOLDER = RESULTS / "video"
 
 def context() -> Mapping[str, Any]:
     """Return the tables and facts of the page."""
-    tracking, accuracy, speed = (read(FOLDER / f"{name}.json") for name in ("tracking", "accuracy", "speed"))
+    files = ("tracking", "accuracy", "speed", "streams")
+    tracking, accuracy, speed, streams = (read(FOLDER / f"{name}.json") for name in files)
     memory = speed["memory, MiB"]
     return {
         "tracking": _tracking(tracking),
@@ -26,7 +27,20 @@ def context() -> Mapping[str, Any]:
         "live": {name: f"{value:.2f}" for name, value in speed["live"].items()},
         "dropped": round(speed["live"]["frames dropped"]),
         "damaged": speed["damaged"],
+        "streams": streams,
+        "long": _long(streams["memory"]),
         "memory": f"{memory[0]:.0f} MiB after a twentieth of it and {memory[-1]:.0f} MiB near its end",
+    }
+
+
+def _long(memory: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return minutes, frames and memory of the long film; memory counts from a tenth of it on."""
+    used = memory["MiB"][len(memory["MiB"]) // 10 :]
+    return {
+        "minutes": f"{memory['seconds'] / 60:.0f}",
+        "decoded": f"{memory['decoded']:,}",
+        "looked": f"{memory['decoded'] / memory['every']:,.0f}",
+        "memory": f"{used[0]:,.0f} MiB after a tenth of it, {max(used):,.0f} at most and {used[-1]:,.0f} at its end",
     }
 
 
