@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,6 +55,13 @@ def photos(photo: bytes) -> list[bytes]:
     pixels = np.asarray(Image.open(io.BytesIO(photo)), np.float64)
     tints = np.random.default_rng(0).uniform(0.4, 1, (12, 3))
     return [jpeg((pixels * tint).astype(np.uint8)) for tint in tints]
+
+
+def types_of(value: Any) -> Any:
+    """The keys and types of a JSON value, without its figures; of a list the types of its items."""
+    if isinstance(value, dict):
+        return {name: types_of(item) for name, item in value.items()}
+    return [types_of(item) for item in value] if isinstance(value, list) else type(value)
 
 
 def jpeg(pixels: np.ndarray) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import mien
-from tests.serving.conftest import Start, jpeg
+from tests.serving.conftest import Start, jpeg, types_of
 
 PATH, KEY = "/api/v1/detection/detect", "k" * 16
 
@@ -27,6 +27,23 @@ def test_uploads_and_base64_give_comprefaces_answer(start: Start, bundle: Path, 
     assert face["gender"] == {"value": expected.gender.label, "probability": expected.gender.probability}
     assert face["landmarks"] == [[round(x), round(y)] for x, y in expected.landmarks or ()]
     assert "plugins_versions" not in upload.json()
+
+
+def test_keys_and_types_are_those_that_comprefaces_documentation_shows(start: Start, photo: bytes) -> None:
+    """Its example for face detection, without the plugins that are not here and the execution times."""
+    options = {"face_plugins": "landmarks,gender,age", "status": "true", "det_prob_threshold": "0.5"}
+    answer = start().post(PATH, files={"file": ("a.jpg", photo)}, params=options).json()
+    assert types_of(answer) == {
+        "result": [
+            {
+                "age": {"probability": float, "high": int, "low": int},
+                "gender": {"probability": float, "value": str},
+                "box": {"probability": float, "x_max": int, "y_max": int, "x_min": int, "y_min": int},
+                "landmarks": [[int, int]] * 5,
+            }
+        ],
+        "plugins_versions": {"age": str, "gender": str, "landmarks": str, "detector": str},
+    }
 
 
 def test_without_plugins_there_is_the_box_alone(start: Start, bundle: Path, photo: bytes) -> None:
