@@ -125,7 +125,8 @@ def measure(
     after = baseline(made, model, seconds / 2)
     alone, alone_ms = ((one + other) / 2 for one, other in zip(before, after, strict=True))
     served_ms = 1000 * used / max(1, tally.statuses["200"])
-    middle = {f"p{quantile}": round(float(np.percentile(tally.seconds, quantile)), 3) for quantile in (50, 95, 99)}
+    seconds_seen = tally.seconds or [float("inf")]  # Where no request was accepted.
+    middle = {f"p{quantile}": round(float(np.percentile(seconds_seen, quantile)), 3) for quantile in (50, 95, 99)}
     rate_seen = tally.statuses["200"] / tally.took
     return {
         "connections": connections,

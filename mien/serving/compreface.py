@@ -45,7 +45,7 @@ def compreface_router(service: Service) -> APIRouter:
             with service.admitted(request) as share:
                 image = await _read(request, service, share)
                 search = Search(min_score=det_prob_threshold, max_pixels=service.settings.max_pixels)
-                result = await service.by_deadline(service.predict_one(image, search))
+                result = await service.by_deadline(request, service.predict_one(image, search))
         except Refusal as refusal:
             return _refused(refusal)
         if result.status != "ok":

@@ -50,7 +50,7 @@ def deepface_router(service: Service) -> APIRouter:
         with service.admitted(request) as share:
             image, arguments = await _read(request, service, share)
             tasks = _tasks_of(arguments, service)
-            result = await service.by_deadline(_predict(image, arguments, service))
+            result = await service.by_deadline(request, _predict(image, arguments, service))
         return json_response({"results": [_face(face, result, tasks) for face in result.faces]})
 
     return router

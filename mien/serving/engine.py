@@ -32,8 +32,9 @@ from mien.vision.decode import RGBImage
 log = logging.getLogger("mien.serving")
 #: What a job's future gives: the result, and the decoded image where the job keeps it.
 Outcome = tuple[ImageResult, RGBImage | None]
-#: Results are counted over so many seconds, and images may wait for this part of the deadline.
-_WINDOW, _WAIT = 0.5, 0.5
+#: The pace is measured over so many batches, since results come a batch at a time; images may wait for this part of the
+#: deadline.
+_BATCHES, _WAIT = 2, 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +193,7 @@ class Engine:
             self._window, self._results = now, 0
             return
         self._results += 1
-        if now - self._window >= _WINDOW:
+        if self._results >= _BATCHES * self.batch_size:
             self._pace = (self._pace + (now - self._window) / self._results) / 2
             self._window, self._results = now, 0
 

@@ -88,7 +88,7 @@ def protocol_router(service: Service) -> APIRouter:
             inference, tensors = _parse(body, request.headers.get(JSON_LENGTH))
             crops = _crops(inference, tensors, engine.bundle.metadata.size)
             names = _output_names(inference, [task.name for task in engine.tasks])
-            outputs = await service.by_deadline(service.run_crops(crops, names))
+            outputs = await service.by_deadline(request, service.run_crops(crops, names))
         return _response(inference, outputs, service)
 
     for path in _MODELS:

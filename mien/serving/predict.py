@@ -63,7 +63,7 @@ def predict_router(service: Service) -> APIRouter:
         names = _task_names(options.tasks, service)
         with service.admitted(request) as share:
             images = await read_images(request, service.settings, share)
-            results = await service.by_deadline(_results(images, options, names, service))
+            results = await service.by_deadline(request, _results(images, options, names, service))
         return json_response({"model": service.engine.bundle.identifier, "results": results})
 
     @router.get("/v1/model", summary="Describe the model: its tasks, licences and card", responses=MODEL_RESPONSES)

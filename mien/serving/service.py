@@ -58,13 +58,21 @@ class Service:
         with self.held.request() as share:
             yield share
 
-    async def by_deadline(self, answer: Awaitable[T]) -> T:
-        """Return what is awaited, or raise the refusal 429 after `Settings.deadline` seconds."""
+    async def by_deadline(self, request: Request, answer: Awaitable[T]) -> T:
+        """Return what is awaited, or raise the refusal 429 after `Settings.deadline` seconds; work whose client has
+        closed the connection is given up."""
+        work, gone = asyncio.ensure_future(answer), asyncio.ensure_future(_closed(request))
         try:
-            return await asyncio.wait_for(answer, self.settings.deadline)
-        except (asyncio.TimeoutError, TimeoutError):  # Two classes before Python 3.11.
-            seconds = f"{self.settings.deadline:g} seconds"
-            raise busy(f"No answer within {seconds}; try again later.", self.engine.wait_seconds()) from None
+            limit = self.settings.deadline
+            await asyncio.wait((work, gone), timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                return work.result()
+            if gone.done():
+                raise Refusal(400, "The client closed the connection.")
+            raise busy(f"No answer within {limit:g} seconds; try again later.", self.engine.wait_seconds())
+        finally:
+            work.cancel()
+            gone.cancel()
 
     async def predict(
         self, images: Sequence[bytes], search: Search, *, keep_pixels: bool = False
@@ -110,3 +118,9 @@ class Service:
         finally:
             self._crop_requests -= 1
         return {name: np.concatenate([part[name] for part in parts]) for name in names}
+
+
+async def _closed(request: Request) -> None:
+    """Return when the client of a request whose body has been read closes its connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

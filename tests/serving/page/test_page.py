@@ -101,6 +101,30 @@ def test_two_hundred_files(page: Page) -> None:
     assert names == [f"{number}.png" for number in range(200)]
 
 
+def test_a_folder_is_predicted_with_progress(page: Page, tmp_path: Path) -> None:
+    """Its pictures, those of its sub-folders too, under their paths; its other files are left out."""
+    folder = tmp_path / "album"
+    (folder / "2019").mkdir(parents=True)
+    for name in ("a.png", "b.png", "2019/c.png"):
+        (folder / name).write_bytes(picture(name)["buffer"])
+    (folder / "notes.txt").write_text("no picture")
+    page.evaluate(
+        """() => {
+            const bar = document.getElementById("progress");
+            window.steps = [];
+            new MutationObserver(() => steps.push([bar.value, bar.max])).observe(bar, { attributes: true });
+        }"""
+    )
+    with page.expect_file_chooser() as chooser:
+        page.click("#choose-folder")
+    chooser.value.set_files(folder)
+    page.wait_for_selector("#status:has-text('Done: 0 faces in 3 photos.')")
+    assert sorted(texts(page, "#results h3")) == ["album/2019/c.png", "album/a.png", "album/b.png"]
+    assert page.is_hidden("#progress")
+    steps = page.evaluate("steps.filter(([, most]) => most === 3).map(([value]) => value)")
+    assert list(dict.fromkeys(steps)) == [0, 1, 2, 3]
+
+
 def test_a_run_can_be_stopped(page: Page) -> None:
     page.set_input_files("#files", [picture(f"{number}.png", 300) for number in range(60)])
     page.click("#stop")

@@ -13,14 +13,15 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from playwright.sync_api import Page
+from PIL import Image
+from playwright.sync_api import Browser, Page
 
 import mien
 from mien.inference.bundle import ASSETS, load_bundle
 from mien.serving.web import write_site
 from mien.vision.align import CropRecipe, align_face, similarity_transform
 from mien.vision.yunet import OUTPUT_NAMES, best_of_overlapping, decode_faces
-from tests.serving.page.conftest import EXAMPLE, Open, choose, served
+from tests.serving.page.conftest import EXAMPLE, choose, opening, served
 
 SAMPLE = Path(os.environ.get("MIEN_TEST_DATA", "../shared/data")) / "sample"
 DEFAULT = ASSETS / "default.onnx"
@@ -113,6 +114,13 @@ def default_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(scope="module")
+def default_page(browser: Browser, default_site: str) -> Iterator[Page]:
+    """A page whose default model is loaded once for all tests here."""
+    with opening(browser) as begin:
+        yield begin(default_site)
+
+
 def real_faces() -> list[Path]:
     """The example, and fifty faces of two collections where they are at hand."""
     folders = [SAMPLE / "utkface", SAMPLE / "fairface"]
@@ -122,20 +130,40 @@ def real_faces() -> list[Path]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not DEFAULT.is_file(), reason="this checkout holds no bundled model")
-def test_the_page_answers_as_mien_predict_does(open_page: Open, default_site: str, tmp_path: Path) -> None:
-    files, page, model = real_faces(), open_page(default_site), mien.FaceModel(DEFAULT)
-    choose(page, *files)
-    with page.expect_download() as download:
-        page.click("#save-json")
-    lines = Path(download.value.path()).read_text(encoding="utf-8").splitlines()
-    assert len(lines) == len(files)
+def test_the_page_answers_as_mien_predict_does(default_page: Page) -> None:
+    files, model = real_faces(), mien.FaceModel(DEFAULT)
     differences = []
-    for line, path in zip(lines, files, strict=True):
+    for found, path in zip(results(default_page, files), files, strict=True):
         expected = {**model(path).to_dict(), "path": path.name}
-        differences += [(path.name, *each) for each in different(json.loads(line), expected)]
+        differences += [(path.name, *each) for each in different(found, expected)]
     ends = [each for each in differences if each[1].endswith((".low", ".high")) and abs(each[2] - each[3]) <= 1]
     assert [each for each in differences if each not in ends] == []
     assert len(ends) <= MOST_OTHER_ENDS, ends
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not DEFAULT.is_file(), reason="this checkout holds no bundled model")
+def test_large_jpegs_are_answered_about_as_mien_predict_does(default_page: Page, tmp_path: Path) -> None:
+    """`mien predict` searches them at a reduced size that only its decoder has; docs/serve.md states these limits."""
+    path, canvas, face = tmp_path / "large.jpg", Image.new("RGB", (1800, 1300), (110, 120, 130)), Image.open(EXAMPLE)
+    for side, place in ((900, (50, 200)), (500, (1100, 50)), (360, (1200, 700))):
+        canvas.paste(face.resize((side, side)), place)
+    canvas.save(path, quality=92)
+    (found,), expected = results(default_page, [path]), mien.FaceModel(DEFAULT)(path).to_dict()
+    assert len(found["faces"]) == len(expected["faces"]) == 3
+    for one, other in zip(found["faces"], expected["faces"], strict=True):
+        assert np.abs(np.subtract(one["box"], other["box"])).max() <= 0.2 * max(other["box"][2:])
+        assert one["age"]["value"] == pytest.approx(other["age"]["value"], abs=8)
+
+
+def results(page: Page, files: list[Path]) -> list[dict[str, Any]]:
+    """What the page saves of these files."""
+    if page.is_visible("#clear"):
+        page.click("#clear")
+    choose(page, *files)
+    with page.expect_download() as download:
+        page.click("#save-json")
+    return [json.loads(line) for line in Path(download.value.path()).read_text(encoding="utf-8").splitlines()]
 
 
 def different(found: Any, expected: Any, where: str = "") -> list[tuple[str, Any, Any]]:
