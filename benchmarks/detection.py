@@ -148,24 +148,25 @@ def measure_crowds(data: Path, count: int, detector: FaceDetector) -> list[dict[
                 canvas, centres = crowd(faces[:-1], width, round(width * 0.75), face_height, large)
                 if not len(centres):
                     continue
-                start = time.process_time()
-                boxes = np.array([face.box for face in detector.detect(canvas)], float).reshape(-1, 4)
-                seconds = time.process_time() - start
-                middles = boxes[:, :2] + boxes[:, 2:] / 2
-                near = np.hypot(*(centres[:, None] - middles).transpose(2, 0, 1)) < 0.6 * face_height
-                like = (boxes[:, 3] > 0.5 * face_height) & (boxes[:, 3] < 2 * face_height)
-                rows.append(
-                    {
-                        "megapixels": megapixels,
-                        "height": face_height,
-                        "large": large is not None,
-                        "n": len(centres),
-                        "hit": int((near & like).any(axis=1).sum()),
-                        "boxes": len(boxes),
-                        "seconds": round(seconds, 2),
-                    }
-                )
+                row = {"megapixels": megapixels, "height": face_height, "large": large is not None, "n": len(centres)}
+                slow = found_in(canvas, centres, face_height, FaceDetector(small_faces=True))
+                row |= {f"small_faces_{name}": value for name, value in slow.items()}
+                rows.append(row | found_in(canvas, centres, face_height, detector))
     return rows
+
+
+def found_in(
+    canvas: Pixels, centres: NDArray[np.float64], face_height: int, detector: FaceDetector
+) -> dict[str, float]:
+    """Return how many of the faces at these centres were found, how many boxes there were, and the processor's time."""
+    start = time.process_time()
+    boxes = np.array([face.box for face in detector.detect(canvas)], float).reshape(-1, 4)
+    seconds = time.process_time() - start
+    middles = boxes[:, :2] + boxes[:, 2:] / 2
+    near = np.hypot(*(centres[:, None] - middles).transpose(2, 0, 1)) < 0.6 * face_height
+    like = (boxes[:, 3] > 0.5 * face_height) & (boxes[:, 3] < 2 * face_height)
+    hit = int((near & like).any(axis=1).sum())
+    return {"hit": hit, "boxes": len(boxes), "seconds": round(seconds, 2)}
 
 
 def measure_close_ups(data: Path, count: int, detector: FaceDetector) -> list[dict[str, Any]]:

@@ -19,7 +19,9 @@ def context() -> Mapping[str, Any]:
         "crowds": _crowds(before, after),
         "close_ups": _close_ups(before, after),
         "n": after["count"],
+        "n_before": before["count"],
         "heads": max(row["n"] for row in after["crowds"]),
+        "heads_before": max(row["n"] for row in before["crowds"]),
         "seed": after["seed"],
         "before": before["machine"],
         "after": after["machine"],
@@ -70,8 +72,11 @@ def _crowds(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
             _percent(row["hit"], row["n"]),
             f"{old['seconds']:.2f}" if old else "-",
             f"{row['seconds']:.2f}",
+            _percent(row["small_faces_hit"], row["n"]) if "small_faces_hit" in row else "-",
+            f"{row['small_faces_seconds']:.2f}" if "small_faces_hit" in row else "-",
         ))  # fmt: skip
-    return table(("photo, height of the faces", "faces", "found before", "after", "s before", "s after"), rows)
+    columns = ("found before", "after", "s before", "s after", "with small_faces", "s with it")
+    return table(("photo, height of the faces", "faces", *columns), rows)
 
 
 def _close_ups(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
