@@ -20,7 +20,7 @@ from mien.errors import MienError
 from mien.onnx.providers import CPU
 from mien.vision.photo import AnyImage
 from mien.vision.search import COARSE_SIDE, SINGLE_SIDE, scaled, search_photo, search_with_margin, shrunk
-from mien.vision.turn import is_doubtful, quarter_turned, upright_look
+from mien.vision.turn import BACKGROUND_RATIO, background_look, is_doubtful, quarter_turned, upright_look
 from mien.vision.yunet import best_of_overlapping, load_yunet
 
 WEIGHTS_NAME = "face_detection_yunet_2023mar.onnx"
@@ -117,8 +117,11 @@ class FaceDetector:
 
     def _looked_at(self, image: AnyImage, found: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the faces, the doubtful ones looked at again and left out if no look confirms them."""
-        looks = [upright_look(self._find, image, row) if is_doubtful(row) else row for row in found]
-        confirmed = [look for look in looks if look is not None]
+        sure = [row for row in found if not is_doubtful(row)]
+        high = max((row[3] for row in sure), default=0.0) / BACKGROUND_RATIO
+        again = [row for row in found if is_doubtful(row)]
+        looks = [(background_look if row[3] < high else upright_look)(self._find, image, row) for row in again]
+        confirmed = sure + [look for look in looks if look is not None]
         return _best(np.array(confirmed, np.float32)) if confirmed else found[:0]
 
 

@@ -1,14 +1,16 @@
 """Search a photo for faces of every size.
 
 YuNet finds faces of about 24 to 300 pixels; smaller ones score low. A photo is therefore searched small, for faces
-that fill it; at about half its size; and enlarged, in windows around the places where that search saw too little
-to be sure. Windows are searched from the best scored place on, as long as they show faces: in a photo without small
-faces they soon end. On request the photo is searched at its own size too, in tiles, for faces down to 16 pixels.
+that fill it; with a long side of about 1,000 pixels; and enlarged, in windows around the places where that search saw
+too little to be sure. Windows are searched from the best scored place on, as long as they show more than before: in a
+photo without small faces they soon end. Those that still show no sure face are searched in finer pixels, and where
+small faces are many, the whole photo is. A large JPEG is decoded finer only then (`mien.vision.photo`). On request the
+photo is searched at its own size, in tiles, for faces down to 16 pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -20,22 +22,34 @@ from mien.vision.photo import AnyImage, Photo
 #: An image and a score threshold in, rows of `YuNet.find` out.
 Finder = Callable[[RGBImage, float], NDArray[np.float32]]
 
-#: Long sides (pixels): of the search for large faces; of photos small enough to be searched once only; of the main
-#: search, which takes half the photo's own side within these limits.
+#: Long sides (pixels): of the search for large faces; of photos small enough to be searched once only.
 COARSE_SIDE, SINGLE_SIDE = 320, 640
-BASE_SIDE, LONGEST_BASE_SIDE, BASE_SCALE = 1024, 2000, 0.6
-#: A place is looked at again where it scores this much, and is at most this high (pixels).
-PLACE_SCORE, PLACE_HEIGHT = 0.03, 32
+#: Long side of the main search, at least, and as a fraction of the photo's; and of the search for many small faces, at
+#: most, and as a fraction of the photo's.
+BASE_SIDE, BASE_SCALE = 1024, 0.2
+FINE_SIDE, FINE_SCALE = 2000, 0.6
+#: A place is looked at again if it is at most this high (pixels) and scores this much.
+PLACES = ((24, 0.03), (32, 0.2))
+PLACE_SCORE = min(score for _, score in PLACES)
 #: Windows, in pixels of the search before: their side, and how far from their edge the places lie.
 WINDOW_SIDE, WINDOW_MARGIN = 80, 16
-#: Windows are enlarged this much from the search before, and no more than this much from the photo.
-WINDOW_ZOOM, MOST_ZOOM = 2.5, 2.0
-#: A JPEG decoded at half its size serves a search that asks for slightly more: 1,500 pixels for 1,800.
-SHORTFALL = 5 / 6
+#: Windows are enlarged this much; a window with a score of this or more may show a face.
+WINDOW_ZOOM, TRACE_SCORE = 3.0, 0.15
+#: Finer pixels are so many times as many along a side, at least; windows are enlarged to the photo's own size in them,
+#: but at most this much, and no more than this much from the pixels that are decoded.
+LEAST_FINER, MOST_WINDOW_ZOOM, MOST_ZOOM = 1.4, 4.0, 2.0
+#: Small faces are many where more windows than this may show one.
+FEW_WINDOWS = 8
+#: A reduced JPEG serves a search that asks for somewhat more or less: 1,500 pixels for 1,200 to 2,000.
+SHORTFALL, EXCESS = 0.75, 1.25
+#: Images are shrunk by interpolation down to this, which is faster than averaging.
+INTERPOLATED_SCALE = 2 / 3
 #: The search of windows ends when this many one after another show no face.
-WINDOWS_WITHOUT = 16
-#: Tiles of the photo's own size: their side, how much they share, how near their edge a box may be cut (pixels).
-TILE_SIDE, TILE_SHARED, TILE_EDGE = 768, 64, 3
+WINDOWS_WITHOUT = 12
+#: Tiles of the photo's own size: their side and how much they share (pixels).
+TILE_SIDE, TILE_SHARED = 768, 64
+#: A box so near the edge of a tile or window may be cut (pixels).
+EDGE = 3
 #: Blocks of this side whose gray values all lie within so many levels show no face.
 BLOCK_SIDE, BLOCK_CONTRAST = 16, 24
 
@@ -52,20 +66,35 @@ def search_photo(find: Finder, image: AnyImage, threshold: float, *, small_faces
     long_side = max(image.shape[:2])
     if long_side <= SINGLE_SIDE:
         return find(shrunk(image, SINGLE_SIDE), threshold)
-    base = shrunk(image, min(max(round(long_side * BASE_SCALE), BASE_SIDE), LONGEST_BASE_SIDE))
-    seen = find(base, PLACE_SCORE)
+    base = _about(image, max(BASE_SIDE, round(long_side * BASE_SCALE)))
     coarse = shrunk(base, COARSE_SIDE)
     found = [scaled(find(coarse, threshold), coarse, image)]
-    searched: AnyImage = base
+    seen = find(base, PLACE_SCORE)
+    fine = min(round(long_side * FINE_SCALE), FINE_SIDE)
     if small_faces and base is not image:
         found.append(scaled(seen[seen[:, 14] >= threshold], base, image))
-        searched = image.whole() if isinstance(image, Photo) else image
-        seen = search_tiles(find, searched, PLACE_SCORE)
-    sure = seen[seen[:, 14] >= threshold]
-    places = _places(seen, sure, threshold)
-    return np.concatenate(
-        [*found, scaled(sure, searched, image), *_search_windows(find, image, searched, places, threshold)]
-    )
+        whole = image.whole() if isinstance(image, Photo) else image
+        found.append(_with_windows(find, whole, search_tiles(find, whole, PLACE_SCORE), threshold)[0])
+        return np.concatenate(found)
+    rows, traces = _with_windows(find, base, seen, threshold)
+    found.append(scaled(rows, base, image))
+    if len(traces) > FEW_WINDOWS and fine > LEAST_FINER * max(base.shape):
+        finer = _about(image, fine)
+        rows, _ = _with_windows(find, finer, find(finer, PLACE_SCORE), threshold)
+        found.append(scaled(rows, finer, image))
+    elif long_side > LEAST_FINER * max(base.shape):
+        unsure = [corner for corner, least in traces if least < threshold]
+        found += _search_finer(find, image, base, unsure, threshold)
+    return np.concatenate(found)
+
+
+def _about(image: AnyImage, side: int) -> RGBImage:
+    """Return the image with its long side at most ``side`` pixels; a photo as its decoder gives it, if that is near."""
+    if isinstance(image, Photo):
+        reduced = image.reduced(side * SHORTFALL)
+        if reduced is not None and max(reduced.shape) <= side * EXCESS:
+            return reduced
+    return shrunk(image, side)
 
 
 def search_tiles(find: Finder, image: RGBImage, threshold: float) -> NDArray[np.float32]:
@@ -78,16 +107,25 @@ def search_tiles(find: Finder, image: RGBImage, threshold: float) -> NDArray[np.
             if _is_flat(tile):
                 continue
             rows = find(tile, threshold)
-            first, last = rows[:, :2], rows[:, :2] + rows[:, 2:4]
-            # What a tile cuts lies whole in the next one; the photo's own edges cut nothing more.
-            whole = (first > TILE_EDGE) | (np.array([left, top]) == 0)
-            whole &= (last < TILE_SIDE - TILE_EDGE) | (np.array([left, top]) + TILE_SIDE >= [width, height])
-            rows = rows[whole.all(axis=1) & (rows[:, 3] <= TILE_SHARED)]
+            # What a tile cuts lies whole in the next one.
+            first = np.array([left, top])
+            rows = _uncut(rows, (TILE_SIDE, TILE_SIDE), first == 0, first + TILE_SIDE >= [width, height])
+            rows = rows[rows[:, 3] <= TILE_SHARED]
             rows[:, 0:14:2] += left
             rows[:, 1:14:2] += top
             rows[:, 2:4] -= (left, top)
             found.append(rows)
     return np.concatenate(found)
+
+
+def _uncut(
+    rows: NDArray[np.float32], size: Sequence[int], begins: NDArray[np.bool_], ends: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Return the rows that the edges of a window of this width and height do not cut; ``begins`` and ``ends`` say which
+    edges (x, y) are the photo's own, which cut nothing more."""
+    first, last = rows[:, :2], rows[:, :2] + rows[:, 2:4]
+    whole = ((first > EDGE) | begins) & ((last < np.subtract(size, EDGE)) | ends)
+    return np.asarray(rows[whole.all(axis=1)], np.float32)
 
 
 def _tile_starts(side: int) -> range:
@@ -103,15 +141,15 @@ def _is_flat(tile: RGBImage) -> bool:
 
 
 def shrunk(image: AnyImage, side: int) -> RGBImage:
-    """Return the image with its long side at most ``side`` pixels, by area averaging; a photo that is not decoded yet
-    may be up to `SHORTFALL` of that."""
+    """Return the image with its long side at most ``side`` pixels."""
     if isinstance(image, Photo):
-        reduced = image.reduced(side * SHORTFALL)
+        reduced = image.reduced(side)
         image = image.whole() if reduced is None else reduced
     height, width = image.shape[:2]
     scale = min(1.0, side / max(height, width))
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    return image if size == (width, height) else np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+    how = cv2.INTER_AREA if scale < INTERPOLATED_SCALE else cv2.INTER_LINEAR
+    return image if size == (width, height) else np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
 
 
 def scaled(rows: NDArray[np.float32], searched: AnyImage, image: AnyImage) -> NDArray[np.float32]:
@@ -122,9 +160,10 @@ def scaled(rows: NDArray[np.float32], searched: AnyImage, image: AnyImage) -> ND
     return rows
 
 
-def _places(seen: NDArray[np.float32], sure: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
+def _places(seen: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
     """Return the centres (n x 2) of small boxes that may be faces and lie in no face found, best scored first."""
-    unsure = seen[(seen[:, 14] < threshold) & (seen[:, 3] <= PLACE_HEIGHT)]
+    sure, unsure = seen[seen[:, 14] >= threshold], seen[seen[:, 14] < threshold]
+    unsure = unsure[np.any([(unsure[:, 3] <= high) & (unsure[:, 14] >= score) for high, score in PLACES], axis=0)]
     centres = unsure[:, :2] + unsure[:, 2:4] / 2
     first, last = sure[:, :2], sure[:, :2] + sure[:, 2:4]
     inside = np.all((centres[:, None] >= first) & (centres[:, None] <= last), axis=2).any(axis=1)
@@ -132,24 +171,41 @@ def _places(seen: NDArray[np.float32], sure: NDArray[np.float32], threshold: flo
     return np.asarray(centres[order][~inside[order]], np.float32)
 
 
-def _search_windows(
-    find: Finder, image: AnyImage, base: AnyImage, places: NDArray[np.float32], threshold: float
-) -> Iterator[NDArray[np.float32]]:
-    """Yield the faces of enlarged windows around the places, in the image's pixels, until too many show none."""
-    without = 0
-    for corner in _window_corners(places):
-        rows = _search_window(find, image, base, corner, threshold)
+def _with_windows(
+    find: Finder, image: RGBImage, seen: NDArray[np.float32], threshold: float
+) -> tuple[NDArray[np.float32], list[tuple[NDArray[np.float64], float]]]:
+    """Return the faces seen and those of enlarged windows around the unsure places, until too many windows show none;
+    and the corners of the windows that may show a face, with the least score there."""
+    found, traces, without = [seen[seen[:, 14] >= threshold]], [], 0
+    for corner in _window_corners(_places(seen, threshold)):
+        rows = _search_window(find, image, image, corner, WINDOW_ZOOM, min(TRACE_SCORE, threshold))
+        if len(rows):
+            traces.append((corner, float(rows[:, 14].min())))
+        found.append(rows[rows[:, 14] >= threshold])
         without = 0 if len(rows) else without + 1
-        yield rows
         if without == WINDOWS_WITHOUT:
-            return
+            break
+    return np.concatenate(found), traces
+
+
+def _search_finer(
+    find: Finder, image: AnyImage, base: RGBImage, corners: Sequence[NDArray[np.float64]], threshold: float
+) -> list[NDArray[np.float32]]:
+    """Return the faces of windows of the base in the image's pixels, from a finer reduction where that will do."""
+    ratio = image.shape[1] / base.shape[1]
+    zoom = min(max(ratio, WINDOW_ZOOM), MOST_WINDOW_ZOOM, MOST_ZOOM * ratio)
+    pixels = image
+    if len(corners) and isinstance(image, Photo):
+        reduced = image.reduced(max(base.shape) * zoom / MOST_ZOOM)
+        pixels = image if reduced is None else reduced
+    return [scaled(_search_window(find, pixels, base, corner, zoom, threshold), pixels, image) for corner in corners]
 
 
 def _search_window(
-    find: Finder, image: AnyImage, base: AnyImage, corner: NDArray[np.float64], threshold: float
+    find: Finder, image: AnyImage, base: AnyImage, corner: NDArray[np.float64], zoom: float, threshold: float
 ) -> NDArray[np.float32]:
+    """Return the faces of one window of the base, in pixels of the image that the window is cut out of."""
     ratio = np.array([image.shape[1] / base.shape[1], image.shape[0] / base.shape[0]])
-    zoom = min(WINDOW_ZOOM, MOST_ZOOM * float(ratio[0]))
     limits = np.array([image.shape[1], image.shape[0]])
     first = np.clip(np.floor(corner * ratio), 0, limits).astype(int)
     last = np.clip(np.ceil((corner + WINDOW_SIDE) * ratio), 0, limits).astype(int)
@@ -157,7 +213,7 @@ def _search_window(
     size = np.maximum(np.round((last - first) * zoom / ratio), 1).astype(int)
     how = cv2.INTER_AREA if zoom < ratio[0] else cv2.INTER_LINEAR
     large = np.asarray(cv2.resize(window, (int(size[0]), int(size[1])), interpolation=how), np.uint8)
-    rows = scaled(find(large, threshold), large, window)
+    rows = scaled(_uncut(find(large, threshold), [*map(int, size)], first == 0, last == limits), large, window)
     rows[:, :2] += first
     rows[:, 4:14] += np.tile(first, 5)
     return rows

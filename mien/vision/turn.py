@@ -19,6 +19,8 @@ from mien.vision.search import Finder
 
 #: A face is taken as it is if its eyes are tilted by at most this much (degrees) and its score is at least this.
 SURE_TILT, SURE_SCORE = 30.0, 0.92
+#: A face may be one of the background where a face that is not doubtful is so many times as high.
+BACKGROUND_RATIO = 1.5
 #: Landmarks of a half profile fit a frontal face badly, and upright half profiles score less than frontal faces: the
 #: misfit, times this, counts as score.
 PROFILE_WEIGHT = 0.1
@@ -90,13 +92,25 @@ def upright_look(find: Finder, image: AnyImage, row: NDArray[np.float32]) -> NDA
     top = max(scores, key=lambda angle: scores[angle])
     if row[14] < CONFIRMED_SCORE and scores[top] < min(row[14], CONFIRMING_SCORE):
         return None
-    if scores[top] <= LEAST_SCORE:
+    level = top == 0 and abs(tilt) <= CLEAR_TILT
+    if scores[top] <= (row[14] if level else LEAST_SCORE):
         return row
     peak = _peak(*(float(scores[(top + step) % 360]) for step in (-30, 0, 30)))
-    best = _best_near(looks, tilt + top + 30 * peak)
+    look = _best_near(looks, tilt + top + 30 * peak)
     if top in (330, 0, 30):
-        return _better(best, row)
-    return best if best[14] > LEAST_SCORE else row
+        return _better(look, row)
+    return look if look[14] > LEAST_SCORE else row
+
+
+def background_look(find: Finder, image: AnyImage, row: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """Return what `upright_look` returns, for a doubtful face beside a larger one that is not: in most cases the row
+    itself, as faces of one photo are mostly turned alike, without looks at all angles."""
+    if row[14] >= CONFIRMED_SCORE and abs(tilt_of(row)) <= SURE_TILT:
+        return row
+    upright, *others = Looks(find, image, row).scores([tilt_of(row) + angle for angle in QUARTERS], SMALLEST_SIDE)
+    if upright >= max(CONFIRMING_SCORE, max(others) + CLEAR_GAIN):
+        return row
+    return upright_look(find, image, row)
 
 
 def _better(look: NDArray[np.float32], row: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -136,10 +150,12 @@ class Looks:
         self._face = float(max(row[2], row[3]))
         self._cut, self._to_cut = _cut_out(image, self._centre, LOOK_SIDE * FACE_SIZE / self._face)
 
-    def scores(self, angles: Sequence[float]) -> NDArray[np.float32]:
-        """Return the score at each angle, from one small picture of all."""
+    def scores(self, angles: Sequence[float], side: int | None = None) -> NDArray[np.float32]:
+        """Return the score at each angle, from one small picture of all, in squares of ``side`` pixels; by default
+        what suits the face."""
         columns = 2
-        side = SMALL_SIDE if self._face * 1.5 > SMALL_SIDE * FACE_SIZE else SMALLEST_SIDE
+        if side is None:
+            side = SMALL_SIDE if self._face * 1.5 > SMALL_SIDE * FACE_SIZE else SMALLEST_SIDE
         tiles = [self._turned(angle, side)[0] for angle in angles]
         rows = [np.concatenate(tiles[i : i + columns], axis=1) for i in range(0, len(tiles), columns)]
         found = self._find(np.concatenate(rows, axis=0), LEAST_SCORE)
@@ -176,7 +192,7 @@ class Looks:
 
 def _cut_out(image: AnyImage, centre: NDArray[np.float64], scale: float) -> tuple[RGBImage, NDArray[np.float64]]:
     """Return the face's surroundings, shrunk to about twice the look's resolution, and the matrix (2 x 3) to there."""
-    if isinstance(image, Photo) and (reduced := image.reduced(max(image.shape) * min(2 * scale, 1))) is not None:
+    if isinstance(image, Photo) and (reduced := image.reduced(max(image.shape) * min(scale, 1))) is not None:
         ratio = np.array([reduced.shape[1] / image.shape[1], reduced.shape[0] / image.shape[0]])
         cut, to_cut = _cut_out(reduced, centre * ratio, scale / float(ratio[0]))
         return cut, np.column_stack([to_cut[:, :2] * ratio, to_cut[:, 2]])

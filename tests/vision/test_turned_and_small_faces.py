@@ -118,3 +118,22 @@ def test_small_faces_are_found_in_tiles_and_once_each(portrait: np.ndarray, upri
     for x, y in [(690, 40), (720, 700), (1400, 690), (0, 1200), (3000 - len(small), 1700 - len(small))]:
         canvas[y : y + len(small), x : x + len(small)] = small
     assert len(FaceDetector().detect(canvas)) < len(FaceDetector(small_faces=True).detect(canvas)) == 5
+
+
+def test_a_blurred_face_beside_a_sure_one_is_found_without_looks(
+    monkeypatch: pytest.MonkeyPatch, portrait: np.ndarray
+) -> None:
+    detector, searched = FaceDetector(), []
+    find = detector._find
+
+    def counted(image: np.ndarray, threshold: float) -> np.ndarray:
+        searched.append(image.shape)
+        return find(image, threshold)
+
+    monkeypatch.setattr(detector, "_find", counted)
+    canvas = np.full((600, 640, 3), 110, np.uint8)
+    canvas[:512, :512] = portrait
+    canvas[400:, 440:] = cv2.GaussianBlur(cv2.resize(portrait, (200, 200)), (0, 0), 3.5)
+    sure, blurred = detector.detect(canvas)
+    assert blurred.score < 0.9 < sure.score
+    assert len(searched) == 1

@@ -128,10 +128,21 @@ def real_faces() -> list[Path]:
     return [EXAMPLE, *(path for paths in files for path in paths[:: max(len(paths) // 25, 1)][:25])]
 
 
+def small_faces(folder: Path) -> Path:
+    """A photo that is searched at several sizes and in windows: the example large, small and very small."""
+    portrait = cv2.imread(str(EXAMPLE))
+    canvas = np.full((1200, 1600, 3), 110, np.uint8)
+    for left, side in ((20, 600), (700, 150), (900, 76), (1100, 60)):
+        canvas[40 : 40 + side, left : left + side] = cv2.resize(portrait, (side, side), interpolation=cv2.INTER_AREA)
+    cv2.imwrite(str(folder / "small_faces.png"), canvas)
+    return folder / "small_faces.png"
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not DEFAULT.is_file(), reason="this checkout holds no bundled model")
-def test_the_page_answers_as_mien_predict_does(default_page: Page) -> None:
-    files, model = real_faces(), mien.FaceModel(DEFAULT)
+def test_the_page_answers_as_mien_predict_does(default_page: Page, tmp_path: Path) -> None:
+    files, model = [*real_faces(), small_faces(tmp_path)], mien.FaceModel(DEFAULT)
+    assert len(model(files[-1]).faces) == 4
     differences = []
     for found, path in zip(results(default_page, files), files, strict=True):
         expected = {**model(path).to_dict(), "path": path.name}

@@ -1,7 +1,7 @@
 // Detect faces with five landmarks; see mien/vision/detect.py, whose numbers these are.
 import { quarterTurned, round, shrunk } from "./pixels.js";
 import { scaled, searchPhoto, searchWithMargin, SINGLE_SIDE } from "./search.js";
-import { isDoubtful, turnedBack, uprightLook } from "./turn.js";
+import { BACKGROUND_RATIO, backgroundLook, isDoubtful, turnedBack, uprightLook } from "./turn.js";
 import { bestOfOverlapping, sharedArea } from "./yunet.js";
 
 /**
@@ -63,9 +63,10 @@ async function searchTurned(find, image) {
  * @param {Finder} find @param {Image} image @param {Row[]} found
  */
 async function lookedAt(find, image, found) {
-  const confirmed = [];
-  for (const row of found) {
-    const look = isDoubtful(row) ? await uprightLook(find, image, row) : row;
+  const confirmed = found.filter((row) => !isDoubtful(row));
+  const high = Math.fround(Math.max(0, ...confirmed.map((row) => row[3])) / BACKGROUND_RATIO);
+  for (const row of found.filter(isDoubtful)) {
+    const look = await (row[3] < high ? backgroundLook : uprightLook)(find, image, row);
     if (look) confirmed.push(look);
   }
   return bestOfOverlapping(confirmed);

@@ -51,13 +51,17 @@ export function resize(image, width, height, linear = width > image.width || hei
   return averaged(image, width, height);
 }
 
+/** Images are shrunk by interpolation down to this; see mien/vision/search.py. */
+const INTERPOLATED_SCALE = 2 / 3;
+
 /**
  * The image with its long side at most `side` pixels.
  * @param {Image} image @param {number} side
  */
 export function shrunk(image, side) {
   const scale = Math.min(1, side / Math.max(image.width, image.height));
-  return resize(image, Math.max(round(image.width * scale), 1), Math.max(round(image.height * scale), 1));
+  const size = [image.width, image.height].map((length) => Math.max(round(length * scale), 1));
+  return resize(image, size[0], size[1], scale >= INTERPOLATED_SCALE);
 }
 
 /**

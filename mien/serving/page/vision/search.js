@@ -9,11 +9,15 @@ import { cut, padded, resize, round, shrunk } from "./pixels.js";
 
 const COARSE_SIDE = 320;
 export const SINGLE_SIDE = 640;
-const BASE_SIDE = 1024, LONGEST_BASE_SIDE = 2000, BASE_SCALE = 0.6;
-const PLACE_SCORE = 0.03, PLACE_HEIGHT = 32;
+const BASE_SIDE = 1024, BASE_SCALE = 0.2;
+const FINE_SIDE = 2000, FINE_SCALE = 0.6;
+const PLACES = [[24, 0.03], [32, 0.2]], PLACE_SCORE = 0.03;
 const WINDOW_SIDE = 80, WINDOW_MARGIN = 16;
-const WINDOW_ZOOM = 2.5, MOST_ZOOM = 2.0;
-const WINDOWS_WITHOUT = 16;
+const WINDOW_ZOOM = 3.0, TRACE_SCORE = 0.15;
+const LEAST_FINER = 1.4, MOST_WINDOW_ZOOM = 4.0, MOST_ZOOM = 2.0;
+const FEW_WINDOWS = 8;
+const WINDOWS_WITHOUT = 12;
+const EDGE = 3;
 
 /**
  * The faces of all sizes, overlapping ones too, in the image's pixels.
@@ -22,15 +26,25 @@ const WINDOWS_WITHOUT = 16;
 export async function searchPhoto(find, image, threshold) {
   const longSide = Math.max(image.width, image.height);
   if (longSide <= SINGLE_SIDE) return find(image, threshold);
-  const base = shrunk(image, Math.min(Math.max(round(longSide * BASE_SCALE), BASE_SIDE), LONGEST_BASE_SIDE));
-  const seen = await find(base, PLACE_SCORE);
-  const sure = seen.filter((row) => row[14] >= Math.fround(threshold));
+  const base = shrunk(image, Math.max(BASE_SIDE, round(longSide * BASE_SCALE)));
   const coarse = shrunk(base, COARSE_SIDE);
-  return [
-    ...scaled(await find(coarse, threshold), coarse, image),
-    ...scaled(sure, base, image),
-    ...(await searchWindows(find, image, base, places(seen, sure, threshold), threshold)),
-  ];
+  const found = scaled(await find(coarse, threshold), coarse, image);
+  const { rows, traces } = await withWindows(find, base, await find(base, PLACE_SCORE), threshold);
+  found.push(...scaled(rows, base, image));
+  const baseSide = Math.max(base.width, base.height);
+  const fine = Math.min(round(longSide * FINE_SCALE), FINE_SIDE);
+  if (traces.length > FEW_WINDOWS && fine > LEAST_FINER * baseSide) {
+    const finer = shrunk(image, fine);
+    const more = await withWindows(find, finer, await find(finer, PLACE_SCORE), threshold);
+    found.push(...scaled(more.rows, finer, image));
+  } else if (longSide > LEAST_FINER * baseSide) {
+    const ratio = image.width / base.width;
+    const zoom = Math.min(Math.max(ratio, WINDOW_ZOOM), MOST_WINDOW_ZOOM, MOST_ZOOM * ratio);
+    for (const { corner, least } of traces) {
+      if (least < threshold) found.push(...(await searchWindow(find, image, base, corner, zoom, threshold)));
+    }
+  }
+  return found;
 }
 
 /**
@@ -53,39 +67,56 @@ function moved(rows, dx, dy) {
 
 /**
  * The centres of small boxes that may be faces and lie in no face found, best scored first.
- * @param {Row[]} seen @param {Row[]} sure @param {number} threshold
+ * @param {Row[]} seen @param {number} threshold
  */
-function places(seen, sure, threshold) {
+function places(seen, threshold) {
+  const sure = seen.filter((row) => row[14] >= Math.fround(threshold));
   return seen
-    .filter((row) => row[14] < Math.fround(threshold) && row[3] <= PLACE_HEIGHT)
+    .filter((row) => row[14] < Math.fround(threshold))
+    .filter((row) => PLACES.some(([high, score]) => row[3] <= high && row[14] >= Math.fround(score)))
     .sort((a, b) => b[14] - a[14])
     .map((row) => [row[0] + row[2] / 2, row[1] + row[3] / 2])
     .filter(([x, y]) => !sure.some((f) => x >= f[0] && y >= f[1] && x <= f[0] + f[2] && y <= f[1] + f[3]));
 }
 
 /**
- * The faces of enlarged windows around the places, in the image's pixels, until too many windows show none.
- * @param {Finder} find @param {Image} image @param {Image} base @param {number[][]} centres
- * @param {number} threshold
+ * The faces seen and those of enlarged windows around the unsure places, until too many windows show none; and the
+ * corners of the windows that may show a face, with the least score there.
+ * @param {Finder} find @param {Image} image @param {Row[]} seen @param {number} threshold
  */
-async function searchWindows(find, image, base, centres, threshold) {
-  const ratio = [image.width / base.width, image.height / base.height];
-  const limits = [image.width, image.height];
-  const zoom = Math.min(WINDOW_ZOOM, MOST_ZOOM * ratio[0]);
-  const found = [];
+async function withWindows(find, image, seen, threshold) {
+  const rows = seen.filter((row) => row[14] >= Math.fround(threshold));
+  const traces = [];
   let without = 0;
-  for (const corner of windowCorners(centres)) {
-    const first = corner.map((value, i) => clip(Math.floor(value * ratio[i]), limits[i]));
-    const last = corner.map((value, i) => clip(Math.ceil((value + WINDOW_SIDE) * ratio[i]), limits[i]));
-    const window = cut(image, first[0], first[1], last[0], last[1]);
-    const size = [0, 1].map((i) => Math.max(round(((last[i] - first[i]) * zoom) / ratio[i]), 1));
-    const large = resize(window, size[0], size[1], zoom >= ratio[0]);
-    const rows = moved(scaled(await find(large, threshold), large, window), first[0], first[1]);
-    found.push(...rows);
-    without = rows.length ? 0 : without + 1;
+  for (const corner of windowCorners(places(seen, threshold))) {
+    const shown = await searchWindow(find, image, image, corner, WINDOW_ZOOM, Math.min(TRACE_SCORE, threshold));
+    if (shown.length) traces.push({ corner, least: Math.min(...shown.map((row) => row[14])) });
+    rows.push(...shown.filter((row) => row[14] >= Math.fround(threshold)));
+    without = shown.length ? 0 : without + 1;
     if (without === WINDOWS_WITHOUT) break;
   }
-  return found;
+  return { rows, traces };
+}
+
+/**
+ * The faces of one window of the base, in the image's pixels.
+ * @param {Finder} find @param {Image} image @param {Image} base @param {number[]} corner @param {number} zoom
+ * @param {number} threshold
+ */
+async function searchWindow(find, image, base, corner, zoom, threshold) {
+  const ratio = [image.width / base.width, image.height / base.height];
+  const limits = [image.width, image.height];
+  const first = corner.map((value, i) => clip(Math.floor(value * ratio[i]), limits[i]));
+  const last = corner.map((value, i) => clip(Math.ceil((value + WINDOW_SIDE) * ratio[i]), limits[i]));
+  const window = cut(image, first[0], first[1], last[0], last[1]);
+  const size = [0, 1].map((i) => Math.max(round(((last[i] - first[i]) * zoom) / ratio[i]), 1));
+  const large = resize(window, size[0], size[1], zoom >= ratio[0]);
+  const rows = (await find(large, threshold)).filter((row) => [0, 1].every((i) => {
+    // An edge that is the photo's own cuts nothing more.
+    const begins = row[i] > EDGE || first[i] === 0;
+    return begins && (Math.fround(row[i] + row[2 + i]) < size[i] - EDGE || last[i] === limits[i]);
+  }));
+  return moved(scaled(rows, large, window), first[0], first[1]);
 }
 
 /** @param {number} value @param {number} limit */

@@ -9,6 +9,7 @@ import { blank, cut, inverse, paste, resize, round, warp } from "./pixels.js";
  */
 
 const SURE_SCORE = 0.92, SURE_TILT = 30;
+export const BACKGROUND_RATIO = 1.5;
 const PROFILE_WEIGHT = 0.1;
 const FRONTAL = [[-0.43, -0.5], [0.43, -0.5], [0, 0], [-0.36, 0.5], [0.36, 0.5]];
 const CONFIRMED_SCORE = 0.8, CONFIRMING_SCORE = 0.7;
@@ -74,10 +75,26 @@ export async function uprightLook(find, image, row) {
   await looks.scores(BETWEEN, tilt, scores);
   const top = [...scores.keys()].reduce((a, b) => (score(b) > score(a) ? b : a));
   if (row[14] < Math.fround(CONFIRMED_SCORE) && score(top) < Math.min(row[14], CONFIRMING_SCORE)) return null;
-  if (score(top) <= LEAST_SCORE) return row;
-  const best = await bestNear(looks, tilt + top + 30 * peak(score(top - 30), score(top), score(top + 30)));
-  if ([330, 0, 30].includes(top)) return better(best, row);
-  return best[14] > LEAST_SCORE ? best : row;
+  const level = top === 0 && Math.abs(tilt) <= CLEAR_TILT;
+  if (score(top) <= (level ? row[14] : LEAST_SCORE)) return row;
+  const look = await bestNear(looks, tilt + top + 30 * peak(score(top - 30), score(top), score(top + 30)));
+  if ([330, 0, 30].includes(top)) return better(look, row);
+  return look[14] > LEAST_SCORE ? look : row;
+}
+
+/**
+ * The same for a doubtful face beside a larger one that is not: in most cases without looks at all angles.
+ * @param {Finder} find @param {Image} image @param {Row} row
+ * @returns {Promise<Row | null>}
+ */
+export async function backgroundLook(find, image, row) {
+  if (row[14] >= Math.fround(CONFIRMED_SCORE) && Math.abs(tiltOf(row)) <= SURE_TILT) return row;
+  /** @type {Map<number, number>} */
+  const scores = new Map();
+  await new Looks(find, image, row).scores(QUARTERS, tiltOf(row), scores, SMALLEST_SIDE);
+  const [upright, ...others] = QUARTERS.map((angle) => scores.get(angle) ?? 0);
+  if (upright >= Math.max(CONFIRMING_SCORE, Math.max(...others) + CLEAR_GAIN)) return row;
+  return uprightLook(find, image, row);
 }
 
 /** The look if it scores clearly more than the row, else the row. @param {Row} look @param {Row} row */
@@ -117,9 +134,9 @@ class Looks {
   /**
    * Add the score at each angle from the tilt, from one small picture of all.
    * @param {number[]} angles @param {number} tilt @param {Map<number, number>} scores
+   * @param {number} [side] of the squares, in pixels
    */
-  async scores(angles, tilt, scores) {
-    const side = this.face * 1.5 > SMALL_SIDE * FACE_SIZE ? SMALL_SIDE : SMALLEST_SIDE;
+  async scores(angles, tilt, scores, side = this.face * 1.5 > SMALL_SIDE * FACE_SIZE ? SMALL_SIDE : SMALLEST_SIDE) {
     const sheet = blank(COLUMNS * side, (angles.length / COLUMNS) * side);
     angles.forEach((angle, index) => {
       const tile = this.turned(tilt + angle, side).look;
