@@ -15,7 +15,7 @@ def context() -> Mapping[str, Any]:
     """Return the tables and facts of the page."""
     found = read(FOLDER / "planted.json")
     facts = {name: found[name] for name in ("faces", "model", "folds", "share", "seed")}
-    seen = read(FOLDER / "looked_at.json")
+    seen, cleaned = (read(FOLDER / f"{name}.json") for name in ("looked_at", "cleaned"))
     return {
         **facts,
         "planted": _planted(found),
@@ -25,6 +25,8 @@ def context() -> Mapping[str, Any]:
         "looked_at": _looked_at(seen["counts"]),
         "children": _looked_at({"gender": seen["children"]["counts"]}),
         "estimated": _clean(seen["on_labels"]),
+        "cleaned": cleaned,
+        "trained": _trained(cleaned),
     }
 
 
@@ -57,6 +59,25 @@ def _looked_at(counts: Mapping[str, Any]) -> str:
             shares = [_share(verdicts[name], n) for name in ("wrong", "undecidable", "right")]
             rows.append((task, group, f"{n}", *shares))
     return table(("task", "faces", "n", "label wrong", "undecidable", "label right"), rows)
+
+
+def _trained(cleaned: Mapping[str, Any]) -> str:
+    rows = []
+    for kind in ("linear heads", "network"):
+        for task in ("gender", "ethnicity", "age"):
+            figures = cleaned.get(kind, {}).get(task, {"by seed": ()})
+            scale, unit = (1, " years") if task == "age" else (100, " %")
+            for arm in figures["by seed"]:
+                cells = [_estimate(figures.get(name), scale, unit) for name in (arm, f"{arm}, difference")]
+                rows.append((kind, task, arm, *cells))
+    return table(("", "task", "trained on", "accuracy, or MAE", "minus all labels"), rows)
+
+
+def _estimate(figure: Mapping[str, float] | None, scale: float, unit: str) -> str:
+    if figure is None:
+        return ""
+    value, low, high = (scale * figure[name] for name in ("value", "low", "high"))
+    return f"{value:.2f}{unit} ({low:.2f} to {high:.2f})"
 
 
 def _share(count: int, n: int) -> str:
