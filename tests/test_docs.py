@@ -123,7 +123,7 @@ def test_documented_mien_commands_parse(page: str, line: str) -> None:
 
 @pytest.mark.parametrize(("page", "line"), LINES)
 def test_documented_make_targets_and_benchmarks_exist(page: str, line: str) -> None:
-    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     for arguments in words_after(line, "make"):
         assert not [word for word in arguments if "=" not in word and word not in targets], f"{page}: {line}"
     for module in re.findall(r"-m ((?:benchmarks|tools)[\w.]*)", line):
@@ -158,7 +158,7 @@ mien = 1
 ```
 ```console
 $ mien doctor | head
-mien 0.1.0
+mien 0.2.0
 ```
 """
 

@@ -1,8 +1,9 @@
 """Prepare a folder from sources: read, decode, find duplicates, split, write. Every row read is kept or quarantined.
 
-The folder (see docs/data.md): manifest.parquet, crops.npy or crops/, quarantine.csv, label_conflicts.csv, dataset.json
-and the pictures dataset.png, classes.png and duplicates.png. dataset.json is written last, so a folder that has it is
-whole; until then, what was read is kept in a folder of its own, for a preparation that goes on after a kill.
+The folder (see docs/data.md): manifest.parquet, crops.npy or crops/, quarantine.csv, label_conflicts.csv,
+croissant.json, dataset.json and the pictures dataset.png, classes.png and duplicates.png. dataset.json is written last,
+so a folder that has it is whole; until then, what was read is kept in a folder of its own, for a preparation that goes
+on after a kill.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import pandas as pd
 from mien import __version__
 from mien.data import report, store
 from mien.data.advice import advice
+from mien.data.croissant import write_croissant
 from mien.data.dataset import INFO_NAME, PreparedDataset, open_dataset
 from mien.data.decisions import apply_decisions
 from mien.data.deduplicate import drop_duplicates, find_duplicates, held_out_duplicates_first
@@ -118,6 +120,7 @@ def _write_all(options: PrepareOptions, tasks: Sequence[Task], known: KnownSplit
         if decided is not None:
             info["decisions"] = decided.record
         del gathered
+        write_croissant(options.out, info, store.manifest_of(kept), labelled)
     store.write_info(options.out, info)
 
 

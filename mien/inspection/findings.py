@@ -18,6 +18,7 @@ from mien.files import write_text
 from mien.inspection.images import MEASURES, counts
 from mien.inspection.inspect import Inspection
 from mien.inspection.label_errors import LabelErrors, tolerance_of
+from mien.integrations.fiftyone import BASE_FIELDS, label_field
 
 NUMBERS, TABLE, FIFTYONE, COVERAGE = "inspection.json", "faces.csv", "fiftyone.json", "coverage.csv"
 
@@ -182,13 +183,10 @@ def fiftyone_dataset(inspection: Inspection) -> dict[str, Any]:
     """
     manifest = inspection.dataset.manifest
     paths = manifest["path"].astype(str).tolist()
-    label_field = "fiftyone.core.fields.EmbeddedDocumentField"
     fields = {
-        "filepath": "fiftyone.core.fields.StringField",
-        "tags": "fiftyone.core.fields.ListField(fiftyone.core.fields.StringField)",
-        "metadata": f"{label_field}(fiftyone.core.metadata.Metadata)",
+        **BASE_FIELDS,
         "split": "fiftyone.core.fields.StringField",
-        **{errors.task.name: f"{label_field}(fiftyone.core.labels.Classification)" for errors in inspection.labels},
+        **{errors.task.name: label_field("Classification") for errors in inspection.labels},
     }
     samples = []
     for face, row in enumerate(inspection.rows.tolist()):
