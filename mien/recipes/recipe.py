@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Iterable
-from dataclasses import asdict, field
+from dataclasses import asdict, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,9 +18,12 @@ from pydantic.dataclasses import dataclass
 
 from mien.errors import UsageError
 from mien.recipes.model_recipe import CHECKED, BinsRecipe, ModelRecipe, NotNegative, Positive, Share
-from mien.recipes.yaml_text import is_yaml_file, parse_yaml, read_yaml_file
+from mien.recipes.yaml_text import apply_setting, is_yaml_file, parse_yaml, read_yaml_file
+from mien.tasks import Task
 
 Range = tuple[float, float]
+#: In ``tasks``: every task of the data. In a stage's ``trains``: the heads of all tasks.
+ALL_TASKS, ALL_HEADS = "all", "heads"
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
@@ -40,9 +43,9 @@ class LossRecipe:
 class Stage:
     """Some epochs at one crop size: progressive resizing (Howard 2018) lists several, small first.
 
-    ``trains``: the parts that learn (``backbone`` or a task's name, for its head), all by default; the others keep
-    their weights and batch statistics, and their losses do not count. ``learning_rate``: begins a new warm-up and
-    cosine from this peak; without it the stage goes on with the one before.
+    ``trains``: the parts that learn (``backbone``, a task's name for its head, or ``heads``), all by default; the
+    others keep their weights and batch statistics, and their losses do not count. ``learning_rate``: begins a new
+    warm-up and cosine from this peak; without it the stage goes on with the one before.
     """
 
     size: Annotated[int, Field(ge=16, le=512)]
@@ -147,8 +150,8 @@ class DistillationRecipe:
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
 class Recipe:
-    """One training. ``tasks``: names of the data set's tasks, or of ``bins``; ``sources``: train and validate on the
-    faces of these data sets alone (all by default); ``patience``: epochs without a better
+    """One training. ``tasks``: names of the data set's tasks, or of ``bins``, or ``all`` alone; ``sources``:
+    train and validate on the faces of these data sets alone (all by default); ``patience``: epochs without a better
     validation score before the run stops (0: never); ``ema_decay``: exponential weight averaging (0: none)."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
@@ -172,6 +175,8 @@ class Recipe:
 
     @model_validator(mode="after")
     def _check_task_names(self) -> Recipe:
+        if self.tasks == [ALL_TASKS]:  # Checked where the data's tasks are known.
+            return self
         if len(set(self.tasks)) != len(self.tasks):
             raise ValueError(f"each task may be named once, got {', '.join(self.tasks)}")
         unknown_tasks = (set(self.loss.weights) | set(self.loss.label_smoothing)) - set(self.tasks)
@@ -182,7 +187,7 @@ class Recipe:
             if needed - set(self.tasks):
                 raise ValueError(f"the head of {name} needs {' and '.join(sorted(needed))} among the tasks")
         for number, stage in enumerate(self.stages):
-            unknown = sorted(set(stage.trains) - {"backbone", *self.tasks})
+            unknown = sorted(set(stage.trains) - {"backbone", ALL_HEADS, *self.tasks})
             if unknown:
                 raise ValueError(f"stage {number} trains unknown parts: {', '.join(unknown)}")
         return self
@@ -207,7 +212,25 @@ class Recipe:
     def trains_at(self, epoch: int, part: str) -> bool:
         """Return whether ``backbone``, or the head of a task, learns in an epoch (0-based)."""
         parts = self.stage_at(epoch).trains
-        return not parts or part in parts
+        return not parts or part in parts or (part != "backbone" and ALL_HEADS in parts)
+
+    def for_data(self, tasks: Iterable[Task]) -> Recipe:
+        """Return the recipe with the data's ``tasks`` by name where it trains ``all``.
+
+        An ordinal task whose weight in the loss is not given gets 10 / levels, at most 1, for its loss grows with them.
+
+        Raises:
+            UsageError: the recipe names a task that the data do not have.
+        """
+        if self.tasks != [ALL_TASKS]:
+            return self
+        tasks = tuple(tasks)
+        weights = {task.name: round(min(1.0, 10 / task.n_outputs), 4) for task in tasks if task.kind == "ordinal"}
+        loss = replace(self.loss, weights={**weights, **self.loss.weights})
+        try:
+            return replace(self, tasks=[*(task.name for task in tasks), *self.bins], loss=loss)
+        except ValidationError as error:
+            raise UsageError(f"{self.name} does not go with the data: {'; '.join(error_sentences(error))}.") from error
 
     def to_text(self) -> str:
         """YAML that `parse_recipe` reads back."""
@@ -252,36 +275,13 @@ def parse_recipe(text: str, settings: Iterable[str] = (), source: str = "recipe"
     if not isinstance(tree, dict):
         raise UsageError(f"{source} must be a mapping of keys to values, got {type(tree).__name__}.")
     for setting in settings:
-        _apply_setting(tree, setting)
+        apply_setting(tree, setting)
     try:
         return TypeAdapter(Recipe).validate_python(tree)
     except ValidationError as error:
         raise UsageError(
             f"{source} has {error.error_count()} error(s): " + "; ".join(error_sentences(error)) + "."
         ) from error
-
-
-def _apply_setting(tree: dict[str, Any], setting: str) -> None:
-    """Put the value of ``a.b=value`` into the tree; a list's item is named by its number."""
-    key, separator, text = setting.partition("=")
-    if not separator or not key.strip():
-        raise UsageError(f"A setting is key=value, such as optimiser.learning_rate=1e-3, got {setting!r}.")
-    *parents, last = key.strip().split(".")
-    node: Any = tree
-    for parent in parents:
-        node = node.setdefault(parent, {}) if isinstance(node, dict) else _list_item(node, parent, setting)
-    value = parse_yaml(text, f"The value of {key}")
-    if isinstance(node, dict):
-        node[last] = value
-    else:
-        _list_item(node, last, setting)
-        node[int(last)] = value
-
-
-def _list_item(node: Any, key: str, setting: str) -> Any:
-    if not isinstance(node, list) or not key.isdecimal() or int(key) >= len(node):
-        raise UsageError(f"The setting {setting!r} names {key!r}, which is not there.")
-    return node[int(key)]
 
 
 def error_sentences(error: ValidationError) -> list[str]:

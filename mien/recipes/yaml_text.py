@@ -48,3 +48,26 @@ def read_yaml_file(path: Path) -> str:
         raise MienError(f"{path} is not UTF-8 text.") from error
     except OSError as error:
         raise MienError(f"Cannot read {path}: {error.strerror or error}.") from error
+
+
+def apply_setting(tree: dict[str, Any], setting: str) -> None:
+    """Put the value of ``a.b=value`` into the tree; a list's item is named by its number."""
+    key, separator, text = setting.partition("=")
+    if not separator or not key.strip():
+        raise UsageError(f"A setting is key=value, such as optimiser.learning_rate=1e-3, got {setting!r}.")
+    *parents, last = key.strip().split(".")
+    node: Any = tree
+    for parent in parents:
+        node = node.setdefault(parent, {}) if isinstance(node, dict) else _list_item(node, parent, setting)
+    value = parse_yaml(text, f"The value of {key}")
+    if isinstance(node, dict):
+        node[last] = value
+    else:
+        _list_item(node, last, setting)
+        node[int(last)] = value
+
+
+def _list_item(node: Any, key: str, setting: str) -> Any:
+    if not isinstance(node, list) or not key.isdecimal() or int(key) >= len(node):
+        raise UsageError(f"The setting {setting!r} names {key!r}, which is not there.")
+    return node[int(key)]

@@ -97,6 +97,7 @@ def earlier_weights(
         MienError: there is no trained run or bundle at a path.
         UsageError: this recipe cannot begin with, or learn from, one of them.
     """
+    recipe = recipe.for_data(dataset.tasks)
     tasks = select_tasks((*dataset.tasks, *bin_tasks(recipe, dataset)), recipe.tasks)
     _, records = _teachers(recipe, teachers, tasks, dataset, fold)
     origins = []

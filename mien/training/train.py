@@ -63,9 +63,10 @@ def train(
     """
     options = processes.trainer_options(recipe)
     first = processes.rank == 0
+    dataset = open_dataset(data, fold=fold, sources=recipe.sources)
+    recipe = recipe.for_data(dataset.tasks)
     # The first process has checked the folder, or does so now: what it writes is no reason for the others to stop.
     checkpoint = _prepare_folder(recipe, out, resume) if first else _checkpoint(out, resume)
-    dataset = open_dataset(data, fold=fold, sources=recipe.sources)
     note_enlarged_crops(dataset, max(stage.size for stage in recipe.stages))
     if relabel is not None:
         dataset = relabel(dataset)

@@ -7,8 +7,8 @@ import pytest
 import timm
 
 from mien.errors import MienError, UsageError
-from mien.recipes.recipe import Recipe, load_recipe, parse_recipe, recipe_names
-from mien.tasks import KNOWN_TASKS
+from mien.recipes.recipe import ALL_TASKS, Recipe, load_recipe, parse_recipe, recipe_names
+from mien.tasks import AGE, GENDER, KNOWN_TASKS, Task
 
 SMALL = """
 name: small
@@ -34,7 +34,7 @@ def test_every_shipped_recipe_loads_and_goes_round(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.name == name
     assert recipe.description
-    assert set(recipe.tasks) <= {*KNOWN_TASKS, *recipe.bins}
+    assert set(recipe.tasks) <= {*KNOWN_TASKS, *recipe.bins, ALL_TASKS}
     assert timm.is_model(recipe.model.backbone)
     assert parse_recipe(recipe.to_text()) == recipe
 
@@ -52,6 +52,19 @@ def test_going_round_keeps_every_kind_of_value() -> None:
     again = parse_recipe(recipe.to_text())
     assert again == recipe
     assert again.augmentation.blur_side == (0.1, 0.2)
+
+
+def test_all_tasks_of_the_data_and_all_heads() -> None:
+    smile = Task(name="smile", kind="ordinal", lowest=0, highest=3)
+    recipe = load_recipe("finetune", ["loss.weights={}"]).for_data((AGE, GENDER, smile))
+    assert recipe.tasks == ["age", "gender", "smile"]
+    assert recipe.loss.weights == {"age": pytest.approx(10 / 117, abs=1e-4), "smile": 1.0}
+    assert [recipe.trains_at(0, part) for part in ("backbone", "age", "smile")] == [False, True, True]
+    assert recipe.trains_at(recipe.epochs - 1, "backbone")
+    with pytest.raises(UsageError, match=r"does not go with the data: .*glasses"):
+        load_recipe("finetune", ["loss.weights={glasses: 2}"]).for_data((AGE, GENDER))
+    named = parse_recipe(SMALL)
+    assert named.for_data((AGE, GENDER, smile)) is named
 
 
 def test_stages() -> None:

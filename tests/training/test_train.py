@@ -285,3 +285,20 @@ def test_a_stage_of_the_backbone_alone_learns_through_the_frozen_heads(
     assert any(
         not torch.equal(value, after.backbone.get_parameter(name)) for name, value in before.backbone.named_parameters()
     )
+
+
+def test_heads_of_all_tasks_learn_on_a_frozen_backbone(run_tiny: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    run_tiny("stages=[{size: 16, epochs: 1}]")
+    (tmp_path / "run").rename(tmp_path / "first")
+    before = load_run(tmp_path / "first").network
+    settings = ("tasks=[all]", "stages=[{size: 16, epochs: 1, trains: [heads]}]")
+    result = run_tiny(*settings, init_from=tmp_path / "first")
+    after = load_run(tmp_path / "run").network
+    assert result["tasks"] == ["age", "gender", "ethnicity"]
+    backbone = after.backbone.state_dict()
+    assert all(torch.equal(value, backbone[name]) for name, value in before.backbone.state_dict().items())
+    heads = {
+        name: torch.equal(value, after.heads.state_dict()[name]) for name, value in before.heads.state_dict().items()
+    }
+    assert not any(same for name, same in heads.items() if name.endswith("weight"))
+    assert run_tiny(*settings, init_from=tmp_path / "first", resume=True)["epochs"] == 1
