@@ -56,6 +56,8 @@ class CropShards:
         return np.asarray(found[(slice(None) if np.ndim(stored) else 0, *rest)])
 
     def _read(self, stored: NDArray[np.int64]) -> NDArray[np.uint8]:
+        if len(self._shards) == 1:
+            return self._shards[0][stored]
         shards = np.searchsorted(self._starts, stored, side="right") - 1
         found = np.empty((len(stored), *self.shape[1:]), np.uint8)
         for shard in np.unique(shards).tolist():
