@@ -1,6 +1,7 @@
-"""One of two processes that normalise a batch together; saves what it got. Run by test_global_batch_norm.py."""
+"""One of two processes that normalise a batch together; saves what it got. Used by test_global_batch_norm.py."""
 
 import sys
+from datetime import timedelta
 
 import torch
 from timm.layers.norm_act import BatchNormAct2d
@@ -10,7 +11,8 @@ from mien.training.global_batch_norm import normalise_globally
 
 def main(rank: int, folder: str) -> None:
     """Normalise this process's part of the batch in ``folder``."""
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    limit = timedelta(seconds=300)
+    torch.distributed.init_process_group("gloo", f"file://{folder}/meet", limit, rank=rank, world_size=2)
     layer = BatchNormAct2d(3, act_layer=torch.nn.SiLU)
     normalise_globally(layer)
     batch = torch.load(f"{folder}/batch.pt")
@@ -22,6 +24,7 @@ def main(rank: int, folder: str) -> None:
         torch.distributed.all_reduce(gradient)
     result = {"output": output.detach(), "input": part.grad, "parameters": gradients, "state": layer.state_dict()}
     torch.save(result, f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
