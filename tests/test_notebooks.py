@@ -1,5 +1,6 @@
 """The notebooks of docs/notebooks run from the first cell to the last, do what they say, and hold their pictures."""
 
+import functools
 import re
 from pathlib import Path
 
@@ -24,26 +25,25 @@ def printed(notebook: nbformat.NotebookNode) -> str:
     return "".join(output.text for output in outputs if output.get("name") == "stdout")
 
 
-@pytest.fixture(scope="module")
-def executed() -> dict[str, nbformat.NotebookNode]:
-    return {}
+@functools.cache
+def executed(name: str) -> nbformat.NotebookNode:
+    """The notebook after a run, of fewer epochs than a reader's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EPOCHS", "3")
+        return run_notebook(FOLDER / f"{name}.ipynb")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_and_shows_the_stored_pictures(
-    path: Path, executed: dict[str, nbformat.NotebookNode], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("EPOCHS", "4")
-    executed[path.stem] = run_notebook(path)
+def test_a_notebook_runs_and_shows_the_stored_pictures(path: Path) -> None:
     stored = nbformat.read(path, as_version=4)
-    assert pictures(executed[path.stem]) == pictures(stored) > 0
+    assert pictures(executed(path.stem)) == pictures(stored) > 0
     assert path.stat().st_size < MOST_BYTES
 
 
 @pytest.mark.slow
-def test_most_planted_errors_are_found_and_corrected(executed: dict[str, nbformat.NotebookNode]) -> None:
-    text = printed(executed["inspect_labels"])
+def test_most_planted_errors_are_found_and_corrected() -> None:
+    text = printed(executed("inspect_labels"))
     suspect, right, planted = map(int, re.findall(r"(\d+) labels are suspect, (\d+) .* there are (\d+) wrong", text)[0])
     assert right >= planted / 2 and right >= suspect / 4
     before, after = map(int, re.findall(r"(\d+) before, (\d+) after", text)[0])
@@ -51,7 +51,7 @@ def test_most_planted_errors_are_found_and_corrected(executed: dict[str, nbforma
 
 
 @pytest.mark.slow
-def test_the_trained_attribute_is_learnt(executed: dict[str, nbformat.NotebookNode]) -> None:
-    text = printed(executed["train_an_attribute"])
-    assert float(re.findall(r"glasses accuracy: ([\d.]+)", text)[0]) >= 0.75
+def test_the_trained_attribute_is_learnt() -> None:
+    text = printed(executed("train_an_attribute"))
+    assert float(re.findall(r"glasses accuracy: ([\d.]+)", text)[0]) >= 0.8
     assert float(re.findall(r"smile mae: ([\d.]+)", text)[0]) <= 0.8

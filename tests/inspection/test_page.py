@@ -1,5 +1,6 @@
 """The page in a real browser: keys decide, filters choose, decisions.csv is what prepare reads, 5,000 faces scroll."""
 
+import contextlib
 import csv
 import shutil
 from collections.abc import Iterator
@@ -23,31 +24,30 @@ from tests.prepared import write_prepared
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed here")
-N = 5000
+#: Findings of the page that most tests open, and of the one that is scrolled.
+FEW, MANY = 60, 5000
 
 
-@pytest.fixture(scope="module")
-def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page of 5,000 findings: two of gender, one of an image, then ages."""
-    folder = tmp_path_factory.mktemp("page")
-    data = open_dataset(write_prepared(folder / "data", n=N, size=16, name='face "{}", <b>.jpg'))
-    nobody = np.zeros(N, np.bool_)
+def write_page(folder: Path, n: int) -> Path:
+    """Write a page of ``n`` findings: two of gender, one of an image, then ages."""
+    data = open_dataset(write_prepared(folder / "data", n=n, size=16, name='face "{}", <b>.jpg'))
+    nobody = np.zeros(n, np.bool_)
 
     def errors(task: Any) -> LabelErrors:
-        zeros = np.zeros(N)
+        zeros = np.zeros(n)
         return LabelErrors(
             task=task, labelled=~nobody, score=zeros, suspect=nobody, suggested=zeros.astype(np.int64), expected=()
         )
 
     inspection = Inspection(
         dataset=data,
-        rows=np.arange(N),
+        rows=np.arange(n),
         splits=tuple(data.manifest["split"]),
         method="made up",
         labels=(errors(GENDER), errors(AGE)),
-        images=find_unusual({measure.name: np.full(N, np.nan) for measure in MEASURES}),
-        outliers=Outliers(distance=np.zeros(N), limit=1.0, beyond=nobody),
-        coverage=Coverage(tasks=("gender",), n=N, cells=()),
+        images=find_unusual({measure.name: np.full(n, np.nan) for measure in MEASURES}),
+        outliers=Outliers(distance=np.zeros(n), limit=1.0, beyond=nobody),
+        coverage=Coverage(tasks=("gender",), n=n, cells=()),
         test_figures=(),
     )
     kinds = [("gender", "male", "female"), ("gender", "female", "male"), ("", "", "")]
@@ -60,10 +60,10 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
             reasons=("label",) if task else ("blurry",),
             score=0.1,
         )
-        for place, (task, label, said) in enumerate(kinds + [("age", "20-29", "61")] * (N - 3))
+        for place, (task, label, said) in enumerate(kinds + [("age", "20-29", "61")] * (n - 3))
     ]
     path = folder / "inspection.html"
-    path.write_text(render(inspection, findings, N), encoding="utf-8")
+    path.write_text(render(inspection, findings, n), encoding="utf-8")
     return path
 
 
@@ -77,9 +77,20 @@ def browser() -> Iterator[Any]:
         launched.close()
 
 
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_page(tmp_path_factory.mktemp("page"), FEW)
+
+
 @pytest.fixture
 def page(browser: Any, page_file: Path) -> Iterator[Any]:
-    """The page, opened; a request to anywhere but the file fails the test."""
+    with opened_page(browser, page_file) as opened:
+        yield opened
+
+
+@contextlib.contextmanager
+def opened_page(browser: Any, page_file: Path) -> Iterator[Any]:
+    """Open a page; a request to anywhere but the file fails the test."""
     opened = browser.new_context(viewport={"width": 1000, "height": 700}).new_page()
     requests: list[str] = []
     problems: list[str] = []
@@ -143,12 +154,12 @@ def test_filters_choose_and_decisions_outlive_a_reload(page: Any) -> None:
     assert page.text_content("#count").startswith("1 shown")
     page.keyboard.press("k")
     page.reload()
-    assert page.text_content("#count") == "5,000 shown, 1 decided"
+    assert page.text_content("#count") == f"{FEW} shown, 1 decided"
     page.select_option("#by-reason", "blurry")
     assert page.text_content("#count").startswith("1 shown")
     page.select_option("#by-reason", "")
     page.select_option("#by-decision", "undecided")
-    assert page.text_content("#count").startswith("4,999 shown")
+    assert page.text_content("#count").startswith(f"{FEW - 1} shown")
 
 
 def test_a_face_enlarges(page: Any) -> None:
@@ -158,7 +169,13 @@ def test_a_face_enlarges(page: Any) -> None:
     assert not page.evaluate("document.getElementById('zoom').open")
 
 
-def test_thousands_scroll_with_few_elements(page: Any) -> None:
+def test_thousands_scroll_with_few_elements(browser: Any, tmp_path: Path) -> None:
+    with opened_page(browser, write_page(tmp_path, MANY)) as page:
+        assert page.text_content("#count").startswith("5,000 shown")
+        scroll_through(page)
+
+
+def scroll_through(page: Any) -> None:
     most = page.evaluate(
         """async () => {
           const grid = document.getElementById("grid");

@@ -93,12 +93,12 @@ def test_attributes_and_other_faces_can_be_left_out(page: Page, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_two_hundred_files(page: Page) -> None:
+def test_many_files(page: Page) -> None:
     """Every tenth is a picture, the others are none, which is quicker."""
-    choose(page, *(picture(f"{n}.png") if n % 10 == 0 else {**TEXT, "name": f"{n}.png"} for n in range(200)))
-    assert page.inner_text("#status") == "Done: 0 faces in 200 photos; 180 files could not be read."
+    choose(page, *(picture(f"{n}.png") if n % 10 == 0 else {**TEXT, "name": f"{n}.png"} for n in range(60)))
+    assert page.inner_text("#status") == "Done: 0 faces in 60 photos; 54 files could not be read."
     names = [json.loads(line)["path"] for line in saved(page, "#save-json").splitlines()]
-    assert names == [f"{number}.png" for number in range(200)]
+    assert names == [f"{number}.png" for number in range(60)]
 
 
 def test_a_folder_is_predicted_with_progress(page: Page, tmp_path: Path) -> None:
