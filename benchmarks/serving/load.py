@@ -110,6 +110,11 @@ def _home(outer: str) -> Path:
     return home
 
 
+def _percentile(seconds: list[float], quantile: int) -> float | None:
+    """Return a percentile; None where no request was accepted."""
+    return round(float(np.percentile(seconds, quantile)), 3) if seconds else None
+
+
 def measure(
     made: list[Photo], model: str, connections: int, seconds: float, options: list[str], rate: float | None = None
 ) -> dict[str, object]:
@@ -125,8 +130,7 @@ def measure(
     after = baseline(made, model, seconds / 2)
     alone, alone_ms = ((one + other) / 2 for one, other in zip(before, after, strict=True))
     served_ms = 1000 * used / max(1, tally.statuses["200"])
-    seconds_seen = tally.seconds or [float("inf")]  # Where no request was accepted.
-    middle = {f"p{quantile}": round(float(np.percentile(seconds_seen, quantile)), 3) for quantile in (50, 95, 99)}
+    middle = {f"p{quantile}": _percentile(tally.seconds, quantile) for quantile in (50, 95, 99)}
     rate_seen = tally.statuses["200"] / tally.took
     return {
         "connections": connections,

@@ -55,7 +55,9 @@ def protocol_router(service: Service) -> APIRouter:
 
     def check(name: str, asked: str) -> None:
         known = engine.bundle.metadata.name
-        if name != known or asked not in ("", version):
+        # The default model may be served in 8 bits, whose bundle has a name of its own.
+        default = engine.settings.model in (None, "default") and name == "default"
+        if not (default or name == known) or asked not in ("", version):
             raise Refusal(404, f"The model here is {known}, version {version}; got {shown(name)}.")
 
     @router.get("/v2", summary="Describe the server")
