@@ -64,6 +64,7 @@ def model_card(evaluation: Evaluation | None, fields: CardFields) -> str:
         *(_figures(evaluation) if evaluation else ()),
         *(_source_figures(name, each) for name, each in fields.by_source.items()),
         _groups(evaluation) if evaluation else "",
+        _fairness(evaluation) if evaluation else "",
     ]
     parts = [
         f"# {_text(fields.name)}",
@@ -160,6 +161,22 @@ def _groups(evaluation: Evaluation) -> str:
     ]  # fmt: skip
     head = "## Error by group\n\nGroups of the true labels, the largest gap to all faces first."
     return head + "\n\n" + _table(("attribute", "by", "group", "error", "95 % interval", "n"), rows)
+
+
+def _fairness(evaluation: Evaluation) -> str:
+    if not evaluation.fairness:
+        return ""
+    names = ("accuracy_score_group_min", "equalized_odds_difference", "demographic_parity_difference")
+    rows = []
+    for each in evaluation.fairness:
+        worst = f"{each.worst}, {formatting.format_number(names[0], each.accuracy_score_group_min.value)}"
+        shown = {
+            name: max((getattr(found, name).value or 0.0 for found in each.classes.values()), default=None)
+            for name in names[1:]
+        }
+        rows.append((each.task, each.by, worst, *(formatting.format_number(*item) for item in shown.items())))
+    head = "## Fairness\n\nOver groups of 30 faces or more; the largest difference of any class."
+    return head + "\n\n" + _table(("attribute", "by", *map(formatting.figure_title, names)), rows)
 
 
 def _made(evaluation: Evaluation | None, fields: CardFields) -> str:

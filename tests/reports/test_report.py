@@ -196,6 +196,11 @@ def test_the_card_tells_figures_licences_and_limits(made_up: MakeUp) -> None:
                   "gender x ethnicity", "mien evaluate x"):  # fmt: skip
         assert words in card, words
     assert card.startswith("# first\\|model # &lt;x&gt;\n")
+    worst = next(each for each in metrics.fairness if (each.task, each.by) == ("gender", "ethnicity"))
+    odds = f"{100 * worst.classes['female'].equalized_odds_difference.value:.1f} %"
+    assert (
+        f"| gender | ethnicity | {worst.worst}, {100 * worst.accuracy_score_group_min.value:.1f} % | {odds} |" in card
+    )
     widths = {len(re.findall(r"(?<!\\)\|", line)) for line in card.splitlines() if line.startswith("| age |")}
     assert widths == {6, 7}  # headline rows and group rows, none broken
 
