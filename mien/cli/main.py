@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -124,9 +124,10 @@ def _with_general_options(command: Callable[..., None]) -> Callable[..., None]:
         _apply(quiet, debug)
         command(**arguments)
 
-    hints = {**get_type_hints(command, include_extras=True), "quiet": Quiet, "debug": Debug}
     added = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False) for name in ("quiet", "debug")]
-    parameters = [*inspect.signature(command).parameters.values(), *added]
+    # Not `get_type_hints`: in Python 3.10 it wraps options that default to None, and typer misses their names.
+    parameters = [*inspect.signature(command, eval_str=True).parameters.values(), *added]
+    hints = {parameter.name: parameter.annotation for parameter in parameters} | {"quiet": Quiet, "debug": Debug}
     wrapped.__annotations__ = hints
     wrapped.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [parameter.replace(annotation=hints[parameter.name], kind=parameter.KEYWORD_ONLY) for parameter in parameters]
