@@ -149,6 +149,7 @@ def test_running_again_gives_the_same_files(prepared: PreparedDataset, utkface: 
     assert again.info["manifest_sha256"] == prepared.info["manifest_sha256"]
     assert sorted(path.name for path in again.folder.iterdir()) == [
         "classes.png",
+        "croissant.json",
         "crops.npy",
         "dataset.json",
         "dataset.png",
