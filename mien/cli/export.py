@@ -12,7 +12,14 @@ from mien.progress import console
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="A run folder that `mien train` wrote.", show_default=False)],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN",
+            help="A run folder that `mien train` wrote; with --int8 also a float32 bundle.",
+            show_default=False,
+        ),
+    ],
     data: Annotated[Path, typer.Option("--data", help="The prepared data that the run was trained on.")],
     out: Annotated[Path, typer.Option("--out", help="The .onnx file to write.")],
     name: Annotated[str | None, typer.Option(help="The bundle's name; default: the recipe's.")] = None,
@@ -36,18 +43,24 @@ def export(
 
     Example: mien export runs/first --data data/prepared --out model.onnx
     """
-    from mien.export.export import export_run
+    from mien.errors import UsageError
+    from mien.export.export import export_run, quantise_exported
     from mien.files import write_text
+    from mien.inference.bundle import bundled_names
 
     offsets = split_names(class_offsets)
-    exported = export_run(run, data, out, name=name, flip_tta=flip_tta, size=size, int8=int8, class_offsets=offsets)
+    if run.suffix.lower() == ".onnx" or str(run) in bundled_names():
+        if not int8 or flip_tta or size is not None:
+            raise UsageError(f"{run} is a bundle: --int8, without --flip-tta and --size, writes its 8-bit form.")
+        exported = quantise_exported(run, data, out, name=name, class_offsets=offsets)
+    else:
+        exported = export_run(run, data, out, name=name, flip_tta=flip_tta, size=size, int8=int8, class_offsets=offsets)
     if card is not None:
         write_text(card, exported.card)
     megabytes = exported.path.stat().st_size / 1e6
-    console.print(
-        f"{exported.path}: {megabytes:.1f} MB; torch and ONNX Runtime differ by at most {exported.difference:.1e}",
-        markup=False,
-    )
+    parity = exported.difference
+    against_torch = "" if parity is None else f"; torch and ONNX Runtime differ by at most {parity:.1e}"
+    console.print(f"{exported.path}: {megabytes:.1f} MB{against_torch}", markup=False)
     if exported.quantised is not None:
         changes = ", ".join(change.text for change in exported.quantised.changes)
         difference = exported.quantised.difference

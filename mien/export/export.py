@@ -20,12 +20,14 @@ from mien.errors import MienError, UsageError
 from mien.evaluation.fit_calibration import fit_calibration
 from mien.evaluation.measure import evaluate_table
 from mien.evaluation.model import EvaluatedModel, default_calibration, open_model
-from mien.evaluation.predictions import build_predictions
+from mien.evaluation.model_on_data import open_data_for
+from mien.evaluation.predictions import build_predictions, trained_on
 from mien.evaluation.result import Evaluation
 from mien.export.graph import check_parity, set_metadata, write_graph
 from mien.export.quantise import Quantised, quantise_bundle
 from mien.files import atomic_path, is_folder
-from mien.inference.bundle import load_bundle
+from mien.inference.bench import precision_of
+from mien.inference.bundle import find_bundle, load_bundle
 from mien.inference.metadata import BundleMetadata, Calibration
 from mien.inference.postprocess import Probabilities
 from mien.metrics.bootstrap import Estimate, Sampling
@@ -39,6 +41,7 @@ from mien.tasks import Task
 from mien.training.memory import keep_freed_memory
 from mien.training.warm_start import trained_licences
 from mien.vision.align import DEFAULT_CROP
+from mien.vision.decode import read_regular_file
 from mien.vision.resize import resize_crops
 
 #: Greatest difference of a probability between torch and ONNX Runtime.
@@ -53,11 +56,12 @@ BACKBONE_LICENCE = "ImageNet-pretrained backbone: Apache-2.0"
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """What was written: ``difference`` is the greatest one that the parity check found, ``quantised`` what int8 did."""
+    """What was written: ``difference`` is the greatest one that the parity check with torch found (None: a bundle was
+    quantised, without torch), ``quantised`` what int8 did."""
 
     path: Path
     metadata: BundleMetadata
-    difference: float
+    difference: float | None
     card: str
     quantised: Quantised | None = None
 
@@ -89,8 +93,7 @@ def export_run(
         UsageError: ``out`` is no ``.onnx`` file, or the data are not those of the run.
         ParityError: torch and ONNX Runtime disagree, or int8 answers the validation faces worse than is allowed.
     """
-    if out.suffix.lower() != ".onnx" or is_folder(out):
-        raise UsageError(f"--out must be a file that ends in .onnx, got {out}.")
+    _check_out(out)
     run = replace(load_run(run_folder), input_size=size)
     dataset = open_dataset(data, fold=run.info.get("fold"), sources=run.recipe.sources)
     _check_same_data(run, dataset)
@@ -117,6 +120,54 @@ def export_run(
         set_metadata(temporary, metadata)
         load_bundle(temporary)
     return Exported(path=out, metadata=metadata, difference=difference, card=metadata.card, quantised=quantised)
+
+
+def quantise_exported(
+    bundle: Path,
+    data: Path,
+    out: Path,
+    *,
+    name: str | None = None,
+    class_offsets: Collection[str] = (),
+) -> Exported:
+    """Write the 8-bit form of a float32 bundle, whose run may be gone.
+
+    Args:
+        bundle: a ``.onnx`` file or the name of a bundled model.
+        data: the prepared data of its training: ``train`` measures the ranges, ``val`` calibrates, ``test`` is reported.
+        out: the ``.onnx`` file to write; it appears only when every check has passed.
+        name: the new bundle's name; that of the old one by default.
+        class_offsets: see `export_run`.
+
+    Raises:
+        UsageError: ``out`` is no ``.onnx`` file, or the bundle is in 8 bits already, or was trained on other crops.
+        ParityError: int8 answers the validation faces worse than is allowed.
+    """
+    _check_out(out)
+    source = find_bundle(bundle)
+    model = open_model(source)
+    if precision_of(content := read_regular_file(source)) == "int8":
+        raise UsageError(f"{bundle} is in 8 bits already; --int8 needs a float32 bundle or its run.")
+    dataset, _ = open_data_for(model, data, None)
+    if not trained_on(model, dataset):
+        console.print(
+            f"{bundle} was trained on other data: make sure that none of its training faces is in these validation and "
+            "test splits.",
+            markup=False,
+        )
+    with atomic_path(out) as temporary:
+        temporary.write_bytes(content)
+        quantised = _quantise(temporary, dataset, class_offsets)
+        metadata = replace(quantised.metadata, name=name or quantised.metadata.name)
+        metadata = _with_figures(temporary, metadata, dataset)
+        set_metadata(temporary, metadata)
+        load_bundle(temporary)
+    return Exported(path=out, metadata=metadata, difference=None, card=metadata.card, quantised=quantised)
+
+
+def _check_out(out: Path) -> None:
+    if out.suffix.lower() != ".onnx" or is_folder(out):
+        raise UsageError(f"--out must be a file that ends in .onnx, got {out}.")
 
 
 def _check_same_data(run: Run, dataset: PreparedDataset) -> None:

@@ -11,9 +11,10 @@ from typer.testing import CliRunner
 
 from mien.cli.main import app
 from mien.data.dataset import open_dataset
+from mien.errors import UsageError
 from mien.export import export as export_room
 from mien.export import quantise as room
-from mien.export.export import Exported, export_run
+from mien.export.export import Exported, export_run, quantise_exported
 from mien.export.graph import ParityError
 from mien.export.int8_graph import trunk_nodes
 from mien.export.quantise import TaskChange, check_changes, nominal_change, ordinal_change
@@ -144,6 +145,27 @@ def quantised(trained: Trained, exported: Exported, tmp_path_factory: pytest.Tem
         patch.setattr(room, "ALLOWED_ACCURACY", 0.05)
         out = tmp_path_factory.mktemp("int8") / "int8.onnx"
         return export_run(trained.run, trained.data, out, int8=True)
+
+
+def test_a_bundle_without_its_run_gives_the_same_graph(
+    trained: Trained, exported: Exported, quantised: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "ALLOWED_MAE", 2.0)
+    monkeypatch.setattr(room, "ALLOWED_ACCURACY", 0.05)
+    again = quantise_exported(exported.path, trained.data, tmp_path / "again.onnx", name="other")
+    assert onnx.load(again.path).graph == onnx.load(quantised.path).graph
+    assert load_bundle(again.path).metadata.name == "other"
+    assert again.metadata.calibration == quantised.metadata.calibration
+    assert again.metadata.metrics == quantised.metadata.metrics
+    with pytest.raises(UsageError, match="is in 8 bits already"):
+        quantise_exported(again.path, trained.data, tmp_path / "twice.onnx")
+
+
+def test_a_bundle_is_exported_in_8_bits_alone(trained: Trained, exported: Exported, tmp_path: Path) -> None:
+    command = ["export", str(exported.path), "--data", str(trained.data), "--out", str(tmp_path / "out.onnx")]
+    result = CliRunner().invoke(app, command)
+    assert isinstance(result.exception, UsageError)
+    assert "is a bundle: --int8" in str(result.exception)
 
 
 def operators(path: Path) -> dict[str, list[onnx.NodeProto]]:
