@@ -134,8 +134,8 @@ def quantise_exported(
 
     Args:
         bundle: a ``.onnx`` file or the name of a bundled model.
-        data: the prepared data of its training: ``train`` measures the ranges, ``val`` calibrates, ``test`` gives figures
-            of the card.
+        data: the prepared data of its training: ``train`` measures the ranges, ``val`` calibrates, ``test`` gives the
+            figures of the card.
         out: the ``.onnx`` file to write; it appears only when every check has passed.
         name: the new bundle's name; that of the old one by default.
         class_offsets: see `export_run`.
