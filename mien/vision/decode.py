@@ -74,7 +74,7 @@ def decode_image(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MA
     """
     data = source if isinstance(source, bytes) else read_regular_file(source)
     with decoding(data), open_image(data, max_pixels=max_pixels) as image:
-        return _to_upright_rgb(image, data)
+        return upright_pixels(image, data)
 
 
 def open_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageFile.ImageFile:
@@ -182,7 +182,7 @@ def read_regular_file(path: str | os.PathLike[str]) -> bytes:
         raise UnreadableImageError(f"The file cannot be read: {reason}.") from error
 
 
-def _to_upright_rgb(image: ImageFile.ImageFile, data: bytes) -> RGBImage:
+def upright_pixels(image: ImageFile.ImageFile, data: bytes) -> RGBImage:
     """Load the first frame and convert it; see `decode_image`."""
     if image.mode in _DEEP_GREY:
         return _upright_from_deep_grey(image)

@@ -147,10 +147,9 @@ def _apart(rows: NDArray[np.float32]) -> list[int]:
 
 def _to_detection(row: NDArray[np.float32], width: int, height: int) -> Detection | None:
     """Clip the box to the image; None when nothing of it is left."""
-    left, top = (int(np.clip(round(float(v)), 0, limit)) for v, limit in ((row[0], width), (row[1], height)))
-    right = int(np.clip(round(float(row[0] + row[2])), 0, width))
-    bottom = int(np.clip(round(float(row[1] + row[3])), 0, height))
+    ends = (row[0], width), (row[1], height), (row[0] + row[2], width), (row[1] + row[3], height)
+    left, top, right, bottom = (min(max(round(float(value)), 0), limit) for value, limit in ends)
     if right - left < 4 or bottom - top < 4:
         return None
-    score = float(np.clip(row[14], 0.0, 1.0))
+    score = min(max(float(row[14]), 0.0), 1.0)
     return Detection(box=(left, top, right - left, bottom - top), score=score, landmarks=row[4:14].reshape(5, 2).copy())

@@ -21,6 +21,7 @@ from mien.vision.decode import (
     open_image,
     read_regular_file,
     to_rgb,
+    upright_pixels,
 )
 
 #: The reductions that JPEG decoders offer.
@@ -115,10 +116,8 @@ def open_photo(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_
     A file whose end is missing may raise `UnreadableImageError` only when its pixels are asked for.
     """
     data = source if isinstance(source, bytes) else read_regular_file(source)
-    if data[:3] == b"\xff\xd8\xff":
-        with decoding(data), open_image(data, max_pixels=max_pixels) as image:
-            large = image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L")
-            large = large and max(image.size) >= LEAST_LONG_SIDE
-        if large:
-            return Photo(data, max_pixels)
-    return decode_image(data, max_pixels=max_pixels)
+    with decoding(data), open_image(data, max_pixels=max_pixels) as image:
+        reducible = image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L")
+        if not (reducible and max(image.size) >= LEAST_LONG_SIDE):
+            return upright_pixels(image, data)
+    return Photo(data, max_pixels)

@@ -121,7 +121,8 @@ def to_blob(image: RGBImage) -> NDArray[np.float32]:
     """
     height, width = image.shape[:2]
     step = STRIDES[-1]
-    blob = np.zeros((1, 3, -(-height // step) * step, -(-width // step) * step), np.float32)
+    blob = np.empty((1, 3, -(-height // step) * step, -(-width // step) * step), np.float32)
+    blob[:, :, height:], blob[:, :, :height, width:] = 0, 0
     for channel in range(3):
         blob[0, 2 - channel, :height, :width] = image[:, :, channel]
     return blob
@@ -146,8 +147,10 @@ def _decode_grid(
 ) -> NDArray[np.float32]:
     """Candidates of one grid. A box is its centre's offset from the point and the logarithm of its sides."""
     face, thing, box, landmarks = (outputs[f"{kind}_{stride}"][0] for kind in CHANNELS)
-    scores = np.sqrt(np.clip(face[:, 0], 0, 1) * np.clip(thing[:, 0], 0, 1))
+    scores = np.sqrt(np.minimum(np.maximum(face[:, 0], 0), 1) * np.minimum(np.maximum(thing[:, 0], 0), 1))
     chosen = np.flatnonzero(scores >= score_threshold)
+    if not len(chosen):
+        return np.empty((0, 15), np.float32)
     points = np.stack([chosen % columns, chosen // columns], axis=1).astype(np.float32)
     sides = np.exp(box[chosen, 2:]) * stride
     corners = (points + box[chosen, :2]) * stride - sides / 2
