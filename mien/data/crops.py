@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import MienError
+from mien.files import is_folder
 
 CROPS_NAME, CROPS_FOLDER, ROWS_NAME = "crops.npy", "crops", "rows.npy"
 
@@ -68,7 +69,8 @@ class CropShards:
 
 def crop_files(folder: Path) -> list[Path]:
     """Return the files of a prepared folder that hold crops, in their order."""
-    return sorted((folder / CROPS_FOLDER).glob("[0-9]*.npy")) or [folder / CROPS_NAME]
+    parts = folder / CROPS_FOLDER
+    return (sorted(parts.glob("[0-9]*.npy")) if is_folder(parts) else []) or [folder / CROPS_NAME]
 
 
 def open_crops(folder: Path) -> CropShards:

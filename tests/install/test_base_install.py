@@ -71,6 +71,7 @@ def calls_that_need_an_extra(folder: Path) -> dict[str, list[str]]:
         "merge": ["merge", str(folder), "--out", str(folder / "all.parquet")],
         "serve": ["serve"],
         "video": ["video", str(PHOTO)],
+        "push": ["push", "default", "someone/faces"],
         "export": ["export", str(folder), "--data", str(folder), "--out", str(folder / "model.onnx")],
     }
 

@@ -177,13 +177,13 @@ def test_the_picture_of_a_face_keeps_its_colours(made_up: MakeUp) -> None:
 
 
 def test_the_card_tells_figures_licences_and_limits(made_up: MakeUp) -> None:
-    predictions = made_up(100)
+    predictions = made_up(400)
     sources = {
         "utkface": SourceRecord(faces=900, licence="non-commercial"),
         "fairface": SourceRecord(faces=9, licence="CC BY 4.0"),
         "own": SourceRecord(faces=1),
     }
-    data = DataRecord(splits={"train": 800, "test": 100}, sources=sources)
+    data = DataRecord(splits={"train": 800, "test": 400}, sources=sources)
     metrics = evaluated(replace(predictions, about=replace(predictions.about, data=data)))
     fields = CardFields(
         name="first|model\n# <x>", size=96, tasks=predictions.tasks, training={"recipe": "spine", "seed": 7}

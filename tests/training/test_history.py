@@ -43,6 +43,7 @@ def test_every_figure_has_its_panel(n: int) -> None:
 def test_curves_are_drawn_at_the_end_and_seldom_between(
     monkeypatch: pytest.MonkeyPatch, run_tiny: Any, tmp_path: Path
 ) -> None:
+    monkeypatch.setattr(history, "CURVES_EVERY", 1000.0)
     drawn: list[int] = []
     monkeypatch.setattr(history, "draw_curves", lambda rows: drawn.append(len(rows)) or Figure(figsize=(1, 1)))
     run_tiny("stages=[{size: 16, epochs: 4}]")

@@ -18,6 +18,7 @@ from tools.results.tables import (
     coverage_table,
     peer_table,
     read,
+    speeds_table,
     table,
     training_commands,
     with_interval,
@@ -205,6 +206,7 @@ def model_context(model: str, source: str) -> dict[str, Any]:
     if model == "default":
         context |= {"groups": group_errors_table(), "cross": cross_table(), "precision": precision_table()}
         context["peer_table"] = peer_table(read(RESULTS / model / "peer.json"))
+        context["speeds_avx2"] = speeds_table(read(RESULTS / model / "peer-avx2.json"))
     return context
 
 
@@ -216,6 +218,8 @@ def readme_context() -> dict[str, Any]:
         "headline": headline_table("default", (("large", "large"), ("small", "small"))),
         "peer_table": peer_table(read(RESULTS / "default" / "peer.json")),
         "peer": read(RESULTS / "default" / "peer.json"),
+        "peer_avx2": (avx2 := read(RESULTS / "default" / "peer-avx2.json")),
+        "speeds_avx2": speeds_table(avx2),
         "sizes": ", ".join(f"{name} {splits[name]:,}" for name in ("train", "val", "test")),
         "training": metrics["training"],
     }

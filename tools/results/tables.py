@@ -70,6 +70,15 @@ def peer_table(peer: dict[str, Any]) -> str:
     return table(columns, rows)
 
 
+def speeds_table(peer: dict[str, Any]) -> str:
+    """Return the speed beside age-and-gender on the same files, in one run."""
+    rows = [
+        (title, f"**{speed['mien']:.0f}**", f"{speed['age_and_gender']:.0f}", f"{speed['ratio']:.1f} x")
+        for title, speed in peer["speeds"].items()
+    ]
+    return table((f"images per second, {peer['n']:,} files", "mien", "age-and-gender 2.0.0", "ratio"), rows)
+
+
 def history_table(path: Path) -> str:
     """Return the validation figures of each epoch of a run; of each data set where the run has several."""
     with path.open(encoding="utf-8", newline="") as file:
