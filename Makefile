@@ -53,7 +53,7 @@ $(DEMO)/.installed: pyproject.toml README.md LICENSE $(SOURCES)
 	@touch $@
 
 test: $(VENV)/.installed $(WITH_NPM)
-	$(VENV)/bin/python -m pytest -n auto --dist loadfile
+	$(VENV)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 $(VENV)/.installed: pyproject.toml
 	$(call make_venv,$(VENV))
