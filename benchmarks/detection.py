@@ -148,10 +148,10 @@ def measure_crowds(data: Path, count: int, detector: FaceDetector) -> list[dict[
                 canvas, centres = crowd(faces[:-1], width, round(width * 0.75), face_height, large)
                 if not len(centres):
                     continue
-                row = {"megapixels": megapixels, "height": face_height, "large": large is not None, "n": len(centres)}
+                about = {"megapixels": megapixels, "height": face_height, "large": large is not None, "n": len(centres)}
                 slow = found_in(canvas, centres, face_height, FaceDetector(small_faces=True))
-                row |= {f"small_faces_{name}": value for name, value in slow.items()}
-                rows.append(row | found_in(canvas, centres, face_height, detector))
+                with_option = {f"small_faces_{name}": value for name, value in slow.items()}
+                rows.append({**about, **with_option, **found_in(canvas, centres, face_height, detector)})
     return rows
 
 

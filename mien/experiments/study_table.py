@@ -13,7 +13,8 @@ import numpy as np
 
 from mien.errors import MienError
 from mien.experiments.arm_figure import ArmFigure, Verdict, sentence
-from mien.experiments.study_measures import Bands, Measure, measure_of, measured
+from mien.experiments.study_measures import Measure, measure_of, measured
+from mien.metrics.age_protocols import Bands
 from mien.metrics.bootstrap import Floats, Sampling, resample_counts
 from mien.metrics.predictions_table import Predictions
 
