@@ -21,6 +21,8 @@ IMAGE_PORT ?= 8642
 RUNTIME := mien/serving/page/runtime
 # The page's tests need Node.js and Chromium; without them they are left out.
 WITH_NPM := $(if $(shell command -v npm),web)
+# One more than there are cores: tests of servers and browsers wait much of their time.
+WORKERS := $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 # Wheels only, so that no compiler is ever needed. grad-cam, and jsonpath-rw, which mlcroissant needs, are published as
 # source archives alone; they are pure Python.
@@ -28,7 +30,7 @@ WHEELS := --only-binary :all:
 PURE_SOURCE := --no-binary grad-cam --no-binary jsonpath-rw
 SOURCES := $(shell find mien -type f -not -name '*.py[co]' 2>/dev/null)
 
-.PHONY: demo test web lint docs bench release-check image clean
+.PHONY: demo install test web lint docs bench release-check image clean
 .DELETE_ON_ERROR:
 
 define make_venv
@@ -52,8 +54,10 @@ $(DEMO)/.installed: pyproject.toml README.md LICENSE $(SOURCES)
 	$(DEMO)/bin/python -m pip install --quiet $(WHEELS) .
 	@touch $@
 
-test: $(VENV)/.installed $(WITH_NPM)
-	$(VENV)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+install: $(VENV)/.installed $(WITH_NPM)
+
+test: install
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 $(VENV)/.installed: pyproject.toml
 	$(call make_venv,$(VENV))
@@ -70,7 +74,7 @@ $(RUNTIME)/ort.wasm.min.mjs: package-lock.json
 	cp $(RUNTIME_FILES:%=node_modules/onnxruntime-web/dist/%) $(RUNTIME)/
 	@touch $@
 
-lint: $(VENV)/.installed $(WITH_NPM)
+lint: install
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports
