@@ -1,5 +1,6 @@
 # make demo    a prediction on a real photo; base install only, no torch
-# make test    everything installed, then all tests
+# make install everything installed, for what follows
+# make test    the tests
 # make web     the runtime of the page that mien serve and mien web give, from npm (needs Node.js)
 # make lint    ruff, import-linter, mypy and, with Node.js, tsc
 # make docs    the documentation site, in build/site

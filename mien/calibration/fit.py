@@ -46,7 +46,7 @@ def calibrate_nominal(
         labels: n class numbers, -1 where not labelled.
         class_offsets: fit an offset of each class's logit too (Alexandari et al. 2020). It undoes the shift of a
             sampler that balances the classes: the answers follow the classes' shares among the labels.
-        note: is told what cross-validation refused, and why.
+        note: gets in words what cross-validation refused, and why.
     """
     labelled = labels >= 0
     if labelled.sum() < FEWEST_FACES:

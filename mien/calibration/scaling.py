@@ -12,7 +12,7 @@ from scipy.optimize import minimize, minimize_scalar
 from mien.calibration.accept import gain_of, shrunk
 from mien.inference.postprocess import Probabilities, apply_temperature
 
-#: Is told what was not fitted, or refused, and why.
+#: Gets in words what was not fitted, or refused, and why.
 Note = Callable[[str], None]
 
 
@@ -30,7 +30,7 @@ def accepted_scaling(
         output: n x classes, rows sum to 1.
         labels: n class numbers, all labelled.
         class_offsets: whether offsets are to be fitted.
-        note: is told what was refused, and why.
+        note: gets in words what was refused, and why.
     """
 
     def temperature_of(rows: NDArray[np.int64]) -> float:
