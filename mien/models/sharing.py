@@ -31,8 +31,27 @@ def stages_of(backbone: nn.Module, name: str) -> list[nn.Sequential]:
         middle = [nn.Sequential(getattr(backbone, f"layer{number}")) for number in (1, 2, 3, 4)]
         tail = [backbone.global_pool]
     else:
-        raise UsageError(f"Branches and cross-stitches go with EfficientNets and ResNets; {name} is neither.")
+        raise UsageError(
+            f"Branches, cross-stitches and frozen stages go with EfficientNets and ResNets; {name} is neither."
+        )
     return [stem, *middle[:-1], nn.Sequential(*middle[-1], *tail)]
+
+
+def freeze(backbone: nn.Module, name: str, stages: int, depthwise: bool) -> None:
+    """Make the stem and the first ``stages`` stages keep their weights and batch statistics, and, with ``depthwise``,
+    every depthwise convolution its kernels.
+
+    Raises:
+        UsageError: the backbone has no more stages than these, or they are not known.
+    """
+    parts = stages_of(backbone, name)
+    if stages > len(parts) - 2:
+        raise UsageError(f"model.frozen.stages must be 0 to {len(parts) - 2} for {name}, got {stages}.")
+    for part in parts[: stages + 1]:
+        part.requires_grad_(False).eval()
+    for module in backbone.modules() if depthwise else ():
+        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
+            module.requires_grad_(False)
 
 
 class BranchedBackbone(nn.Module):

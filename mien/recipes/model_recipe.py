@@ -73,6 +73,15 @@ class BinsRecipe:
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)
+class FrozenRecipe:
+    """Weights of the backbone that stay what they are initially, which makes a step faster: the stem and the first
+    ``stages`` stages, with their batch statistics; ``depthwise``: the kernels of all depthwise convolutions."""
+
+    stages: Annotated[int, Field(ge=0, le=20)] = 0
+    depthwise: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, config=CHECKED)
 class ModelRecipe:
     """The network.
 
@@ -81,6 +90,7 @@ class ModelRecipe:
     convolution; ``norm``: LayerNorm on the embedding; ``dropout``: before every head; ``heads``: by task, where not its
     own. ``branch_at``: so many stages after the stem are shared, then each task has its own copy of the rest (0: all
     its own; none: all shared); ``sharing``: ``cross_stitch`` gives each task a whole backbone and learned mixtures.
+    ``frozen``: what of the shared backbone keeps its initial weights.
     """
 
     backbone: str
@@ -94,6 +104,7 @@ class ModelRecipe:
     heads: dict[str, HeadRecipe] = field(default_factory=dict)
     branch_at: Annotated[int, Field(ge=0, le=20)] | None = None
     sharing: Literal["hard", "cross_stitch"] = "hard"
+    frozen: FrozenRecipe | None = None
 
     @model_validator(mode="after")
     def _check_start(self) -> ModelRecipe:
@@ -101,4 +112,6 @@ class ModelRecipe:
             raise ValueError("branch_at goes with sharing: hard")
         if self.initialisation == "kaiming" and self.pretrained:
             raise ValueError("kaiming initialisation starts anew: it needs pretrained: false")
+        if self.frozen is not None and (self.sharing == "cross_stitch" or self.branch_at is not None):
+            raise ValueError("frozen goes with a backbone that all tasks share: without branch_at or cross_stitch")
         return self

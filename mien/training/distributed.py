@@ -78,12 +78,12 @@ class Processes:
         if not self.is_distributed:
             return {}
         parts = ("backbone", *recipe.tasks)
-        frozen = any(not recipe.trains_at(epoch, part) for epoch in range(recipe.epochs) for part in parts)
+        staged = any(not recipe.trains_at(epoch, part) for epoch in range(recipe.epochs) for part in parts)
         return {
             "devices": self.devices,
             "num_nodes": self.nodes,
-            # Without a gradient for what a stage freezes, DDP would wait for it.
-            "strategy": DDPStrategy(find_unused_parameters=frozen),
+            # Without a gradient for what is frozen, DDP would wait for it.
+            "strategy": DDPStrategy(find_unused_parameters=staged or recipe.model.frozen is not None),
             "use_distributed_sampler": False,
         }
 

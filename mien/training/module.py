@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mien.errors import MienError
 from mien.losses.weighting import WEIGHTINGS
 from mien.models.build import build_network
+from mien.models.sharing import freeze
 from mien.recipes.recipe import Recipe
 from mien.tasks import Task
 from mien.training.augmentation import Minority, augment_batch, mix_faces, resize
@@ -69,12 +70,15 @@ class AttributeTraining(pl.LightningModule):
             self._teachers.to(self.device)
 
     def on_train_epoch_start(self) -> None:
-        """Freeze the parts that this epoch's stage does not train: their weights and their batch statistics."""
+        """Freeze the parts that this epoch's stage, or the recipe's network, does not train: their weights and their
+        batch statistics."""
         parts: dict[str, tuple[nn.Module, ...]] = {"backbone": (self.network.backbone, self.network.norm)}
         parts |= {task.name: (self.network.head(task.name),) for task in self.tasks}
         for name, modules in parts.items():
             for module in modules:
                 module.requires_grad_(self._trains(name)).train(self._trains(name))
+        if frozen := self.recipe.model.frozen:
+            freeze(self.network.backbone, self.recipe.model.backbone, frozen.stages, frozen.depthwise)
 
     def _trains(self, part: str) -> bool:
         return self.recipe.trains_at(self.current_epoch, part)

@@ -9,7 +9,7 @@ import torch
 
 from mien.errors import UsageError
 from mien.models.network import FaceAttributeNetwork, NetworkShape
-from mien.models.sharing import BranchedBackbone, CrossStitchBackbone, stages_of
+from mien.models.sharing import BranchedBackbone, CrossStitchBackbone, freeze, stages_of
 from mien.tasks import AGE, ETHNICITY, GENDER
 
 FAMILIES = ["test_efficientnet", "test_resnet"]
@@ -113,3 +113,16 @@ def test_what_cannot_be_split_is_said() -> None:
         stages_of(timm.create_model("test_vit", pretrained=False), "test_vit")
     with pytest.raises(UsageError, match="branch_at must be 0 to"):
         BranchedBackbone(stages_of(backbone("test_resnet"), "test_resnet"), 9, 2, "test_resnet")
+
+
+def test_frozen_depthwise_kernels_leave_the_rest_of_later_stages_trainable() -> None:
+    model = backbone("test_efficientnet").train()
+    freeze(model, "test_efficientnet", 1, depthwise=True)
+    kernels = [module for module in model.modules() if isinstance(module, torch.nn.Conv2d) and module.groups > 1]
+    assert kernels
+    assert not any(module.weight.requires_grad for module in kernels)
+    assert not any(value.requires_grad for part in (model.conv_stem, model.blocks[0]) for value in part.parameters())
+    assert not model.blocks[0].training
+    assert model.conv_head.weight.requires_grad
+    assert any(value.requires_grad for value in model.blocks[2].parameters())
+    assert model.blocks[2].training

@@ -287,6 +287,25 @@ def test_a_stage_of_the_backbone_alone_learns_through_the_frozen_heads(
     )
 
 
+def test_the_stem_and_the_first_stages_keep_their_weights(
+    run_tiny: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    run_tiny("stages=[{size: 16, epochs: 1}]")
+    (tmp_path / "run").rename(tmp_path / "first")
+    before = load_run(tmp_path / "first").network.backbone.state_dict()
+    run_tiny("stages=[{size: 16, epochs: 1}]", "model.frozen={stages: 2}", init_from=tmp_path / "first")
+    after = load_run(tmp_path / "run").network.backbone.state_dict()
+    kept = {name.split(".")[0] for name, value in before.items() if torch.equal(value, after[name])}
+    changed = {name.split(".")[0] for name, value in before.items() if not torch.equal(value, after[name])}
+    assert kept >= {"conv1", "bn1", "layer1", "layer2"}
+    assert changed == {"layer3", "layer4"}
+
+
+def test_no_backbone_has_more_frozen_stages_than_stages(run_tiny: Callable[..., dict[str, Any]]) -> None:
+    with pytest.raises(UsageError, match=r"model.frozen.stages must be 0 to 3 for test_resnet, got 4"):
+        run_tiny("stages=[{size: 16, epochs: 1}]", "model.frozen={stages: 4}")
+
+
 def test_heads_of_all_tasks_learn_on_a_frozen_backbone(run_tiny: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     run_tiny("stages=[{size: 16, epochs: 1}]")
     (tmp_path / "run").rename(tmp_path / "first")
