@@ -4,6 +4,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+# Before torch is imported, and for all processes that tests start: with a test a core, more threads than that wait for
+# each other (two threads beside a busy process are five to fifteen times as slow as one).
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 from mien.progress import set_quiet
