@@ -62,7 +62,7 @@ test: install
 
 $(VENV)/.installed: pyproject.toml
 	$(call make_venv,$(VENV))
-	$(VENV)/bin/python -m pip install $(WHEELS) $(PURE_SOURCE) --editable '.[train,dev]'
+	$(VENV)/bin/python -m pip install --no-compile $(WHEELS) $(PURE_SOURCE) --editable '.[train,dev]'
 	@touch $@
 
 RUNTIME_FILES := ort.wasm.min.mjs ort-wasm-simd-threaded.mjs ort-wasm-simd-threaded.wasm

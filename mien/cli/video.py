@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.options import split_names
+from mien.cli.options import Provider, split_names
 from mien.errors import UsageError
 from mien.progress import console
 
@@ -85,6 +85,7 @@ def video(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Threads that find faces.  [dim]default: one a core[/dim]")
     ] = None,
+    provider: Provider = "auto",
 ) -> None:
     """Follow the faces of films, streams and cameras; predict each person once, from the best frames.
 
@@ -112,7 +113,8 @@ def video(
         show=show,
         landmarks=landmarks,
     )
-    loaded = load(model, tasks=None if tasks is None else split_names(tasks), min_score=min_score, min_size=min_size)
+    names = None if tasks is None else split_names(tasks)
+    loaded = load(model, tasks=names, min_score=min_score, min_size=min_size, provider=provider)
     first, last = seconds(start), None if end is None else seconds(end)
     raw_format = None if raw is None else RawFormat.of_text(raw)
 

@@ -41,7 +41,8 @@ def test_a_missing_provider_is_one_sentence_with_its_extra(monkeypatch: pytest.M
         mien.load("small", provider="cuda")
     with pytest.raises(UsageError, match="Unknown provider 'gpu'; known: auto, cpu, cuda"):
         mien.load("small", provider="gpu")
-    for command in (["predict", str(EXAMPLE)], ["bench", "small"], ["serve", "--model", "small"]):
+    commands = [["predict", str(EXAMPLE)], ["video", str(EXAMPLE)], ["bench", "small"], ["serve", "--model", "small"]]
+    for command in commands:
         result = CliRunner().invoke(app, [*command, "--provider", "openvino"])
         assert isinstance(result.exception, ProviderError)
 

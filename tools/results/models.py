@@ -16,7 +16,9 @@ from tools.results.tables import (
     cell,
     code,
     coverage_table,
+    fairness_table,
     peer_table,
+    protocols_table,
     read,
     speeds_table,
     table,
@@ -182,6 +184,8 @@ def model_context(model: str, source: str) -> dict[str, Any]:
     age = metrics_of(model, "utkface")
     context |= {
         "calibration": calibration_table(sets),
+        "protocols": protocols_table(sets),
+        "fairness": fairness_table(sets),
         "coverage": cell(age, "age", "coverage"),
         "coverage_table": coverage_table(age),
         **audit_of(read(RESULTS / model / "audit.json")),

@@ -109,9 +109,41 @@ def calibration_table(metrics_of: Mapping[str, Any]) -> str:
         for task, figures in metrics["tasks"].items():
             if figures["kind"] == "nominal" and figures["accuracy"]["n"]:
                 names = ("ece_uncalibrated", "ece", "answered", "accuracy", "accuracy_answered")
-                rows.append((f"{title}: {task}", *(cell(metrics, task, name, interval=False) for name in names)))
-    columns = ("", "ECE before calibration", "ECE after", "coverage", "accuracy", "selective accuracy")
+                area = with_interval("error_rate", figures["selective"]["area"])
+                rows.append((f"{title}: {task}", *(cell(metrics, task, name, interval=False) for name in names), area))
+    columns = ("", "ECE before calibration", "ECE after", "coverage", "accuracy", "selective accuracy", "AURC")
     return table(columns, rows)
+
+
+def protocols_table(metrics_of: Mapping[str, Any]) -> str:
+    """Return the accuracy in the age groups of published protocols, by test set."""
+    rows = []
+    for title, metrics in metrics_of.items():
+        for found in metrics["tasks"]["age"].get("protocols") or ():
+            cells = (with_interval("accuracy", found[name]) for name in ("group_accuracy", "one_off_accuracy"))
+            rows.append((f"{title}: {found['reference']}", *cells, f"{found['group_accuracy']['n']:,}"))
+    return table(("age groups of", "right group", "right or next group", "n"), rows)
+
+
+def fairness_table(metrics_of: Mapping[str, Any]) -> str:
+    """Return fairness by fairlearn's names, by test set and task, between age bands and between gender x ethnicity; the
+    odds are those of the class that differs most."""
+    rows = []
+    for title, metrics in metrics_of.items():
+        for found in metrics["fairness"]:
+            if found["by"] not in ("age band", "gender x ethnicity"):
+                continue
+            odds = [each["equalized_odds_difference"] for each in found["classes"].values()]
+            rows.append(
+                (
+                    f"{title}: {found['task']}",
+                    found["by"],
+                    f"{found['worst']}: {with_interval('accuracy', found['accuracy_score_group_min'])}",
+                    with_interval("accuracy", found["accuracy_score_difference"]),
+                    with_interval("accuracy", max(odds, key=lambda each: each["value"])) if odds else "–",
+                )
+            )
+    return table(("", "groups", "worst group, accuracy", "accuracy difference", "equalised odds difference"), rows)
 
 
 def bench_table(bench: Mapping[str, Any]) -> str:
