@@ -23,6 +23,8 @@ from mien.vision.quiet import quiet_opencv
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 #: So many attempts in a row without a frame end a live source; one that never gave a frame ends sooner.
 ATTEMPTS, FIRST_ATTEMPTS = 8, 2
+#: Seconds after which the first frame is taken anew: what FFmpeg read while it looked at the stream comes at once.
+SETTLING = 0.2
 #: FFmpeg's options that keep its own buffers short.
 _PROMPT = {"flags": "low_delay", "rtsp_transport": "tcp", "max_delay": "500000"}
 
@@ -87,7 +89,10 @@ class LiveSource:
         try:
             while True:
                 latest = self._take()
-                started = latest.time if started is None else started
+                if started is None:
+                    time.sleep(SETTLING)
+                    latest = self._take_newer() or latest
+                    started = latest.time
                 seconds, away = latest.time - started, max(away, latest.away)
                 if self._sampling.end is not None and seconds > self._sampling.end:
                     return
@@ -109,6 +114,13 @@ class LiveSource:
             latest, self._latest = self._latest, None
         if latest is None:
             raise UnreadableFilmError(f"No more frames from {self._shown}: {self._error}") from self._error
+        return latest
+
+    def _take_newer(self) -> _Arrival | None:
+        """Return the frame that has come since the last one was taken, if any; that one then counts as dropped."""
+        with self._changed:
+            latest, self._latest = self._latest, None
+        self.counts.dropped += latest is not None
         return latest
 
     def _read(self) -> None:
