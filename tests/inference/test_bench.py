@@ -182,7 +182,8 @@ def test_the_peak_memory_is_that_of_the_process_itself() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     first, last = map(float, done.stdout.split())
     assert first < 200
-    assert 95 < last - first < 200
+    # Pages that were given back between the two are not in the difference.
+    assert 80 < last - first < 200
     assert held.nbytes == 3 * 10**8
 
 
