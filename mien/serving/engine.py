@@ -106,13 +106,21 @@ class Engine:
         with self._changed:
             if self._draining:
                 raise Refusal(503, "The server is stopping.", {"Connection": "close", "Retry-After": "5"})
-            if not self._has_room(len(jobs)):
-                self._drop_gone()
-            if not self._has_room(len(jobs)):
-                sentence = f"The queue has no room: {len(self._jobs)} images wait; try again later."
-                raise busy(sentence, self.wait_seconds())
+            self._require_room(len(jobs))
             self._jobs.extend(jobs)
             self._changed.notify_all()
+
+    def check_room(self) -> None:
+        """Raise the refusal 429 where `submit` would for one image, so that a body need not be read in vain."""
+        with self._changed:
+            self._require_room(1)
+
+    def _require_room(self, more: int) -> None:
+        if not self._has_room(more):
+            self._drop_gone()
+        if not self._has_room(more):
+            sentence = f"The queue has no room: {len(self._jobs)} images wait; try again later."
+            raise busy(sentence, self.wait_seconds())
 
     def _has_room(self, more: int) -> bool:
         """Tell whether the queue holds so many more, and those in it will have been predicted well by the deadline."""

@@ -84,7 +84,7 @@ def protocol_router(service: Service) -> APIRouter:
 
     async def infer(request: Request, name: str, version: str = "") -> Response:
         check(name, version)
-        with service.admitted(request) as share:
+        with service.admitted(request, queued=False) as share:
             limit = service.settings.max_request
             body = await read_body(request, service.settings, share, limit=limit, what="A request")
             inference, tensors = _parse(body, request.headers.get(JSON_LENGTH))

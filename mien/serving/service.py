@@ -46,8 +46,10 @@ class Service:
         self._drawing = asyncio.Semaphore(_DRAWING)
 
     @contextlib.contextmanager
-    def admitted(self, request: Request) -> Iterator[Share]:
+    def admitted(self, request: Request, *, queued: bool = True) -> Iterator[Share]:
         """Check the key and the rate of a request, and count the bytes that it holds until the block ends.
+
+        ``queued`` says that its images will wait in the queue: where that is full, the body is not read.
 
         Raises:
             Refusal: 401, 429, or 503 while the server is stopping.
@@ -55,6 +57,8 @@ class Service:
         self.access.check(request)
         if not self.engine.ready:
             raise Refusal(503, "The server is stopping.", {"Connection": "close", "Retry-After": "5"})
+        if queued:
+            self.engine.check_room()
         with self.held.request() as share:
             yield share
 

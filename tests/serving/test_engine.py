@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -10,9 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.types import Message
 
 import mien
+from mien.inference.prepare import Search
 from mien.serving import engine as engine_module
+from mien.serving.engine import Job
+from mien.serving.refusal import Refusal
 from tests.serving.conftest import Start
 
 RAW = {"content-type": "image/jpeg"}
@@ -66,6 +71,36 @@ def test_a_full_queue_refuses_and_answers_the_rest(start: Start, photo: bytes, h
     assert set(statuses) == {200, 429}
     assert all(int(response.headers["retry-after"]) >= 1 for response in responses if response.status_code == 429)
     assert client.post("/v1/predict", content=photo, headers=RAW).status_code == 200
+
+
+def test_the_body_of_a_request_is_not_read_while_the_queue_is_full(
+    start: Start, photo: bytes, held_back: threading.Event
+) -> None:
+    app: Any = start(queue=4, max_images=4, workers=1, batch_size=1).app
+    jobs: list[Job] = []
+    refused = 0
+    while refused < 20:  # The worker draws a few jobs before it waits.
+        jobs.append(Job(data=photo, search=Search()))
+        try:
+            app.state.service.engine.submit(jobs[-1:])
+        except Refusal:
+            jobs.pop()
+            refused += 1
+            time.sleep(0.02)
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        raise AssertionError("the body was read")
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", b"image/jpeg"), (b"content-length", b"%d" % len(photo))]
+    scope = {"type": "http", "method": "POST", "path": "/v1/predict", "headers": headers, "query_string": b""}
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 429 and b"retry-after" in dict(sent[0]["headers"])
+    held_back.set()
+    assert all(job.future.result(60)[0].status == "ok" for job in jobs)
 
 
 def test_a_request_past_its_deadline_is_given_up_and_the_next_is_answered(
