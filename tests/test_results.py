@@ -28,6 +28,9 @@ FOLDERS = (
     "first-model",
     "default/utkface",
     "default/fairface",
+    "default/aaf",
+    "default/appa-real",
+    "default/lfw",
     "large/utkface",
     "large/fairface",
     "open/fairface",
@@ -135,7 +138,7 @@ def test_what_the_package_brings() -> None:
     assert sizes["default"] < 24_000_000
     assert sizes["large"] < 16_000_000
     assert max(sizes["default-int8"], sizes["open"], sizes["small"]) <= 6_000_000
-    assert set(load_bundle("default-int8").metadata.licences) >= {"utkface", "fairface"}
+    assert set(load_bundle("default-int8").metadata.licences) >= {"utkface", "fairface", "aaf", "appa-real", "lfw"}
     # What may be used commercially was trained on nothing that forbids it.
     assert "utkface" not in load_bundle("open").metadata.licences
     assert "non-commercial" not in json.dumps(load_bundle("open").metadata.licences)

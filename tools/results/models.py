@@ -39,7 +39,13 @@ _FAIRFACE = (
     ("fairface", "ethnicity", "accuracy", "ethnicity accuracy (5 classes)", "–"),
     ("fairface", "race7", "accuracy", "race accuracy (7 classes)", ">= 67 %"),
 )
-HEADLINES = (*_UTKFACE, *_FAIRFACE)
+_MORE = (
+    ("aaf", "age", "mae", "age MAE, years", "<= 4.5"),
+    ("aaf", "gender", "accuracy", "gender accuracy", ">= 97 %"),
+    ("appa-real", "age", "mae", "age MAE, years", "<= 5.8"),
+    ("lfw", "gender", "accuracy", "gender accuracy", "–"),
+)
+HEADLINES = (*_UTKFACE, *_FAIRFACE, *_MORE)
 #: Those of the open model, which has seen no face of UTKFace.
 OPEN_HEADLINES = (
     *_FAIRFACE,
@@ -54,6 +60,11 @@ FIRST_HEADLINES = (
     ("", "gender", "accuracy", "gender accuracy", ">= 94 %"),
     ("", "ethnicity", "accuracy", "ethnicity accuracy (5 classes)", ">= 86 %"),
 )
+
+
+def is_measured(model: str, source: str) -> bool:
+    """Return whether there are test figures of a model on a data set."""
+    return (RESULTS / model / source / "metrics.json").is_file()
 
 
 def metrics_of(model: str, source: str) -> Any:
@@ -76,6 +87,8 @@ def headline_table(
     """
     rows = []
     for source, task, name, title, wanted in headlines:
+        if not is_measured(model, source):
+            continue
         figure = metrics_of(model, source)["tasks"][task][name]
         own = (
             f"**{format_number(name, figure['value'])}**",
@@ -92,6 +105,8 @@ def _other_cell(model: str, source: str, task: str, name: str) -> str:
     """Return a figure of another model on the same faces; a dash where it was not measured on them."""
     if model == "first-model":
         return cell(metrics_of(model, ""), task, name, interval=False) if source == "utkface" else "–"
+    if not is_measured(model, source):
+        return "–"
     return cell(metrics_of(model, source), task, name, interval=False)
 
 
@@ -143,6 +158,8 @@ def precision_table() -> str:
     """Return the figures of the float32 and the 8-bit form on the same test faces."""
     rows = []
     for source, task, name, title, _ in HEADLINES:
+        if not is_measured("default", source):
+            continue
         found = [metrics_of("default", source), read(RESULTS / "default" / "int8" / f"{source}.json")]
         rows.append((f"{SETS[source]}: {title}", *(cell(metrics, task, name) for metrics in found)))
     return table(("test split", "default (float32)", "default-int8"), rows)
@@ -179,7 +196,7 @@ def model_context(model: str, source: str) -> dict[str, Any]:
     if model == "first-model":
         peer = read(RESULTS / model / "peer.json")
         return {**context, "peer": peer, "peer_table": peer_table(peer), "loop": loop_table()}
-    found = {title: metrics_of(model, name) for name, title in SETS.items()}
+    found = {title: metrics_of(model, name) for name, title in SETS.items() if is_measured(model, name)}
     sets = dict(sorted(found.items())) if model == "open" else found
     age = metrics_of(model, "utkface")
     context |= {

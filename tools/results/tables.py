@@ -16,7 +16,13 @@ from mien.runs.lineage import earlier_trainings
 REPOSITORY = Path(__file__).resolve().parents[2]
 RESULTS = REPOSITORY / "docs" / "results"
 #: The data sets' names as people write them.
-SETS = {"utkface": "UTKFace", "fairface": "FairFace"}
+SETS = {
+    "utkface": "UTKFace",
+    "fairface": "FairFace",
+    "aaf": "All-Age-Faces",
+    "appa-real": "APPA-REAL",
+    "lfw": "LFW",
+}
 #: What the peer's result file calls the figures that both have.
 PEER_FIGURES = (
     ("age_mae", "age MAE, years", "mae"),
