@@ -114,7 +114,7 @@ def cross_table() -> str:
     """Return the figures of each model on the validation faces of a data set, beside what it was trained on."""
     rows = []
     for metrics in (read(path) for path in sorted((RESULTS / "default" / "cross-collection").glob("*.json"))):
-        trained = " and ".join(title for source, title in SETS.items() if source in metrics["licences"])
+        trained = ", ".join(title for source, title in SETS.items() if source in metrics["licences"])
         age = "mae" if metrics["tasks"]["age"]["mae"]["n"] else "group_accuracy"
         age_title = "MAE" if age == "mae" else "in group"
         rows.append(
