@@ -7,6 +7,7 @@ check.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -219,12 +220,16 @@ def calibrate_task(
 ) -> Calibration:
     """Return the calibration of one task from its probabilities of these rows, and print what was refused and why;
     ``class_offsets``: see `calibrate_nominal`."""
+    refused: list[str] = []
 
     def note(text: str) -> None:
+        refused.append(text)
         console.print(f"{task.name}: {text}", style="yellow", markup=False)
 
     if task.kind == "nominal":
         labels = dataset.nominal_labels(task)[rows]
-        return calibrate_nominal(output, labels, class_offsets=class_offsets, note=note)
+        nominal = calibrate_nominal(output, labels, class_offsets=class_offsets, note=note)
+        return replace(nominal, refused=tuple(refused))
     low, high = dataset.ordinal_labels(task)
-    return calibrate_ordinal(output, low[rows], high[rows], task, note=note)
+    ordinal = calibrate_ordinal(output, low[rows], high[rows], task, note=note)
+    return replace(ordinal, refused=tuple(refused))

@@ -144,9 +144,13 @@ def _calibration_record(calibration: Calibration) -> CalibrationRecord:
             temperature=calibration.temperature,
             abstain_below=calibration.abstain_below,
             class_offsets=calibration.class_offsets or None,
+            refused=calibration.refused or None,
         )
     return CalibrationRecord(
-        coverage=calibration.coverage, offset=calibration.offset, offsets=calibration.offsets or None
+        coverage=calibration.coverage,
+        offset=calibration.offset,
+        offsets=calibration.offsets or None,
+        refused=calibration.refused or None,
     )
 
 

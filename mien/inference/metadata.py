@@ -51,12 +51,13 @@ class NominalCalibration:
     """Bias-corrected temperature scaling (Alexandari et al. 2020) and the least probability of a predicted label.
 
     ``temperature`` divides the logits, then ``class_offsets`` are added, one a class or none at all. Below
-    ``abstain_below`` (a probability) no label is predicted.
+    ``abstain_below`` (a probability) no label is predicted. ``refused``: what was not fitted, and why, in words.
     """
 
     temperature: Temperature = 1.0
     abstain_below: Fraction = 0.0
     class_offsets: tuple[Finite, ...] = ()
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +71,7 @@ class OrdinalCalibration:
 
     ``offsets``: instead, pairs of a level and the offset from that level up. A level is in the interval when the
     quantiles widened by its own offset reach it, so that the coverage holds for the faces of each band of true levels
-    (label-conditional conformal prediction, Vovk, Gammerman, Shafer 2005).
+    (label-conditional conformal prediction, Vovk, Gammerman, Shafer 2005). ``refused``: as in `NominalCalibration`.
     """
 
     point: Literal["mean", "median", "level"] = "median"
@@ -80,6 +81,7 @@ class OrdinalCalibration:
     high_quantile: Fraction = 0.95
     offset: Finite = 0.0
     offsets: tuple[tuple[Level, Finite], ...] = ()
+    refused: tuple[str, ...] = ()
 
 
 Calibration = NominalCalibration | OrdinalCalibration
@@ -121,7 +123,7 @@ class BundleMetadata:
                     "size": self.size,
                 },
                 "tasks": [task.to_json() for task in self.tasks],
-                "calibration": {name: asdict(value) for name, value in self.calibration.items()},
+                "calibration": {name: _calibration_json(value) for name, value in self.calibration.items()},
                 "licences": dict(self.licences),
                 "training": dict(self.training),
                 "metrics": dict(self.metrics),
@@ -130,6 +132,14 @@ class BundleMetadata:
             ensure_ascii=False,
             allow_nan=False,
         )
+
+
+def _calibration_json(calibration: Calibration) -> dict[str, Any]:
+    """Return the JSON object; without ``refused`` where nothing was, as other versions can then read it."""
+    value = asdict(calibration)
+    if not value["refused"]:
+        del value["refused"]
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)

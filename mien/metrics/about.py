@@ -36,7 +36,7 @@ class DataRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationRecord:
-    """The calibration of one task: of intervals (ordinal) or of probabilities (nominal)."""
+    """The calibration of one task: of intervals (ordinal) or of probabilities (nominal); what was refused, in words."""
 
     coverage: float | None = field(default=None, metadata=OMIT_NONE)
     offset: float | None = field(default=None, metadata=OMIT_NONE)
@@ -44,6 +44,7 @@ class CalibrationRecord:
     temperature: float | None = field(default=None, metadata=OMIT_NONE)
     abstain_below: float | None = field(default=None, metadata=OMIT_NONE)
     class_offsets: tuple[float, ...] | None = field(default=None, metadata=OMIT_NONE)
+    refused: tuple[str, ...] | None = field(default=None, metadata=OMIT_NONE)
 
 
 @dataclass(frozen=True, kw_only=True)

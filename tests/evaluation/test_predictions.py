@@ -1,5 +1,6 @@
 """A model over prepared data: the same answers as prediction, every label, and refusals."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mien.calibration.fit import calibrate_task
 from mien.data.dataset import choose_rows, open_dataset
 from mien.errors import MienError, UsageError
 from mien.evaluation.model import EvaluatedModel, default_calibration, open_model
@@ -63,6 +65,22 @@ def test_the_table_holds_what_prediction_answers(bundle_path: Path, prepared: Pa
                     assert row[f"{task.name}_p_{label}"] == pytest.approx(chance, abs=1e-5)
     assert frame["gender_pred"].isna().any()
     assert frame["gender_pred"].notna().any()
+
+
+def test_what_calibration_refused_stays_in_the_bundle_and_the_record(prepared: Path, tmp_path: Path) -> None:
+    dataset = open_dataset(prepared)
+    rows = dataset.rows("val")
+    model = made_model((AGE, GENDER))
+    output = model.predict(np.zeros((len(rows), 3, 16, 16), np.uint8))
+    fitted = {task.name: calibrate_task(task, output[task.name], dataset, rows) for task in (AGE, GENDER)}
+    assert all(found.refused and found.refused[0].startswith("not calibrated: ") for found in fitted.values())
+    bundle = write_tiny_bundle(tmp_path / "tiny.onnx", size=24, calibration=fitted)
+    predictions = build_predictions(open_model(bundle), dataset, dataset.rows("test"), "test")
+    assert predictions.about.calibration["gender"].refused == fitted["gender"].refused
+    assert predictions.about.calibration["age"].refused == fitted["age"].refused
+    assert predictions.about.calibration["ethnicity"].refused is None
+    written = json.loads(load_bundle(bundle).metadata.to_text())["calibration"]
+    assert "refused" not in written["ethnicity"] and written["gender"]["refused"] == list(fitted["gender"].refused)
 
 
 def test_labels_come_from_the_manifest_rows(bundle_path: Path, prepared: Path) -> None:
