@@ -33,13 +33,15 @@ _LOCAL = {"protocol_whitelist": "file,pipe,crypto,data"}
 
 
 def load_pyav() -> Any:
-    """Return the module ``av`` with its log silenced, or raise `MissingExtraError`."""
+    """Return the module ``av``, or raise `MissingExtraError`.
+
+    Its log stays off, as it is: with a level set, a decoding thread that has something to say waits for Python's lock,
+    and the thread that holds it while it frees the decoder waits for that one, without end.
+    """
     try:
         import av
-        import av.logging
     except ImportError as error:
         raise MissingExtraError("av", "video", "Reading a film") from error
-    av.logging.set_level(av.logging.PANIC)
     return av
 
 

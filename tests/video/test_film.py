@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -80,6 +81,27 @@ def test_frames_that_are_wanted(tmp_path: Path, sampling: Sampling, expected: li
     source = open_source(film, sampling)
     assert source.expected_frames == pytest.approx(len(expected), abs=1)
     assert [frame.number for frame in source.frames()] == expected
+
+
+LEFT_EARLY = """
+import sys
+from mien.video.opening import open_source
+for _ in range(100):
+    frames = open_source(sys.argv[1]).frames()
+    next(frames)
+    frames.close()
+"""
+
+
+def test_a_damaged_film_that_is_left_early_does_not_hang(tmp_path: Path) -> None:
+    """Its decoding threads have much to log while they are ended."""
+    noise = np.random.default_rng(0).integers(0, 255, (20, 240, 320, 3)).astype(np.uint8)
+    film = write_film(tmp_path / "film.mp4", list(noise), fps=20)
+    data = bytearray(film.read_bytes())
+    for place in range(3000, len(data) - 3000, 500):
+        data[place] ^= 0x55
+    film.write_bytes(data)
+    subprocess.run([sys.executable, "-c", LEFT_EARLY, str(film)], check=True, timeout=300)
 
 
 def test_starting_late_does_not_decode_what_is_before(tmp_path: Path) -> None:
