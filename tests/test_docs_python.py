@@ -72,8 +72,48 @@ def test_python_blocks_run(block: str, tmp_path: Path, monkeypatch: pytest.Monke
     assert done.returncode == 0, done.stderr
 
 
-def test_python_blocks_pass_mypy_strict(tmp_path: Path) -> None:
+SCRIPT = """
+import io
+from pathlib import Path
+import cv2
+import numpy as np
+from PIL import Image
+import mien
+
+model = mien.load("default", tasks=["age"], min_size=20, channel_order="bgr")
+frame = cv2.imread("photo.jpg")
+assert frame is not None
+for image in (frame, np.zeros((4, 4, 3), np.uint8), b"", io.BytesIO(), Path("a"), "a", Image.new("RGB", (4, 4))):
+    result = model(image, largest=True)
+with open("a", "rb") as file:
+    result = model(file)
+for result in model.predict([Path("a"), Path("b")], cropped=True, workers=None):
+    for face in result.faces:
+        years: float = face.age.value + face.age.low
+        label: str | None = face.gender.label
+        likely: float = face.gender.probability
+        glasses = face["glasses"]
+        if isinstance(glasses, mien.NominalPrediction):
+            print(glasses.probabilities["yes"], glasses.abstained)
+        if face.landmarks is not None:
+            x, y = face.landmarks[0]
+            total: float = x + y
+        box: tuple[int, int, int, int] = face.box
+table = mien.to_dataframe(model.predict(["a"]))
+print(table["age"].mean(), result.to_dict(), model.tasks["age"].kind, model.card, model.licences)
+cv2.imwrite("b.png", mien.draw(frame, result, channel_order="bgr"))
+report = mien.evaluate(model, "data/prepared", split="test")
+print(report.n, report.tasks["age"])
+try:
+    model("a")
+except mien.MienError as error:
+    print(error)
+"""
+
+
+def test_python_blocks_and_a_users_script_pass_mypy_strict(tmp_path: Path) -> None:
     """What no block names is not followed: reading PyTorch's types takes most of the time otherwise."""
+    (tmp_path / "script.py").write_text(SCRIPT, encoding="utf-8")
     for number, block in enumerate(BLOCKS):
         (tmp_path / f"block_{number}.py").write_text(str(block.values[0]), encoding="utf-8")
     unused = "[mypy]\n[mypy-torch.*,torchvision.*,lightning.*,timm.*,ray.*]\nfollow_imports = skip\n"
