@@ -127,7 +127,8 @@ class _Slot:
 class PredictionStream:
     """One run over the sources; iterate `results` or `completed`, once.
 
-    ``max_wait``: a face waits at most so many seconds for others to fill its batch; None where only throughput counts.
+    ``max_wait``: a face waits for others to fill its batch at most so many seconds, and not while a thread is idle;
+    None where only throughput counts.
     """
 
     def __init__(
@@ -142,6 +143,8 @@ class PredictionStream:
     ) -> None:
         self._sources, self._prepare, self._predict = sources, prepare, predict
         self._batch_size, self._max_wait = batch_size, max_wait
+        #: So many tasks under way let faces wait for more.
+        self._enough = 1 if max_wait is None else workers
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="mien")
         self._gate = _Gate(max_images=2 * batch_size + 4 * workers, max_faces=8 * batch_size)
         self._events: queue.SimpleQueue[_Drawn | _Exhausted | _Done] = queue.SimpleQueue()
@@ -189,8 +192,8 @@ class PredictionStream:
                     self._gate.change(images=-1, kept_bytes=-slot.kept_bytes)
                     yielded += 1
                     continue
-                if self._waiting and self._working == 0 and self._events.empty():
-                    self._submit_batch()  # Nothing else is under way: do not wait for a full batch.
+                if self._waiting and self._working < self._enough and self._events.empty():
+                    self._submit_batch()  # Too little else is under way: do not wait for a full batch.
                 self._handle_next()
 
     def _handle_next(self) -> None:

@@ -37,6 +37,8 @@ def limited_protocol(seconds: float, most: int) -> type[H11Protocol]:
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            # asyncio does so only for sockets that name their protocol; else the end of a response waits 40 ms.
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if len(self.connections) > most:
                 self.app = too_many
             self._watch()
@@ -103,13 +105,13 @@ def serve(settings: Settings, *, host: str, port: int, announce: Any) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=int(settings.upload_seconds + settings.deadline) + 1,
     )
-    with _listening(host, port) as listener:
+    with listening(host, port) as listener:
         name, number = listener.getsockname()[:2]
         announce(f"http://{f'[{name}]' if ':' in name else name}:{number}")
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def listening(host: str, port: int) -> socket.socket:
     """Return a socket that listens, or raise `MienError`."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

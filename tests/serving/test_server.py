@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import re
@@ -16,9 +17,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
+from starlette.applications import Starlette
+from uvicorn.server import ServerState
 
 from mien.errors import MienError
-from mien.serving.server import serve
+from mien.serving.server import limited_protocol, listening, serve
 from mien.serving.settings import Settings
 
 RAW = {"content-type": "image/jpeg"}
@@ -77,6 +81,31 @@ def test_a_connection_that_does_not_go_on_is_ended(server: tuple[str, Path], sen
             while chunk := connection.recv(4096):
                 received += chunk
     assert received.partition(b" ")[2].startswith(answer)
+
+
+def test_no_part_of_a_response_waits_for_the_client_to_confirm_another() -> None:
+    """Without TCP_NODELAY the second part of a response waits some 40 ms."""
+
+    async def served() -> int:
+        protocol, made = limited_protocol(1, 1), []
+        config = uvicorn.Config(app=Starlette())
+        config.load()
+
+        def make() -> asyncio.Protocol:
+            made.append(protocol(config=config, server_state=ServerState(), app_state={}))
+            return made[-1]
+
+        with listening("127.0.0.1", 0) as listener:
+            running = await asyncio.get_running_loop().create_server(make, sock=listener)
+            _, writer = await asyncio.open_connection(*listener.getsockname()[:2])
+            while not (made and made[0].transport):
+                await asyncio.sleep(0.01)
+            found: int = made[0].transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            writer.close()
+            running.close()
+            return found
+
+    assert asyncio.run(served())
 
 
 def test_more_connections_than_the_limit_are_refused_as_busy(bundle: Path, tmp_path: Path, photo: bytes) -> None:
