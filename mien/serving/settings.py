@@ -24,7 +24,7 @@ class Settings:
         tasks: tasks that are predicted; None means all of the model's.
         workers: threads of prediction; None is one a core.
         batch_size: faces in one call of the model; None suits the provider.
-        batch_wait: a face waits at most so many seconds for others to fill its batch, while any are at work.
+        batch_wait: a face waits at most so many seconds for others to fill its batch, while all threads are at work.
         queue: images that may wait for a worker; more are refused with 429.
         deadline: seconds after which a request that has been received is given up with 429.
         upload_seconds: seconds within which a request's headers and then its body must arrive.

@@ -27,7 +27,7 @@ def context() -> Mapping[str, Any]:
         "statuses": _statuses(runs),
         "least": min(run["ratio"] for run in runs),
         "most": max(run["ratio"] for run in runs),
-        "busy": max(load["machine"]["load_before"], faults["machine"]["load_before"]) > BUSY,
+        "busy": load["machine"]["load_before"] > BUSY,
         "faults": faults,
         "mutated": _counts(faults["mutated"]["statuses"]),
         "sigterm": _counts(faults["sigterm"]["in_flight"]),
