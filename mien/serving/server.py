@@ -103,6 +103,8 @@ def serve(settings: Settings, *, host: str, port: int, announce: Any) -> None:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        # No shorter than a Retry-After, so that who waits as told meets no connection that is just being closed.
+        timeout_keep_alive=max(5, int(settings.deadline)),
         timeout_graceful_shutdown=int(settings.upload_seconds + settings.deadline) + 1,
     )
     with listening(host, port) as listener:

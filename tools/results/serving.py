@@ -25,6 +25,7 @@ def context() -> Mapping[str, Any]:
         "accepted": sum(run["statuses"].get("200", 0) for run in runs),
         "wrong": sum(run["wrong"] for run in runs),
         "statuses": _statuses(runs),
+        "lost": sum(count for run in runs for name, count in run["statuses"].items() if name.startswith("lost")),
         "least": min(run["ratio"] for run in runs),
         "most": max(run["ratio"] for run in runs),
         "busy": load["machine"]["load_before"] > BUSY,
