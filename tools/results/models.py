@@ -158,8 +158,6 @@ def precision_table() -> str:
     """Return the figures of the float32 and the 8-bit form on the same test faces."""
     rows = []
     for source, task, name, title, _ in HEADLINES:
-        if not is_measured("default", source):
-            continue
         found = [metrics_of("default", source), read(RESULTS / "default" / "int8" / f"{source}.json")]
         rows.append((f"{SETS[source]}: {title}", *(cell(metrics, task, name) for metrics in found)))
     return table(("test split", "default (float32)", "default-int8"), rows)
