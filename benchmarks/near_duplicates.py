@@ -76,8 +76,8 @@ def measured(folder: Path, pool: Any, n: int, workers: int, seed: int) -> dict[s
 
 
 def growth(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return how the time grows between the two largest numbers (seconds ~ faces ** exponent), and core hours so
-    extrapolated."""
+    """Return how the time grows between the two largest numbers (seconds ~ faces ** exponent), and the hours that this
+    machine would take, so extrapolated."""
     if len(results) < 2:
         return {}
     small, large = results[-2:]
@@ -85,7 +85,7 @@ def growth(results: list[dict[str, Any]]) -> dict[str, Any]:
     hours = {
         str(n): round(large["seconds"] / 3600 * (n / large["faces"]) ** exponent, 1) for n in (10_000_000, 100_000_000)
     }
-    return {"exponent": round(exponent, 2), "core_hours": hours}
+    return {"exponent": round(exponent, 2), "machine_hours": hours}
 
 
 def draw(path: Path, results: list[dict[str, Any]], cores: int) -> None:

@@ -1,4 +1,4 @@
-"""What fills the page of prediction in shards: tables from the files that the benchmarks wrote."""
+"""What fills the page of scale: tables from the files that the benchmarks wrote."""
 
 from __future__ import annotations
 
@@ -23,8 +23,28 @@ COLUMNS = {
 def context() -> Mapping[str, Any]:
     """Return the tables and facts of the page."""
     killed, engines = read(FOLDER / "shards_killed.json"), read(FOLDER / "scale_engines.json")
+    near, prepare = read(FOLDER / "near-duplicates.json"), read(FOLDER / "prepare.json")
     rounds = killed["rounds"]
     return {
+        "near": near,
+        "searches": table(
+            ("faces", "seconds", "peak RSS, MB", "planted duplicates found"),
+            [
+                (
+                    f"{row['faces']:,}",
+                    f"{row['seconds']:,.0f}",
+                    f"{row['peak_rss_mb']:,}",
+                    f"{row['planted_found']:,} of {row['planted']:,}",
+                )
+                for row in near["results"]
+            ],
+        ),
+        "hours": {int(faces): hours for faces, hours in near["growth"]["machine_hours"].items()},
+        "prepare": prepare,
+        "preparations": table(
+            ("commit", "images read", "seconds", "images/s", "peak RSS, MB", "folder, MB"),
+            [_preparation(prepare[name]) for name in ("before", "after")],
+        ),
         "killed": killed,
         "rounds": table(
             ("round", *COLUMNS.values()),
@@ -42,6 +62,11 @@ def context() -> Mapping[str, Any]:
             ],
         ),
     }
+
+
+def _preparation(run: Mapping[str, Any]) -> tuple[str, ...]:
+    counts = (f"{run[name]:,}" for name in ("read", "seconds", "images_a_second", "peak_rss_mb", "folder_mb"))
+    return (f"`{run['machine']['commit']}`", *counts)
 
 
 def _cells(each: Mapping[str, Any]) -> list[str]:
