@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from mien.errors import MienError
 from mien.inference.metadata import INPUT_NAME, METADATA_KEY, BundleMetadata
@@ -31,7 +32,14 @@ class ParityError(MienError):
 
 def write_graph(network: ProbabilityNetwork, metadata: BundleMetadata, path: Path) -> None:
     """Write the ONNX file with its metadata."""
-    size = metadata.size
+    model = to_graph(network, metadata.size, [task.name for task in metadata.tasks])
+    onnx.helper.set_model_props(model, {METADATA_KEY: metadata.to_text()})
+    onnx.checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString())
+
+
+def to_graph(network: nn.Module, size: int, output_names: Sequence[str]) -> onnx.ModelProto:
+    """Return a network that takes ``crops``, uint8 of N x 3 x size x size, as an ONNX graph with these outputs."""
     # Two crops: a batch of one would be taken for a constant.
     example = torch.zeros(2, 3, size, size, dtype=torch.uint8)
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
@@ -41,7 +49,7 @@ def write_graph(network: ProbabilityNetwork, metadata: BundleMetadata, path: Pat
             network.eval(),
             (example,),
             input_names=[INPUT_NAME],
-            output_names=[task.name for task in metadata.tasks],
+            output_names=list(output_names),
             dynamic_shapes=({0: torch.export.Dim("N", min=1)},),
             opset_version=OPSET,
             dynamo=True,
@@ -60,9 +68,7 @@ def write_graph(network: ProbabilityNetwork, metadata: BundleMetadata, path: Pat
     values: list[Any] = [*graph.input, *graph.output, *graph.value_info, *graph.initializer]
     for value in values:
         del value.metadata_props[:]
-    onnx.helper.set_model_props(model, {METADATA_KEY: metadata.to_text()})
-    onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(model.SerializeToString())
+    return model
 
 
 def set_metadata(path: Path, metadata: BundleMetadata) -> None:

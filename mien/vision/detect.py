@@ -20,7 +20,8 @@ from mien.errors import MienError
 from mien.onnx.providers import CPU
 from mien.vision.photo import AnyImage
 from mien.vision.search import COARSE_SIDE, SINGLE_SIDE, scaled, search_photo, search_with_margin, shrunk
-from mien.vision.turn import BACKGROUND_RATIO, background_look, is_doubtful, quarter_turned, upright_look
+from mien.vision.tilt import TiltNetwork
+from mien.vision.turn import is_doubtful, quarter_turned, upright_look
 from mien.vision.yunet import best_of_overlapping, load_yunet
 
 WEIGHTS_NAME = "face_detection_yunet_2023mar.onnx"
@@ -63,6 +64,7 @@ class FaceDetector:
         self, *, score_threshold: float = SCORE_THRESHOLD, provider: str = CPU, small_faces: bool = False
     ) -> None:
         self._find = load_yunet(detector_weights(), provider).find
+        self._tilt = TiltNetwork()
         self._score_threshold, self._small_faces = score_threshold, small_faces
 
     def detect(self, image: AnyImage) -> list[Detection]:
@@ -117,11 +119,8 @@ class FaceDetector:
 
     def _looked_at(self, image: AnyImage, found: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the faces, the doubtful ones looked at again and left out if no look confirms them."""
-        sure = [row for row in found if not is_doubtful(row)]
-        high = max((row[3] for row in sure), default=0.0) / BACKGROUND_RATIO
-        again = [row for row in found if is_doubtful(row)]
-        looks = [(background_look if row[3] < high else upright_look)(self._find, image, row) for row in again]
-        confirmed = sure + [look for look in looks if look is not None]
+        looks = [upright_look(self._find, self._tilt, image, row) if is_doubtful(row) else row for row in found]
+        confirmed = [look for look in looks if look is not None]
         return _best(np.array(confirmed, np.float32)) if confirmed else found[:0]
 
 
