@@ -29,6 +29,8 @@ from benchmarks.serving.server import HOST, Photo, free_port, held, photos, runn
 
 #: One good photo after so many faults.
 EVERY = 50
+#: The mutated uploads come in so many parts; what the process holds is noted after each.
+ROUNDS = 5
 SIZE = (160, 160)
 UPLOAD_SECONDS = 3.0
 _HEAD = b"POST /v1/predict HTTP/1.1\r\nHost: mien\r\nContent-Type: image/jpeg\r\n"
@@ -88,26 +90,26 @@ async def _right(port: int, photo: Photo) -> bool:
     return answer.status == 200 and answer.faces() == photo.faces
 
 
-async def send_mutated(port: int, photo: Photo, count: int, seed: int) -> dict[str, object]:
-    """Send mutated uploads over four connections; count statuses and wrong answers to the good photos between."""
-    statuses: Counter[str] = Counter()
-    requests, wrong, good = iter(uploads(photo, seed)), 0, 0
+async def send_mutated(port: int, photo: Photo, count: int, seed: int) -> Counter[str]:
+    """Send mutated uploads over four connections; count their statuses, the good photos between, and the wrong answers
+    to these."""
+    counts: Counter[str] = Counter()
+    requests = iter(uploads(photo, seed))
 
     async def connection(number: int) -> None:
-        nonlocal wrong, good
         kept = Connection(HOST, port)
         for turn in range(number):
             if turn % EVERY == 0:
-                good += 1
-                wrong += not await _right(port, photo)
+                counts["good photos"] += 1
+                counts["wrong"] += not await _right(port, photo)
             try:
-                statuses[str((await kept.ask(next(requests))).status)] += 1
+                counts[str((await kept.ask(next(requests))).status)] += 1
             except LostError as error:
-                statuses[f"lost ({error})"] += 1
+                counts[f"lost ({error})"] += 1
         kept.close()
 
     await asyncio.gather(*(connection(count // 4) for _ in range(4)))
-    return {"sent": count // 4 * 4, "statuses": dict(statuses), "good_photos": good, "wrong": wrong}
+    return counts
 
 
 async def _until_ended(port: int, sent: bytes, trickle: bool) -> tuple[str, float]:
@@ -219,9 +221,13 @@ def main(
         folder = Path(outer) / "home"
         folder.mkdir()
         with running(model, port, folder, "--upload-seconds", str(UPLOAD_SECONDS)) as process:
-            asyncio.run(send_mutated(port, made[0], 400, seed + 1))  # The memory of a warm server is compared.
+            asyncio.run(send_mutated(port, made[0], 400, seed - 1))  # The memory of a warm server is compared.
             before = held(process)
-            results["mutated"] = asyncio.run(send_mutated(port, made[0], count, seed))
+            sent, megabytes = Counter[str](), []
+            for number in range(ROUNDS):
+                sent += asyncio.run(send_mutated(port, made[0], count // ROUNDS, seed + number))
+                megabytes.append(held(process).megabytes)
+            results["mutated"] = {"counts": dict(sent), "megabytes": megabytes}
             results["slow"] = asyncio.run(send_slowly(port, made[0], slow))
             results["halves"] = asyncio.run(send_halves(port, made[0], halves))
             results["lengths"] = asyncio.run(send_wrong_lengths(port, made[0]))

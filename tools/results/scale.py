@@ -24,7 +24,7 @@ def context() -> Mapping[str, Any]:
     """Return the tables and facts of the page."""
     killed, engines = read(FOLDER / "shards_killed.json"), read(FOLDER / "scale_engines.json")
     near, prepare = read(FOLDER / "near-duplicates.json"), read(FOLDER / "prepare.json")
-    rounds = killed["rounds"]
+    rounds, formats = killed["rounds"], read(FOLDER / "crop_formats.json")
     return {
         "near": near,
         "searches": table(
@@ -44,6 +44,11 @@ def context() -> Mapping[str, Any]:
         "preparations": table(
             ("commit", "images read", "seconds", "images/s", "peak RSS, MB", "folder, MB"),
             [_preparation(prepare[name]) for name in ("before", "after")],
+        ),
+        "formats": formats,
+        "crops": table(
+            ("format", "bytes a crop", "write, ms", "read, ms", "age changed by, years", "gender changed, %"),
+            [_crop_format(row) for row in formats["results"]],
         ),
         "killed": killed,
         "rounds": table(
@@ -67,6 +72,12 @@ def context() -> Mapping[str, Any]:
 def _preparation(run: Mapping[str, Any]) -> tuple[str, ...]:
     counts = (f"{run[name]:,}" for name in ("read", "seconds", "images_a_second", "peak_rss_mb", "folder_mb"))
     return (f"`{run['machine']['commit']}`", *counts)
+
+
+def _crop_format(row: Mapping[str, Any]) -> tuple[str, ...]:
+    age, gender = row["changed"]["age"], 100 * row["changed"]["gender"]
+    times = (f"{row[name]:.2f}" for name in ("write_ms", "read_ms"))
+    return (row["format"], f"{row['bytes']:,}", *times, f"{age:.2f}", f"{gender:.1f}")
 
 
 def _cells(each: Mapping[str, Any]) -> list[str]:

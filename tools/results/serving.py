@@ -10,6 +10,8 @@ from tools.results.tables import RESULTS, read, table
 FOLDER = RESULTS / "serving"
 #: A higher load average before the runs means that other work shared the core.
 BUSY = 2.0
+#: What is counted beside the statuses of mutated uploads.
+_GOOD = ("good photos", "wrong")
 
 
 def context() -> Mapping[str, Any]:
@@ -30,7 +32,9 @@ def context() -> Mapping[str, Any]:
         "most": max(run["ratio"] for run in runs),
         "busy": load["machine"]["load_before"] > BUSY,
         "faults": faults,
-        "mutated": _counts(faults["mutated"]["statuses"]),
+        "mutated": _counts({name: n for name, n in faults["mutated"]["counts"].items() if name not in _GOOD}),
+        "uploads": sum(n for name, n in faults["mutated"]["counts"].items() if name not in _GOOD),
+        "good": {name: faults["mutated"]["counts"].get(name, 0) for name in _GOOD},
         "sigterm": _counts(faults["sigterm"]["in_flight"]),
         "kill": _counts(faults["kill"]["in_flight"]),
         "slow_ends": _counts(faults["slow"]["ended"]),
