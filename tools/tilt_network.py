@@ -1,53 +1,39 @@
 """Train the network that says how far a face is turned: ``python -m tools.tilt_network DATA``.
 
-In: prepared data whose images are still there. The main face of each image of the training split is found upright, cut
-out with its surroundings, and turned by a random angle; the angle is the label. No label of the data is used, and no
-image that `benchmarks.detection` measures. Out: the ONNX file that `mien.vision.tilt` reads, and a JSON file with its
-errors on the validation split.
+In: prepared data whose images are still there. The main face of each FairFace image of the training split is found
+upright, cut out with its surroundings, and turned by a random angle; the angle is the label. No label of the data is
+used, and no image that `benchmarks.detection` measures. Out: the ONNX file that `mien.vision.tilt` reads, and a JSON
+file with its errors on the validation split of all sources.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-import random
 import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import cv2
 import numpy as np
 import torch
 import typer
-from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.detection import SETS, sample
 from benchmarks.facts import console, machine_facts, save_results
-from mien.data.dataset import open_dataset
-from mien.errors import MienError, UsageError
+from mien.errors import UsageError
 from mien.export.graph import check_parity, to_graph
 from mien.files import atomic_path
 from mien.inference.metadata import INPUT_NAME
 from mien.onnx.sessions import open_session
-from mien.progress import track
-from mien.vision.decode import decode_image
-from mien.vision.detect import FaceDetector
 from mien.vision.tilt import BINS, FIELD, INPUT_SIDE, OUTPUT_NAME
 from tools.results.tables import RESULTS
+from tools.tilt_faces import KEPT_FIELD, KEPT_SIDE, Faces, kept_faces
 
+#: Its images may be used for any purpose (CC BY 4.0), and so may the network.
+SOURCES = ("fairface",)
 #: Of the angles that faces are measured at.
 SEED = 7
-#: Side in pixels of what is kept of an image, and in sides of the face's box.
-KEPT_SIDE, KEPT_FIELD = 96, 2.5
-#: A face must score this much, and be turned by no more degrees, to be learned from.
-LEAST_SCORE, MOST_TILT = 0.8, 25.0
-#: Images of each set that `benchmarks.detection` may measure.
-MEASURED = 1000
 #: Standard deviation of the soft label, in degrees.
 SPREAD = 5.0
 #: How far the box may be off: its size (natural logarithm) and place (fractions of its side).
@@ -91,62 +77,6 @@ def _convolution(before: int, after: int, side: int, stride: int = 1, groups: in
     return nn.Sequential(convolution, nn.BatchNorm2d(after), nn.ReLU())
 
 
-@dataclass(frozen=True, kw_only=True)
-class Faces:
-    """Faces cut out of images. ``pixels``: uint8, N x 96 x 96 x 3, RGB; ``tilts``: degrees, clockwise, N; ``sources``:
-    N names."""
-
-    pixels: NDArray[np.uint8]
-    tilts: NDArray[np.float32]
-    sources: NDArray[np.str_]
-
-
-def cut_faces(data: Path, split: str, limit: int) -> Faces:
-    """Return the main faces of a split's images; of each source so many images at most, 0 for all."""
-    cv2.setNumThreads(1)
-    detector = FaceDetector()
-    dataset = open_dataset(data)
-    rows = dataset.manifest.iloc[dataset.rows(split)]
-    measured = {path.name for name in SETS for path in sample(data.parent, name, MEASURED)}
-    rows = rows[~rows["name"].isin(measured)]
-    rows = rows.groupby("source").head(limit) if limit else rows
-    with ThreadPoolExecutor() as pool:
-        found = pool.map(partial(_cut_face, detector), map(Path, rows["path"]))
-        faces = list(track(found, f"{split}: faces", total=len(rows)))
-    kept = [face for face in faces if face is not None]
-    sources = [source for source, face in zip(rows["source"], faces, strict=True) if face is not None]
-    pixels, tilts = zip(*kept, strict=True)
-    return Faces(pixels=np.stack(pixels), tilts=np.array(tilts, np.float32), sources=np.array(sources))
-
-
-def _cut_face(detector: FaceDetector, path: Path) -> tuple[NDArray[np.uint8], float] | None:
-    try:
-        image = decode_image(path)
-    except MienError:
-        return None
-    face = detector.detect_main(image)
-    if face is None or face.score < LEAST_SCORE:
-        return None
-    eyes, mouth = face.landmarks[1] - face.landmarks[0], face.landmarks[4] - face.landmarks[3]
-    across = (eyes + mouth).astype(np.float64)
-    tilt = math.degrees(math.atan2(across[1], across[0]))
-    if abs(tilt) > MOST_TILT:
-        return None
-    x, y, width, height = face.box
-    scale = KEPT_SIDE / (KEPT_FIELD * max(width, height))
-    if scale < 0.5:
-        size = max(round(image.shape[1] * scale * 1.5), 1), max(round(image.shape[0] * scale * 1.5), 1)
-        shrink = size[0] / image.shape[1]
-        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-        x, y, width, height, scale = *(value * shrink for value in (x, y, width, height)), scale / shrink
-    shift = [KEPT_SIDE / 2 - scale * (x + width / 2), KEPT_SIDE / 2 - scale * (y + height / 2)]
-    matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
-    edge = random.Random(path.name).choice([cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT_101, cv2.BORDER_CONSTANT])
-    grey = (127, 127, 127)
-    cut = cv2.warpAffine(image, matrix, (KEPT_SIDE, KEPT_SIDE), borderMode=edge, borderValue=grey)
-    return np.asarray(cut, np.uint8), tilt
-
-
 def _turned(faces: torch.Tensor, degrees: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Return the faces (N x 3 x 96 x 96) turned clockwise, as they would be cut out by a box that is somewhat off."""
     n, radians = len(faces), degrees * math.pi / 180
@@ -183,17 +113,25 @@ def _perturbed(faces: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def _with_edges(faces: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Return faces of which a third ends at a straight line of any direction: edges must not tell the angle."""
+    """Return faces most of which end at straight lines of any direction or at a circle, with a plain colour or another
+    image beyond: neither edges nor what lies around a head must tell the angle."""
     n = len(faces)
     steps = (torch.arange(INPUT_SIDE) + 0.5) / INPUT_SIDE * 2 - 1
-    for _ in range(2):
-        angle = torch.rand(n, 1, 1, generator=generator) * 2 * math.pi
-        distance = 0.45 + torch.rand(n, 1, 1, generator=generator)
-        beyond = torch.cos(angle) * steps + torch.sin(angle) * steps[:, None] > distance
-        beyond &= torch.rand(n, 1, 1, generator=generator) < 0.5
-        fill = torch.rand(n, 1, 1, 1, generator=generator) * 255
-        faces = torch.where(beyond[:, None], fill.expand_as(faces), faces)
+    circle = (steps**2 + steps[:, None] ** 2).sqrt() > 0.65 + 0.6 * torch.rand(n, 1, 1, generator=generator)
+    for beyond in (_half_plane(n, steps, generator), _half_plane(n, steps, generator), circle):
+        chosen = beyond & (torch.rand(n, 1, 1, generator=generator) < 0.5)
+        plain = (torch.rand(n, 1, 1, 1, generator=generator) * 255).expand_as(faces)
+        other = faces[torch.randperm(n, generator=generator)]
+        fill = torch.where(torch.rand(n, 1, 1, 1, generator=generator) < 0.4, plain, other)
+        faces = torch.where(chosen[:, None], fill, faces)
     return faces
+
+
+def _half_plane(n: int, steps: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Return the pixels of each face (bool, N x 64 x 64) beyond a line."""
+    angle = torch.rand(n, 1, 1, generator=generator) * 2 * math.pi
+    distance = 0.5 + torch.rand(n, 1, 1, generator=generator)
+    return torch.cos(angle) * steps + torch.sin(angle) * steps[:, None] > distance
 
 
 def _soft_labels(degrees: torch.Tensor) -> torch.Tensor:
@@ -300,20 +238,9 @@ def export(network: TiltNetwork, faces: Faces, out: Path) -> None:
     check_parity({OUTPUT_NAME: expected}, {OUTPUT_NAME: got[0]}, 1e-4)
 
 
-def kept_faces(data: Path, split: str, limit: int, run: Path) -> Faces:
-    """Return `cut_faces`, from the run's folder where they are already there."""
-    file = run / f"{split}.npz"
-    if not file.exists():
-        faces = cut_faces(data, split, limit)
-        with atomic_path(file) as path, path.open("wb") as opened:
-            np.savez(opened, pixels=faces.pixels, tilts=faces.tilts, sources=faces.sources)
-    with np.load(file) as loaded:
-        return Faces(**loaded)
-
-
 def main(
     data: Annotated[Path, typer.Argument(help="Prepared data.")],
-    epochs: Annotated[int, typer.Option(min=1)] = 20,
+    epochs: Annotated[int, typer.Option(min=1)] = 32,
     batch: Annotated[int, typer.Option(min=2)] = 128,
     seed: Annotated[int, typer.Option()] = 0,
     limit: Annotated[int, typer.Option(min=0, help="Images of each source and split; 0 for all.")] = 0,
@@ -324,7 +251,8 @@ def main(
     """Cut the faces out, train, measure and export."""
     facts = machine_facts()
     run.mkdir(parents=True, exist_ok=True)
-    trained, held = (kept_faces(data, split, limit, run) for split in ("train", "val"))
+    trained = kept_faces(data, SOURCES, "train", limit, run)
+    held = kept_faces(data, (), "val", limit, run)
     network = fit(trained, epochs, batch, seed, run / "last.pt")
     errors = measure(network, held)
     export(network, held, out)

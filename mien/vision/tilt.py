@@ -18,12 +18,12 @@ from mien.vision.decode import RGBImage
 
 WEIGHTS = Path(__file__).with_name("tilt.onnx")
 #: Side in pixels of what the network sees, and in sides of the face's box (the greater of width and height).
-INPUT_SIDE, FIELD = 64, 1.8
+INPUT_SIDE, FIELD = 64, 1.5
 #: Angles that it tells apart: 0, 5, ... 355 degrees, clockwise as one looks at the image.
 BINS = 72
 INPUT_NAME, OUTPUT_NAME = "crops", "angles"
-#: Bins on both sides of a peak that belong to it, and least probability of a second or third peak.
-AROUND, LEAST_PROBABILITY = 3, 0.08
+#: Bins around the most probable one, which belong to it.
+STEPS = range(-3, 4)
 
 
 class TiltNetwork:
@@ -33,9 +33,8 @@ class TiltNetwork:
     def _session(self) -> Session:
         return open_session(WEIGHTS.read_bytes())
 
-    def predict(self, face: RGBImage) -> list[tuple[float, float]]:
-        """Return the most probable angle by which a face is turned, in degrees clockwise, and its probability; then at
-        most two others.
+    def predict(self, face: RGBImage) -> tuple[float, float]:
+        """Return the angle by which a face is turned, in degrees clockwise from -180 to 180, and its probability.
 
         Args:
             face: uint8, 64 x 64 x 3, RGB; the middle of the box in the middle, `FIELD` boxes wide, grey beyond the
@@ -43,29 +42,19 @@ class TiltNetwork:
         """
         blob = np.ascontiguousarray(face.transpose(2, 0, 1)[None])
         (output,) = self._session.run([OUTPUT_NAME], {INPUT_NAME: blob})
-        return angles_of(output[0])
+        return angle_of(output[0])
 
 
-def angles_of(probabilities: NDArray[np.float32]) -> list[tuple[float, float]]:
-    """Return the mean angle around each of up to three peaks of 72 probabilities, in degrees, and its probability.
+def angle_of(probabilities: NDArray[np.float32]) -> tuple[float, float]:
+    """Return the mean angle around the most probable of 72, in degrees, and the probability of those around it.
 
     >>> probabilities = np.zeros(72, np.float32)
     >>> probabilities[[71, 0, 40]] = 0.5, 0.25, 0.25
-    >>> angles_of(probabilities)
-    [(-3.33..., 0.75), (-160.0, 0.25)]
+    >>> angle_of(probabilities)
+    (-3.33..., 0.75)
     """
-    left = probabilities.tolist()
-    steps = range(-AROUND, AROUND + 1)
-    found: list[tuple[float, float]] = []
-    while len(found) < 3:
-        best = max(range(BINS), key=left.__getitem__)
-        near = [left[(best + step) % BINS] for step in steps]
-        total = sum(near)
-        if found and total < LEAST_PROBABILITY:
-            break
-        moment = sum(step * value for step, value in zip(steps, near, strict=True))
-        angle = (best + moment / total) * 360 / BINS
-        found.append(((angle + 180) % 360 - 180, total))
-        for step in steps:
-            left[(best + step) % BINS] = 0.0
-    return found
+    best = int(probabilities.argmax())
+    near = [float(probabilities[(best + step) % BINS]) for step in STEPS]
+    total = sum(near)
+    angle = (best + sum(step * value for step, value in zip(STEPS, near, strict=True)) / total) * 360 / BINS
+    return (angle + 180) % 360 - 180, total

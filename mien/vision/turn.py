@@ -25,8 +25,10 @@ SURE_TILT, SURE_SCORE = 4.0, 0.92
 PROFILE_WEIGHT = 0.1
 #: Eyes, nose tip and corners of the mouth of a frontal face.
 FRONTAL = np.array([[-0.43, -0.5], [0.43, -0.5], [0.0, 0.0], [-0.36, 0.5], [0.36, 0.5]])
-#: An angle of at least this probability is believed; of less probable ones the best scored look decides.
+#: An angle of at least this probability is believed.
 CERTAIN = 0.5
+#: A look of a lower score is compared with those at the quarter turns from it.
+CLEAR_SCORE = 0.86
 #: A face whose landmarks differ by at most this much from the predicted angle, and are tilted by at most this much, is
 #: not looked at again (degrees).
 AGREEING, MOST_TILT = 12.0, 20.0
@@ -38,6 +40,8 @@ LEVEL, TURNED = 25.0, 30.0
 OFF, MOST_LOSS = 8.0, 0.05
 #: Side of the square that a face is looked at in, in pixels, and the face's own size as a fraction of it.
 LOOK_SIDE, FACE_SIZE = 128, 0.46
+#: A box is at most so many times as large as the image.
+MOST_SIZE = 2
 #: The grey around the image.
 OUTSIDE = (127, 127, 127)
 
@@ -86,16 +90,15 @@ def upright_look(
             face's: the first eye is the one at the left when the face is seen upright.
     """
     looks, tilt = Looks(find, image, row), tilt_of(row)
-    angles = network.predict(looks.surroundings())
-    (angle, probability), *_ = angles
-    confirmed = row[14] >= CONFIRMED_SCORE
-    if probability >= CERTAIN:
-        if confirmed and _apart(angle, tilt) <= AGREEING and abs(tilt) <= MOST_TILT:
-            return row
-        angles = angles[:1]
-    elif not _scores_low(row):
+    angle, probability = network.predict(looks.surroundings())
+    confirmed, certain = row[14] >= CONFIRMED_SCORE, probability >= CERTAIN
+    if confirmed and certain and _apart(angle, tilt) <= AGREEING and abs(tilt) <= MOST_TILT:
         return row
-    best = max((looks.look(angle) for angle, _ in angles), key=lambda look: float(look[14]))
+    if not certain and not _scores_low(row):
+        return row
+    best = looks.look(angle)
+    if best[14] < CLEAR_SCORE and not (certain and abs(angle) <= MOST_TILT):
+        best = max((best, *(looks.look(angle + turn) for turn in (90, 180, 270))), key=lambda look: float(look[14]))
     if best[14] < (LEAST_SCORE if confirmed else min(row[14], CONFIRMING_SCORE)):
         return row if confirmed else None
     return best if _apart(tilt_of(best), tilt) <= TURNED else _looked_again(find, network, image, best)
@@ -106,7 +109,7 @@ def _looked_again(
 ) -> NDArray[np.float32]:
     """Return the look at a face whose box lay otherwise before, or a better one: its own box shows the angle better."""
     looks = Looks(find, image, best)
-    (angle, probability), *_ = network.predict(looks.surroundings())
+    angle, probability = network.predict(looks.surroundings())
     if probability < CERTAIN or _apart(angle, tilt_of(best)) <= OFF:
         return best
     look = looks.look(angle)
@@ -128,7 +131,7 @@ class Looks:
     def __init__(self, find: Finder, image: AnyImage, row: NDArray[np.float32]) -> None:
         self._find = find
         self._centre = row[:2].astype(np.float64) + row[2:4].astype(np.float64) / 2
-        self._face = float(max(row[2], row[3]))
+        self._face = min(float(max(row[2], row[3])), MOST_SIZE * max(image.shape))
         self._cut, self._to_cut = _cut_out(image, self._centre, LOOK_SIDE * FACE_SIZE / self._face)
 
     def surroundings(self) -> RGBImage:
@@ -136,14 +139,13 @@ class Looks:
         scale = np.diag(self._to_cut)
         length = max(round(FIELD * self._face * float(scale.max())), 1)
         left, top = (round(value) for value in scale * self._centre + self._to_cut[:, 2] - length / 2)
-        height, width = self._cut.shape[:2]
+        square = np.full((length, length, 3), OUTSIDE, np.uint8)
         part = self._cut[max(top, 0) : max(top + length, 0), max(left, 0) : max(left + length, 0)]
-        margins = max(-top, 0), max(top + length - height, 0), max(-left, 0), max(left + length - width, 0)
-        if any(margins):
-            part = np.asarray(cv2.copyMakeBorder(part, *margins, cv2.BORDER_CONSTANT, value=OUTSIDE), np.uint8)
+        below, beside = max(-top, 0), max(-left, 0)
+        square[below : below + part.shape[0], beside : beside + part.shape[1]] = part
         if length >= 2 * INPUT_SIDE:
-            part = _halved(part)
-        return np.asarray(cv2.resize(part, (INPUT_SIDE, INPUT_SIDE), interpolation=cv2.INTER_LINEAR), np.uint8)
+            square = _halved(square)
+        return np.asarray(cv2.resize(square, (INPUT_SIDE, INPUT_SIDE), interpolation=cv2.INTER_LINEAR), np.uint8)
 
     def look(self, angle: float) -> NDArray[np.float32]:
         """Return the best level face near the centre, the image turned back by ``angle``; zeros if there is none."""
@@ -177,14 +179,14 @@ def _cut_out(image: AnyImage, centre: NDArray[np.float64], scale: float) -> tupl
     last = np.clip(np.ceil(centre + reach), first + 1, sides).astype(int)
     cut = image[first[1] : last[1], first[0] : last[0]]
     shrink = 1.0
-    while scale < 0.5 * shrink and min(cut.shape[:2]) > 1:
+    while scale < 0.5 * shrink:
         cut, shrink = _halved(cut), shrink / 2
     return cut, np.column_stack([np.eye(2) * shrink, -first * shrink])
 
 
 def _halved(image: RGBImage) -> RGBImage:
-    """Return the image with half as many pixels along each side, each the mean of four; an odd last one is left out."""
-    height, width = (length // 2 for length in image.shape[:2])
+    """Return the image with half as many pixels along each side, each the mean of four, without an odd last line."""
+    height, width = (max(length // 2, 1) for length in image.shape[:2])
     even = image[: 2 * height, : 2 * width]
     return np.asarray(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 

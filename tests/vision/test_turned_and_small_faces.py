@@ -11,6 +11,7 @@ import pytest
 from mien.vision.align import crop_ready_made
 from mien.vision.decode import decode_image
 from mien.vision.detect import Detection, FaceDetector
+from mien.vision.turn import LOOK_SIDE
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "eileen_collins.jpg"
 
@@ -120,20 +121,15 @@ def test_small_faces_are_found_in_tiles_and_once_each(portrait: np.ndarray, upri
     assert len(FaceDetector().detect(canvas)) < len(FaceDetector(small_faces=True).detect(canvas)) == 5
 
 
-def test_a_blurred_face_beside_a_sure_one_is_found_without_looks(
-    monkeypatch: pytest.MonkeyPatch, portrait: np.ndarray
+@pytest.mark.parametrize(("degrees", "asked", "looks"), [(0, 0, 0), (346, 1, 0), (50, 2, 1)])
+def test_a_face_is_looked_at_again_only_where_it_may_be_turned(
+    monkeypatch: pytest.MonkeyPatch, portrait: np.ndarray, degrees: int, asked: int, looks: int
 ) -> None:
-    detector, searched = FaceDetector(), []
-    find = detector._find
-
-    def counted(image: np.ndarray, threshold: float) -> np.ndarray:
-        searched.append(image.shape)
-        return find(image, threshold)
-
-    monkeypatch.setattr(detector, "_find", counted)
-    canvas = np.full((600, 640, 3), 110, np.uint8)
-    canvas[:512, :512] = portrait
-    canvas[400:, 440:] = cv2.GaussianBlur(cv2.resize(portrait, (200, 200)), (0, 0), 3.5)
-    sure, blurred = detector.detect(canvas)
-    assert blurred.score < 0.9 < sure.score
-    assert len(searched) == 1
+    detector, searched, seen = FaceDetector(), [], []
+    find, predict = detector._find, detector._tilt.predict
+    monkeypatch.setattr(detector, "_find", lambda image, least: searched.append(image.shape) or find(image, least))
+    monkeypatch.setattr(detector._tilt, "predict", lambda face: seen.append(face.shape) or predict(face))
+    (face,) = detector.detect(turned(portrait, degrees)[0])
+    assert face.score > 0.85
+    assert len(seen) == asked
+    assert searched.count((LOOK_SIDE, LOOK_SIDE, 3)) == looks

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mien.vision.tilt import WEIGHTS
+from mien.vision.turn import SURE_TILT
 from tools.results.tables import RESULTS, read, table
 
 FOLDER = RESULTS / "detection"
@@ -14,7 +16,12 @@ SETS = {"utkface": "UTKFace", "fairface": "FairFace", "lfw": "LFW"}
 def context() -> Mapping[str, Any]:
     """Return the tables and facts of the page."""
     before, after = read(FOLDER / "before.json"), read(FOLDER / "after.json")
+    tilt = read(FOLDER / "tilt_network.json")
     return {
+        "tilt": tilt,
+        "tilts": _tilts(tilt["validation errors in degrees"]),
+        "kilobytes": round(WEIGHTS.stat().st_size / 1000),
+        "sure_tilt": f"{SURE_TILT:g}",
         "angles": _angles(before, after),
         "crowds": _crowds(before, after),
         "close_ups": _close_ups(before, after),
@@ -47,6 +54,15 @@ def _angles(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
             cells += [_percent(old["right"], old["n"]), _percent(new["right"], new["n"]), f"{old['ms']} to {new['ms']}"]
         rows.append((str(degrees), *cells))
     return table(columns, rows)
+
+
+def _tilts(errors: Mapping[str, Mapping[str, float]]) -> str:
+    columns = ("within 10", "within 15", "within 30")
+    rows = [
+        (name, f"{row['n']:,}", f"{row['median']:.1f}", *(f"{100 * row[column]:.1f} %" for column in columns))
+        for name, row in errors.items()
+    ]
+    return table(("source", "images", "median error, degrees", *columns), rows)
 
 
 def _worst(after: Mapping[str, Any]) -> str:

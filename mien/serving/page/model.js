@@ -3,6 +3,7 @@ import { alignFace } from "./vision/align.js";
 import { predict } from "./answers.js";
 import { detect } from "./vision/detect.js";
 import { fromRGBA, resize } from "./vision/pixels.js";
+import { angleOf, INPUT_SIDE } from "./vision/tilt.js";
 import { finder } from "./vision/yunet.js";
 
 /**
@@ -25,8 +26,11 @@ const RUNTIME = "./runtime/ort.wasm.min.mjs";
 const BATCH_SIZE = 8;
 
 export class FaceModel {
-  /** @param {Model} model @param {typeof import("onnxruntime-web")} ort @param {Session} detector @param {Session} net */
-  constructor(model, ort, detector, net) {
+  /**
+   * @param {Model} model @param {typeof import("onnxruntime-web")} ort
+   * @param {Session} detector @param {Session} tilt @param {Session} net
+   */
+  constructor(model, ort, detector, tilt, net) {
     this.model = model;
     this.ort = ort;
     this.net = net;
@@ -34,6 +38,11 @@ export class FaceModel {
       const outputs = await detector.run({ input: new ort.Tensor("float32", blob, [1, 3, height, width]) });
       return Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [name, floats(tensor)]));
     });
+    /** @type {import("./vision/tilt.js").TiltPredictor} */
+    this.predictTilt = async (face) => {
+      const crops = new ort.Tensor("uint8", planes([face], INPUT_SIDE), [1, 3, INPUT_SIDE, INPUT_SIDE]);
+      return angleOf(floats((await tilt.run({ crops })).angles));
+    };
   }
 
   /** Load runtime, detector and model. @param {Model} model */
@@ -50,7 +59,8 @@ export class FaceModel {
       if (!reply.ok) throw new Error(`The file ${name} cannot be loaded (status ${reply.status}).`);
       return ort.InferenceSession.create(new Uint8Array(await reply.arrayBuffer()), { extra });
     };
-    return new FaceModel(model, ort, await open("./detector.onnx"), await open("./model.onnx"));
+    const [detector, tilt] = [await open("./detector.onnx"), await open("./tilt.onnx")];
+    return new FaceModel(model, ort, detector, tilt, await open("./model.onnx"));
   }
 
   /**
@@ -86,7 +96,7 @@ export class FaceModel {
    */
   async predictImage(image, { tasks, largest }) {
     const { crop_size, size, crop } = this.model;
-    const found = await detect(this.find, image);
+    const found = await detect(this.find, this.predictTilt, image);
     const kept = largest ? found.slice(0, 1) : found;
     /** @type {Face[]} */
     const faces = [];

@@ -1,13 +1,14 @@
 // Detect faces with five landmarks; see mien/vision/detect.py, whose numbers these are.
 import { quarterTurned, round, shrunk } from "./pixels.js";
 import { scaled, searchPhoto, searchWithMargin, SINGLE_SIDE } from "./search.js";
-import { BACKGROUND_RATIO, backgroundLook, isDoubtful, turnedBack, uprightLook } from "./turn.js";
+import { isDoubtful, turnedBack, uprightLook } from "./turn.js";
 import { bestOfOverlapping, sharedArea } from "./yunet.js";
 
 /**
  * @typedef {import("./pixels.js").Image} Image
  * @typedef {import("./yunet.js").Row} Row
  * @typedef {import("./yunet.js").Finder} Finder
+ * @typedef {import("./tilt.js").TiltPredictor} TiltPredictor
  * `box`: x, y, width, height in whole pixels, inside the image; `landmarks`: five (x, y).
  * @typedef {{ box: number[], score: number, landmarks: number[][] }} Detection
  */
@@ -18,14 +19,14 @@ const MOST_SHARED = 0.5, INNER_SCORE = 0.8;
 
 /**
  * All faces of a photo, the largest first.
- * @param {Finder} find @param {Image} image
+ * @param {Finder} find @param {TiltPredictor} predictTilt @param {Image} image
  */
-export async function detect(find, image) {
+export async function detect(find, predictTilt, image) {
   const upright = bestOfOverlapping(await search(find, image));
-  let rows = await lookedAt(find, image, upright);
+  let rows = await lookedAt(find, predictTilt, image, upright);
   if (!rows.length) {
     const turned = bestOfOverlapping(await searchTurned(find, image));
-    rows = await lookedAt(find, image, turned);
+    rows = await lookedAt(find, predictTilt, image, turned);
     // What no look confirms is better than nothing.
     if (!rows.length) rows = bestOfOverlapping([...upright, ...turned]);
     const scores = new Set(upright.map((row) => row[14]));
@@ -60,13 +61,13 @@ async function searchTurned(find, image) {
 
 /**
  * The faces, the doubtful ones looked at again and left out if no look confirms them.
- * @param {Finder} find @param {Image} image @param {Row[]} found
+ * @param {Finder} find @param {TiltPredictor} predictTilt @param {Image} image @param {Row[]} found
  */
-async function lookedAt(find, image, found) {
-  const confirmed = found.filter((row) => !isDoubtful(row));
-  const high = Math.fround(Math.max(0, ...confirmed.map((row) => row[3])) / BACKGROUND_RATIO);
-  for (const row of found.filter(isDoubtful)) {
-    const look = await (row[3] < high ? backgroundLook : uprightLook)(find, image, row);
+async function lookedAt(find, predictTilt, image, found) {
+  /** @type {Row[]} */
+  const confirmed = [];
+  for (const row of found) {
+    const look = isDoubtful(row) ? await uprightLook(find, predictTilt, image, row) : row;
     if (look) confirmed.push(look);
   }
   return bestOfOverlapping(confirmed);

@@ -6,19 +6,18 @@
  * @typedef {(face: Image) => Promise<[number, number]>} TiltPredictor
  */
 
-export const INPUT_SIDE = 64, FIELD = 1.8;
-const BINS = 72, AROUND = 3;
+export const INPUT_SIDE = 64, FIELD = 1.5;
+const BINS = 72;
+const STEPS = [-3, -2, -1, 0, 1, 2, 3];
 
-/** @param {ArrayLike<number>} probabilities of 72 angles @returns {[number, number]} */
+/**
+ * The mean angle around the most probable of 72, in degrees, and the probability of those around it.
+ * @param {Float32Array} probabilities @returns {[number, number]}
+ */
 export function angleOf(probabilities) {
-  let best = 0;
-  for (let bin = 1; bin < BINS; bin++) if (probabilities[bin] > probabilities[best]) best = bin;
-  let total = 0, moment = 0;
-  for (let step = -AROUND; step <= AROUND; step++) {
-    const near = probabilities[(best + step + BINS) % BINS];
-    total += near;
-    moment += near * step;
-  }
-  const angle = ((best + moment / total) * 360) / BINS;
-  return [((angle + 180) % 360) - 180, total];
+  const best = probabilities.indexOf(Math.max(...probabilities));
+  const near = STEPS.map((step) => probabilities[(best + step + BINS) % BINS]);
+  const total = near.reduce((sum, value) => sum + value, 0);
+  const moment = near.reduce((sum, value, i) => sum + value * STEPS[i], 0);
+  return [(((((best + moment / total) * 360) / BINS + 180) % 360) + 360) % 360 - 180, total];
 }
