@@ -121,7 +121,7 @@ def test_small_faces_are_found_in_tiles_and_once_each(portrait: np.ndarray, upri
     assert len(FaceDetector().detect(canvas)) < len(FaceDetector(small_faces=True).detect(canvas)) == 5
 
 
-@pytest.mark.parametrize(("degrees", "asked", "looks"), [(0, 0, 0), (346, 1, 0), (50, 2, 1)])
+@pytest.mark.parametrize(("degrees", "asked", "looks"), [(0, 0, 0), (30, 1, 1), (50, 2, 1)])
 def test_a_face_is_looked_at_again_only_where_it_may_be_turned(
     monkeypatch: pytest.MonkeyPatch, portrait: np.ndarray, degrees: int, asked: int, looks: int
 ) -> None:
