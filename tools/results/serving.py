@@ -17,6 +17,7 @@ _GOOD = ("good photos", "wrong")
 def context() -> Mapping[str, Any]:
     """Return the tables and facts of the page."""
     load, faults = read(FOLDER / "load.json"), read(FOLDER / "faults.json")
+    again = read(FOLDER / "load_256.json")
     runs = load["runs"]
     return {
         "machine": load["machine"],
@@ -28,6 +29,8 @@ def context() -> Mapping[str, Any]:
         "wrong": sum(run["wrong"] for run in runs),
         "statuses": _statuses(runs),
         "lost": sum(count for run in runs for name, count in run["statuses"].items() if name.startswith("lost")),
+        "again": again,
+        "again_statuses": _statuses(again["runs"]),
         "least": min(run["ratio"] for run in runs),
         "most": max(run["ratio"] for run in runs),
         "busy": load["machine"]["load_before"] > BUSY,
