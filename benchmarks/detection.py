@@ -186,7 +186,7 @@ def measure_close_ups(data: Path, count: int, detector: FaceDetector) -> list[di
 
 def detection(
     data: Annotated[Path, typer.Argument(help="Folder with utkface, fairface224 and lfw.")],
-    count: Annotated[int, typer.Option(min=1, help="Faces of each set.")] = 124,
+    count: Annotated[int, typer.Option(min=1, help="Faces of each set.")] = 300,
     out: Annotated[Path, typer.Option(help="The JSON file to write.")] = RESULTS / "detection.json",
 ) -> None:
     """Measure the face search. Example: python -m benchmarks.detection data --out docs/results/detection/after.json"""
