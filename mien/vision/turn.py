@@ -40,7 +40,7 @@ LEVEL, TURNED = 25.0, 30.0
 OFF, MOST_LOSS = 8.0, 0.05
 #: Side of the square that a face is looked at in, in pixels, and the face's own size as a fraction of it.
 LOOK_SIDE, FACE_SIZE = 128, 0.46
-#: A box is at most so many times as large as the image.
+#: A box is taken to be one pixel large at least, and at most so many times as large as the image.
 MOST_SIZE = 2
 #: The grey around the image.
 OUTSIDE = (127, 127, 127)
@@ -131,7 +131,7 @@ class Looks:
     def __init__(self, find: Finder, image: AnyImage, row: NDArray[np.float32]) -> None:
         self._find = find
         self._centre = row[:2].astype(np.float64) + row[2:4].astype(np.float64) / 2
-        self._face = min(float(max(row[2], row[3])), MOST_SIZE * max(image.shape))
+        self._face = float(np.clip(max(row[2], row[3]), 1, MOST_SIZE * max(image.shape)))
         self._cut, self._to_cut = _cut_out(image, self._centre, LOOK_SIDE * FACE_SIZE / self._face)
 
     def surroundings(self) -> RGBImage:

@@ -101,7 +101,7 @@ export class Looks {
   constructor(find, image, row) {
     this.find = find;
     this.centre = [row[0] + row[2] / 2, row[1] + row[3] / 2];
-    this.face = Math.min(Math.max(row[2], row[3]), MOST_SIZE * Math.max(image.width, image.height));
+    this.face = Math.min(Math.max(row[2], row[3], 1), MOST_SIZE * Math.max(image.width, image.height));
     this.cut = cutOut(image, this.centre, (LOOK_SIDE * FACE_SIZE) / this.face);
   }
 
