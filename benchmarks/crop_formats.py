@@ -88,15 +88,15 @@ def crop_formats(
     crops = np.asarray(dataset.crops[rows], np.uint8)
     before = answers(model, crops)
     _, read_ms = timed(dataset.crops.__getitem__, [rows], len(rows))
-    results: list[dict[str, Any]] = [{"format": "array", "bytes": crops[0].nbytes, "write_ms": 0.0, "read_ms": read_ms}]
-    results[0]["changed"] = dict.fromkeys(before, 0.0)
+    array = {"format": "array", "bytes": crops[0].nbytes, "write_ms": 0.0, "read_ms": read_ms}
+    results: list[dict[str, Any]] = [{**array, "changed": dict.fromkeys(before, 0.0)}]
     for name, options in FORMATS.items():
         files, write_ms = timed(partial(written, options=options), crops, len(crops))
         again, read_ms = timed(read, files, len(crops))
         size = round(sum(map(len, files)) / len(files))
         changed = changes(before, answers(model, np.stack(again)))
         results.append({"format": name, "bytes": size, "write_ms": write_ms, "read_ms": read_ms, "changed": changed})
-    cells = [[str(value) for value in {**row, "changed": ""}.values()][:-1] for row in results]
+    cells = [[str(row[name]) for name in array] for row in results]
     print_table(f"{len(crops):,} crops of {crops.shape[1]} px", ("format", "bytes", "write, ms", "read, ms"), cells)
     save_results(
         out, {"faces": len(crops), "side": crops.shape[1], "model": model, "results": results, "machine": facts}

@@ -19,6 +19,7 @@ from mien.files import atomic_path
 from mien.progress import track
 from mien.vision.decode import decode_image
 from mien.vision.detect import FaceDetector
+from mien.vision.search import shrunk
 from mien.vision.turn import OUTSIDE, tilt_of
 
 #: Side in pixels of what is kept of an image, and in sides of the face's box.
@@ -71,9 +72,8 @@ def _cut_face(detector: FaceDetector, path: Path) -> tuple[NDArray[np.uint8], fl
     x, y, width, height = face.box
     scale = KEPT_SIDE / (KEPT_FIELD * max(width, height))
     if scale < 0.5:
-        size = max(round(image.shape[1] * scale * 1.5), 1), max(round(image.shape[0] * scale * 1.5), 1)
-        shrink = size[0] / image.shape[1]
-        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+        small = shrunk(image, round(max(image.shape) * scale * 1.5))
+        image, shrink = small, small.shape[1] / image.shape[1]
         x, y, width, height, scale = *(value * shrink for value in (x, y, width, height)), scale / shrink
     shift = [KEPT_SIDE / 2 - scale * (x + width / 2), KEPT_SIDE / 2 - scale * (y + height / 2)]
     matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])

@@ -98,12 +98,11 @@ def _perturbed(faces: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Return faces with other light, colours, sharpness and noise, and with edges of images at any angle."""
     n = len(faces)
     faces = _with_edges(faces, generator)
-    low = torch.nn.functional.interpolate
     for part in torch.arange(n).chunk(8):
         if torch.rand(1, generator=generator) < 0.4:
             side = int(torch.randint(10, 48, (1,), generator=generator))
-            small = low(faces[part], size=(side, side), mode="bilinear", antialias=True)
-            faces[part] = low(small, size=(INPUT_SIDE, INPUT_SIDE), mode="bilinear")
+            small = F.interpolate(faces[part], size=(side, side), mode="bilinear", antialias=True)
+            faces[part] = F.interpolate(small, size=(INPUT_SIDE, INPUT_SIDE), mode="bilinear")
     grayscale = (torch.rand(n, 1, 1, 1, generator=generator) < 0.2).float()
     faces = faces * (1 - grayscale) + faces.mean(1, keepdim=True) * grayscale
     contrast = torch.exp(_within(n, 0.5, generator))[:, None, None, None]

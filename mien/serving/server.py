@@ -103,7 +103,7 @@ def serve(settings: Settings, *, host: str, port: int, announce: Any) -> None:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        # No shorter than a Retry-After, so that who waits as told meets no connection that is just being closed.
+        # No shorter than a Retry-After: a client that waits so long still finds its connection open.
         timeout_keep_alive=max(5, int(settings.deadline)),
         timeout_graceful_shutdown=int(settings.upload_seconds + settings.deadline) + 1,
     )

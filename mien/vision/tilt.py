@@ -1,8 +1,8 @@
 """Predict how far a face is turned in the image's plane, from its pixels alone.
 
 A small network of our own (`tools.tilt_network`; its weights are in the package) sees a face and its surroundings as
-the detector's box gives them, and predicts the probabilities of 72 angles. The detector's landmarks say it well of
-faces that stand nearly upright only.
+the detector's box gives them, and predicts the probabilities of 72 angles. The detector's landmarks give the
+angle of nearly upright faces only.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class TiltNetwork:
         """Return the angle by which a face is turned, in degrees clockwise from -180 to 180, and its probability.
 
         Args:
-            face: uint8, 64 x 64 x 3, RGB; the middle of the box in the middle, `FIELD` boxes wide, grey beyond the
+            face: uint8, 64 x 64 x 3, RGB; the middle of the box in the middle, `FIELD` boxes wide, gray beyond the
                 image.
         """
         blob = np.ascontiguousarray(face.transpose(2, 0, 1)[None])

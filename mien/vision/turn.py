@@ -42,7 +42,7 @@ OFF, MOST_LOSS = 8.0, 0.05
 LOOK_SIDE, FACE_SIZE = 128, 0.46
 #: A box is taken to be one pixel large at least, and at most so many times as large as the image.
 MOST_SIZE = 2
-#: The grey around the image.
+#: The gray around the image.
 OUTSIDE = (127, 127, 127)
 
 
