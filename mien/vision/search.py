@@ -3,9 +3,9 @@
 YuNet finds faces of about 24 to 300 pixels; smaller ones score low. A photo is therefore searched small, for faces
 that fill it; with a long side of about 1,000 pixels; and enlarged, in windows around the places where that search saw
 too little to be sure. Windows are searched from the best scored place on, as long as they show more than before: in a
-photo without small faces they soon end. Those that still show no sure face are searched in finer pixels, and where
-small faces are many, the whole photo is. A large JPEG is decoded finer only then (`mien.vision.photo`). On request the
-photo is searched at its own size, in tiles, for faces down to 16 pixels.
+photo without small faces they soon end. Those that still show no sure face are searched in finer pixels. Where small
+faces are many, the whole photo is, and where they are tiny too, at its own size, in tiles, for faces down to 16 pixels.
+That can be asked for as well. A large JPEG is decoded finer only then (`mien.vision.photo`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from mien.vision.photo import AnyImage, Photo
 
 #: An image and a score threshold in, rows of `YuNet.find` out.
 Finder = Callable[[RGBImage, float], NDArray[np.float32]]
+#: The left upper corner of a window, and the rows of what may be faces in it.
+Trace = tuple[NDArray[np.float64], NDArray[np.float32]]
 
 #: Long sides (pixels): of the search for large faces; of photos small enough to be searched once only.
 COARSE_SIDE, SINGLE_SIDE = 320, 640
@@ -38,8 +40,9 @@ WINDOW_ZOOM, TRACE_SCORE = 3.0, 0.15
 #: Finer pixels are so many times as many along a side, at least; windows are enlarged to the photo's own size in them,
 #: but at most this much, and no more than this much from the pixels that are decoded.
 LEAST_FINER, MOST_WINDOW_ZOOM, MOST_ZOOM = 1.4, 4.0, 2.0
-#: Small faces are many where more windows than this may show one.
-FEW_WINDOWS = 8
+#: Small faces are many where more windows than this may show one, and tiny where half of them are at most this high
+#: (pixels of the photo).
+FEW_WINDOWS, TINY = 8, 40
 #: A reduced JPEG serves a search that asks for somewhat more or less: 1,500 pixels for 1,200 to 2,000.
 SHORTFALL, EXCESS = 0.75, 1.25
 #: Images are shrunk by interpolation down to this, which is faster than averaging.
@@ -70,22 +73,33 @@ def search_photo(find: Finder, image: AnyImage, threshold: float, *, small_faces
     coarse = shrunk(base, COARSE_SIDE)
     found = [scaled(find(coarse, threshold), coarse, image)]
     seen = find(base, PLACE_SCORE)
-    fine = min(round(long_side * FINE_SCALE), FINE_SIDE)
     if small_faces and base is not image:
-        found.append(scaled(seen[seen[:, 14] >= threshold], base, image))
-        whole = image.whole() if isinstance(image, Photo) else image
-        found.append(_with_windows(find, whole, search_tiles(find, whole, PLACE_SCORE), threshold)[0])
+        found += [scaled(seen[seen[:, 14] >= threshold], base, image), _search_own_size(find, image, threshold)]
         return np.concatenate(found)
     rows, traces = _with_windows(find, base, seen, threshold)
     found.append(scaled(rows, base, image))
-    if len(traces) > FEW_WINDOWS and fine > LEAST_FINER * max(base.shape):
+    fine = min(round(long_side * FINE_SCALE), FINE_SIDE)
+    is_reduced = long_side > LEAST_FINER * max(base.shape)
+    if is_reduced and len(traces) > FEW_WINDOWS and _median_height(traces) * image.shape[0] / base.shape[0] <= TINY:
+        found.append(_search_own_size(find, image, threshold))
+    elif len(traces) > FEW_WINDOWS and fine > LEAST_FINER * max(base.shape):
         finer = _about(image, fine)
         rows, _ = _with_windows(find, finer, find(finer, PLACE_SCORE), threshold)
         found.append(scaled(rows, finer, image))
-    elif long_side > LEAST_FINER * max(base.shape):
-        unsure = [corner for corner, least in traces if least < threshold]
+    elif is_reduced:
+        unsure = [corner for corner, rows in traces if rows[:, 14].min() < threshold]
         found += _search_finer(find, image, base, unsure, threshold)
     return np.concatenate(found)
+
+
+def _median_height(traces: Sequence[Trace]) -> float:
+    return float(np.median(np.concatenate([rows[:, 3] for _, rows in traces])))
+
+
+def _search_own_size(find: Finder, image: AnyImage, threshold: float) -> NDArray[np.float32]:
+    """Return the small faces of a photo in its own pixels."""
+    whole = image.whole() if isinstance(image, Photo) else image
+    return _with_windows(find, whole, search_tiles(find, whole, PLACE_SCORE), threshold)[0]
 
 
 def _about(image: AnyImage, side: int) -> RGBImage:
@@ -135,7 +149,8 @@ def _tile_starts(side: int) -> range:
 
 def _is_flat(tile: RGBImage) -> bool:
     """Say whether no block of the tile has contrast enough for a face."""
-    gray = cv2.resize(tile, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)[..., 1]
+    height, width = (max(round(side / 4), 1) for side in tile.shape[:2])
+    gray = cv2.resize(tile, (width, height), interpolation=cv2.INTER_AREA)[..., 1]
     kernel = np.ones((BLOCK_SIDE // 4, BLOCK_SIDE // 4), np.uint8)
     return bool((cv2.dilate(gray, kernel) - cv2.erode(gray, kernel)).max() < BLOCK_CONTRAST)
 
@@ -173,14 +188,14 @@ def _places(seen: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
 
 def _with_windows(
     find: Finder, image: RGBImage, seen: NDArray[np.float32], threshold: float
-) -> tuple[NDArray[np.float32], list[tuple[NDArray[np.float64], float]]]:
+) -> tuple[NDArray[np.float32], list[Trace]]:
     """Return the faces seen and those of enlarged windows around the unsure places, until too many windows show none;
-    and the corners of the windows that may show a face, with the least score there."""
-    found, traces, without = [seen[seen[:, 14] >= threshold]], [], 0
+    and the windows that may show a face."""
+    found, traces, without = [seen[seen[:, 14] >= threshold]], list[Trace](), 0
     for corner in _window_corners(_places(seen, threshold)):
         rows = _search_window(find, image, image, corner, WINDOW_ZOOM, min(TRACE_SCORE, threshold))
         if len(rows):
-            traces.append((corner, float(rows[:, 14].min())))
+            traces.append((corner, rows))
         found.append(rows[rows[:, 14] >= threshold])
         without = 0 if len(rows) else without + 1
         if without == WINDOWS_WITHOUT:

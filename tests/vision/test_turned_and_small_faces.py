@@ -94,6 +94,19 @@ def test_small_faces_in_a_large_photo_are_found(
     assert len(detector.detect(canvas)) == len(places) + large
 
 
+def test_a_crowd_of_tiny_faces_is_searched_at_its_own_size(portrait: np.ndarray, upright: Detection) -> None:
+    """In the reduced photo the faces are 5 pixels high."""
+    canvas = np.full((3000, 4000, 3), 110, np.uint8)
+    factor = 20 / upright.box[3]
+    small = cv2.resize(portrait, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    places = [(200 + 157 * column, 300 + 121 * row) for row in range(4) for column in range(10)]
+    for x, y in places:
+        canvas[y : y + len(small), x : x + len(small)] = small
+    found = FaceDetector().detect(canvas)
+    assert len(found) == len(places)
+    assert all(15 <= face.box[3] <= 26 for face in found)
+
+
 @pytest.mark.parametrize("side", [1000, 1600, 2400])
 def test_a_close_up_is_one_person(detector: FaceDetector, portrait: np.ndarray, upright: Detection, side: int) -> None:
     x, y, width, height = upright.box

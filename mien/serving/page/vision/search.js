@@ -15,9 +15,11 @@ const PLACES = [[24, 0.03], [32, 0.2]], PLACE_SCORE = 0.03;
 const WINDOW_SIDE = 80, WINDOW_MARGIN = 16;
 const WINDOW_ZOOM = 3.0, TRACE_SCORE = 0.15;
 const LEAST_FINER = 1.4, MOST_WINDOW_ZOOM = 4.0, MOST_ZOOM = 2.0;
-const FEW_WINDOWS = 8;
+const FEW_WINDOWS = 8, TINY = 40;
 const WINDOWS_WITHOUT = 12;
+const TILE_SIDE = 768, TILE_SHARED = 64;
 const EDGE = 3;
+const BLOCK_SIDE = 16, BLOCK_CONTRAST = 24;
 
 /**
  * The faces of all sizes, overlapping ones too, in the image's pixels.
@@ -33,18 +35,97 @@ export async function searchPhoto(find, image, threshold) {
   found.push(...scaled(rows, base, image));
   const baseSide = Math.max(base.width, base.height);
   const fine = Math.min(round(longSide * FINE_SCALE), FINE_SIDE);
-  if (traces.length > FEW_WINDOWS && fine > LEAST_FINER * baseSide) {
+  const isReduced = longSide > LEAST_FINER * baseSide;
+  const isMany = traces.length > FEW_WINDOWS;
+  if (isReduced && isMany && (medianHeight(traces) * image.height) / base.height <= TINY) {
+    found.push(...(await withWindows(find, image, await searchTiles(find, image, PLACE_SCORE), threshold)).rows);
+  } else if (isMany && fine > LEAST_FINER * baseSide) {
     const finer = shrunk(image, fine);
     const more = await withWindows(find, finer, await find(finer, PLACE_SCORE), threshold);
     found.push(...scaled(more.rows, finer, image));
-  } else if (longSide > LEAST_FINER * baseSide) {
+  } else if (isReduced) {
     const ratio = image.width / base.width;
     const zoom = Math.min(Math.max(ratio, WINDOW_ZOOM), MOST_WINDOW_ZOOM, MOST_ZOOM * ratio);
-    for (const { corner, least } of traces) {
-      if (least < threshold) found.push(...(await searchWindow(find, image, base, corner, zoom, threshold)));
+    for (const { corner, shown } of traces) {
+      if (shown.every((row) => row[14] >= Math.fround(threshold))) continue;
+      found.push(...(await searchWindow(find, image, base, corner, zoom, threshold)));
     }
   }
   return found;
+}
+
+/** @param {{ shown: Row[] }[]} traces */
+function medianHeight(traces) {
+  const heights = traces.flatMap(({ shown }) => shown.map((row) => row[3])).sort((a, b) => a - b);
+  const middle = heights.length >> 1;
+  return heights.length % 2 ? heights[middle] : (heights[middle - 1] + heights[middle]) / 2;
+}
+
+/**
+ * The faces up to `TILE_SHARED` pixels high, in tiles of the image's own size; flat tiles are left out.
+ * @param {Finder} find @param {Image} image @param {number} threshold
+ */
+async function searchTiles(find, image, threshold) {
+  /** @type {Row[]} */
+  const found = [];
+  for (const top of tileStarts(image.height)) {
+    for (const left of tileStarts(image.width)) {
+      const last = [Math.min(left + TILE_SIDE, image.width), Math.min(top + TILE_SIDE, image.height)];
+      const tile = cut(image, left, top, last[0], last[1]);
+      if (isFlat(tile)) continue;
+      const first = [left, top];
+      const ends = [left + TILE_SIDE >= image.width, top + TILE_SIDE >= image.height];
+      const rows = (await find(tile, threshold)).filter((row) => {
+        return row[3] <= TILE_SHARED && isUncut(row, [TILE_SIDE, TILE_SIDE], first.map((value) => value === 0), ends);
+      });
+      found.push(...moved(rows, left, top));
+    }
+  }
+  return found;
+}
+
+/** @param {number} side */
+function tileStarts(side) {
+  const step = TILE_SIDE - TILE_SHARED;
+  return Array.from({ length: Math.ceil(Math.max(side - TILE_SHARED, 1) / step) }, (_, index) => index * step);
+}
+
+/**
+ * Whether no block of the tile has contrast enough for a face.
+ * @param {Image} tile
+ */
+function isFlat(tile) {
+  const small = resize(tile, Math.max(round(tile.width / 4), 1), Math.max(round(tile.height / 4), 1), false);
+  const side = BLOCK_SIDE / 4;
+  /** @param {number} end @param {number} length */
+  const from = (end, length) => [Math.max(end - side, 0), Math.min(end, length)];
+  for (let y = side / 2; y < small.height + side / 2; y++) {
+    const [top, bottom] = from(y, small.height);
+    for (let x = side / 2; x < small.width + side / 2; x++) {
+      const [left, right] = from(x, small.width);
+      let least = 255, most = 0;
+      for (let row = top; row < bottom; row++) {
+        for (let column = left; column < right; column++) {
+          const green = small.data[(row * small.width + column) * 3 + 1];
+          least = Math.min(least, green);
+          most = Math.max(most, green);
+        }
+      }
+      if (most - least >= BLOCK_CONTRAST) return false;
+    }
+  }
+  return true;
+}
+
+/**
+ * Whether the edges of a window of this size do not cut a row; `begins` and `ends` say which edges (x, y) are the
+ * photo's own, which cut nothing more.
+ * @param {Row} row @param {number[]} size @param {boolean[]} begins @param {boolean[]} ends
+ */
+function isUncut(row, size, begins, ends) {
+  return [0, 1].every((i) => {
+    return (row[i] > EDGE || begins[i]) && (Math.fround(row[i] + row[2 + i]) < size[i] - EDGE || ends[i]);
+  });
 }
 
 /**
@@ -81,7 +162,7 @@ function places(seen, threshold) {
 
 /**
  * The faces seen and those of enlarged windows around the unsure places, until too many windows show none; and the
- * corners of the windows that may show a face, with the least score there.
+ * windows that may show a face.
  * @param {Finder} find @param {Image} image @param {Row[]} seen @param {number} threshold
  */
 async function withWindows(find, image, seen, threshold) {
@@ -90,7 +171,7 @@ async function withWindows(find, image, seen, threshold) {
   let without = 0;
   for (const corner of windowCorners(places(seen, threshold))) {
     const shown = await searchWindow(find, image, image, corner, WINDOW_ZOOM, Math.min(TRACE_SCORE, threshold));
-    if (shown.length) traces.push({ corner, least: Math.min(...shown.map((row) => row[14])) });
+    if (shown.length) traces.push({ corner, shown });
     rows.push(...shown.filter((row) => row[14] >= Math.fround(threshold)));
     without = shown.length ? 0 : without + 1;
     if (without === WINDOWS_WITHOUT) break;
@@ -111,11 +192,9 @@ async function searchWindow(find, image, base, corner, zoom, threshold) {
   const window = cut(image, first[0], first[1], last[0], last[1]);
   const size = [0, 1].map((i) => Math.max(round(((last[i] - first[i]) * zoom) / ratio[i]), 1));
   const large = resize(window, size[0], size[1], zoom >= ratio[0]);
-  const rows = (await find(large, threshold)).filter((row) => [0, 1].every((i) => {
-    // An edge that is the photo's own cuts nothing more.
-    const begins = row[i] > EDGE || first[i] === 0;
-    return begins && (Math.fround(row[i] + row[2 + i]) < size[i] - EDGE || last[i] === limits[i]);
-  }));
+  const begins = first.map((value) => value === 0);
+  const ends = last.map((value, i) => value === limits[i]);
+  const rows = (await find(large, threshold)).filter((row) => isUncut(row, size, begins, ends));
   return moved(scaled(rows, large, window), first[0], first[1]);
 }
 
