@@ -30,6 +30,7 @@ export async function searchPhoto(find, image, threshold) {
   if (longSide <= SINGLE_SIDE) return find(image, threshold);
   const base = shrunk(image, Math.max(BASE_SIDE, round(longSide * BASE_SCALE)));
   const coarse = shrunk(base, COARSE_SIDE);
+  /** @type {Row[]} */
   const found = scaled(await find(coarse, threshold), coarse, image);
   const { rows, traces } = await withWindows(find, base, await find(base, PLACE_SCORE), threshold);
   found.push(...scaled(rows, base, image));
