@@ -76,11 +76,12 @@ def search_photo(find: Finder, image: AnyImage, threshold: float, *, small_faces
     if small_faces and base is not image:
         found += [scaled(seen[seen[:, 14] >= threshold], base, image), _search_own_size(find, image, threshold)]
         return np.concatenate(found)
-    rows, traces = _with_windows(find, base, seen, threshold)
+    is_reduced = long_side > LEAST_FINER * max(base.shape)
+    tiny = TINY * base.shape[0] / image.shape[0] if is_reduced else 0.0
+    rows, traces = _with_windows(find, base, seen, threshold, tiny)
     found.append(scaled(rows, base, image))
     fine = min(round(long_side * FINE_SCALE), FINE_SIDE)
-    is_reduced = long_side > LEAST_FINER * max(base.shape)
-    if is_reduced and len(traces) > FEW_WINDOWS and _median_height(traces) * image.shape[0] / base.shape[0] <= TINY:
+    if _are_tiny(traces, tiny):
         found.append(_search_own_size(find, image, threshold))
     elif len(traces) > FEW_WINDOWS and fine > LEAST_FINER * max(base.shape):
         finer = _about(image, fine)
@@ -92,8 +93,9 @@ def search_photo(find: Finder, image: AnyImage, threshold: float, *, small_faces
     return np.concatenate(found)
 
 
-def _median_height(traces: Sequence[Trace]) -> float:
-    return float(np.median(np.concatenate([rows[:, 3] for _, rows in traces])))
+def _are_tiny(traces: Sequence[Trace], height: float) -> bool:
+    """Say whether there are many windows that may show a face, and half of what they show is at most this high."""
+    return len(traces) > FEW_WINDOWS and bool(np.median(np.concatenate([rows[:, 3] for _, rows in traces])) <= height)
 
 
 def _search_own_size(find: Finder, image: AnyImage, threshold: float) -> NDArray[np.float32]:
@@ -187,10 +189,10 @@ def _places(seen: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
 
 
 def _with_windows(
-    find: Finder, image: RGBImage, seen: NDArray[np.float32], threshold: float
+    find: Finder, image: RGBImage, seen: NDArray[np.float32], threshold: float, tiny: float = 0.0
 ) -> tuple[NDArray[np.float32], list[Trace]]:
-    """Return the faces seen and those of enlarged windows around the unsure places, until too many windows show none;
-    and the windows that may show a face."""
+    """Return the faces seen and those of enlarged windows around the unsure places, until too many windows show none,
+    or many show faces at most ``tiny`` high; and the windows that may show a face."""
     found, traces, without = [seen[seen[:, 14] >= threshold]], list[Trace](), 0
     for corner in _window_corners(_places(seen, threshold)):
         rows = _search_window(find, image, image, corner, WINDOW_ZOOM, min(TRACE_SCORE, threshold))
@@ -198,7 +200,7 @@ def _with_windows(
             traces.append((corner, rows))
         found.append(rows[rows[:, 14] >= threshold])
         without = 0 if len(rows) else without + 1
-        if without == WINDOWS_WITHOUT:
+        if without == WINDOWS_WITHOUT or _are_tiny(traces, tiny):
             break
     return np.concatenate(found), traces
 

@@ -32,15 +32,15 @@ export async function searchPhoto(find, image, threshold) {
   const coarse = shrunk(base, COARSE_SIDE);
   /** @type {Row[]} */
   const found = scaled(await find(coarse, threshold), coarse, image);
-  const { rows, traces } = await withWindows(find, base, await find(base, PLACE_SCORE), threshold);
-  found.push(...scaled(rows, base, image));
   const baseSide = Math.max(base.width, base.height);
-  const fine = Math.min(round(longSide * FINE_SCALE), FINE_SIDE);
   const isReduced = longSide > LEAST_FINER * baseSide;
-  const isMany = traces.length > FEW_WINDOWS;
-  if (isReduced && isMany && (medianHeight(traces) * image.height) / base.height <= TINY) {
+  const tiny = isReduced ? (TINY * base.height) / image.height : 0;
+  const { rows, traces } = await withWindows(find, base, await find(base, PLACE_SCORE), threshold, tiny);
+  found.push(...scaled(rows, base, image));
+  const fine = Math.min(round(longSide * FINE_SCALE), FINE_SIDE);
+  if (areTiny(traces, tiny)) {
     found.push(...(await withWindows(find, image, await searchTiles(find, image, PLACE_SCORE), threshold)).rows);
-  } else if (isMany && fine > LEAST_FINER * baseSide) {
+  } else if (traces.length > FEW_WINDOWS && fine > LEAST_FINER * baseSide) {
     const finer = shrunk(image, fine);
     const more = await withWindows(find, finer, await find(finer, PLACE_SCORE), threshold);
     found.push(...scaled(more.rows, finer, image));
@@ -55,11 +55,15 @@ export async function searchPhoto(find, image, threshold) {
   return found;
 }
 
-/** @param {{ shown: Row[] }[]} traces */
-function medianHeight(traces) {
+/**
+ * Whether there are many windows that may show a face, and half of what they show is at most this high.
+ * @param {{ shown: Row[] }[]} traces @param {number} height
+ */
+function areTiny(traces, height) {
+  if (traces.length <= FEW_WINDOWS) return false;
   const heights = traces.flatMap(({ shown }) => shown.map((row) => row[3])).sort((a, b) => a - b);
   const middle = heights.length >> 1;
-  return heights.length % 2 ? heights[middle] : (heights[middle - 1] + heights[middle]) / 2;
+  return (heights.length % 2 ? heights[middle] : (heights[middle - 1] + heights[middle]) / 2) <= height;
 }
 
 /**
@@ -162,11 +166,11 @@ function places(seen, threshold) {
 }
 
 /**
- * The faces seen and those of enlarged windows around the unsure places, until too many windows show none; and the
- * windows that may show a face.
- * @param {Finder} find @param {Image} image @param {Row[]} seen @param {number} threshold
+ * The faces seen and those of enlarged windows around the unsure places, until too many windows show none, or many show
+ * faces at most `tiny` high; and the windows that may show a face.
+ * @param {Finder} find @param {Image} image @param {Row[]} seen @param {number} threshold @param {number} [tiny]
  */
-async function withWindows(find, image, seen, threshold) {
+async function withWindows(find, image, seen, threshold, tiny = 0) {
   const rows = seen.filter((row) => row[14] >= Math.fround(threshold));
   const traces = [];
   let without = 0;
@@ -175,7 +179,7 @@ async function withWindows(find, image, seen, threshold) {
     if (shown.length) traces.push({ corner, shown });
     rows.push(...shown.filter((row) => row[14] >= Math.fround(threshold)));
     without = shown.length ? 0 : without + 1;
-    if (without === WINDOWS_WITHOUT) break;
+    if (without === WINDOWS_WITHOUT || areTiny(traces, tiny)) break;
   }
   return { rows, traces };
 }
