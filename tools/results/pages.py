@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from tools.results import crop_frame, detection, grayscale48, inspection, ordinal_uncertainty, scale, serving, video
+from tools.results import crop_frame, detection, finetune, grayscale48, inspection, ordinal_uncertainty, scale, serving, video
 from tools.results.models import model_context, readme_context
 from tools.results.tables import REPOSITORY, RESULTS, history_table
 
@@ -41,6 +41,7 @@ PAGES: Mapping[str, Page] = {
     "grayscale48": _results("grayscale48", grayscale48.context),
     "crop-frame": _results("crop-frame", crop_frame.context),
     "detection": _results("detection", detection.context),
+    "finetune": _results("finetune", finetune.context),
     "scale": _results("scale", scale.context),
     "inspection": _results("inspection", inspection.context),
     "serving": _results("serving", serving.context),

@@ -142,7 +142,7 @@ function setUp(config, page) {
   describe();
   byId("privacy").textContent = "This page loads nothing from other sites, sends nothing to them, and keeps no photo.";
   const { identifier, licences } = config.model;
-  byId("model").textContent = `Model: ${identifier}. Licences: ${Object.values(licences).join("; ") || "none named"}.`;
+  byId("model").textContent = `Model: ${identifier}. Licences: ${[...new Set(Object.values(licences))].join("; ") || "none named"}.`;
 }
 
 async function start() {
