@@ -142,7 +142,9 @@ function setUp(config, page) {
   describe();
   byId("privacy").textContent = "This page loads nothing from other sites, sends nothing to them, and keeps no photo.";
   const { identifier, licences } = config.model;
-  byId("model").textContent = `Model: ${identifier}. Licences: ${[...new Set(Object.values(licences))].join("; ") || "none named"}.`;
+  // That of the weights names those of the training data.
+  const named = licences.weights ?? Object.values(licences).join("; ");
+  byId("model").textContent = `Model: ${identifier}. Licence: ${named || "none named"}.`;
 }
 
 async function start() {
