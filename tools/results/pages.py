@@ -10,7 +10,17 @@ from typing import Any
 
 import jinja2
 
-from tools.results import crop_frame, detection, finetune, grayscale48, inspection, ordinal_uncertainty, scale, serving, video
+from tools.results import (
+    crop_frame,
+    detection,
+    finetune,
+    grayscale48,
+    inspection,
+    ordinal_uncertainty,
+    scale,
+    serving,
+    video,
+)
 from tools.results.models import model_context, readme_context
 from tools.results.tables import REPOSITORY, RESULTS, history_table
 
