@@ -12,10 +12,12 @@ from rich.table import Table
 
 from mien.progress import console
 from mien.tasks import parse_task
-from mien.vision.align import EYE_DISTANCE, WHOLE_RECIPE, CropRecipe
 
 if TYPE_CHECKING:
     from mien.data.dataset import PreparedDataset
+
+#: That of `mien.vision.align`, whose import would keep `mien --help` waiting.
+EYE_DISTANCE = 0.37
 
 
 def prepare(
@@ -98,6 +100,7 @@ def prepare(
     """
     from mien.data.prepare import prepare as run
     from mien.data.types import PrepareOptions
+    from mien.vision.align import CropRecipe
 
     data = run(
         PrepareOptions(
@@ -128,6 +131,7 @@ def prepare(
 
 def _print_summary(data: PreparedDataset) -> None:
     from mien.data.sources.header import shown_columns
+    from mien.vision.align import WHOLE_RECIPE
 
     info = data.info
     table = Table(title=escape(str(data.folder)), title_justify="left", show_header=True, header_style="bold")

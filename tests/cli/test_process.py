@@ -122,3 +122,10 @@ def test_general_options_stand_before_and_after_the_command(folder: Path, line: 
 def test_debug_shows_the_traceback(folder: Path) -> None:
     assert b"Traceback" in shell(folder, "mien predict none.png --model absent.onnx --debug").stderr
     assert b"Traceback" not in shell(folder, "mien predict none.png --model absent.onnx").stderr
+
+
+def test_the_help_imports_no_more_than_it_prints() -> None:
+    heavy = "{'numpy', 'cv2', 'PIL', 'onnxruntime'} & set(sys.modules)"
+    code = f"import sys; from mien.cli.main import application; application(); print({heavy} or 'light')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "light\n"
