@@ -134,6 +134,9 @@ def predict(
 
     find . -name '*.jpg' | mien predict - > faces.jsonl
     """
+    from mien.memory import share_freed_memory
+
+    share_freed_memory()
     from mien.vision.decode import MAX_PIXELS
 
     settings: dict[str, Any] = {

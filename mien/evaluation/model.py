@@ -88,8 +88,8 @@ def _from_bundle(path: Path, provider: str) -> EvaluatedModel:
 
 
 def _from_run(folder: Path) -> EvaluatedModel:
+    from mien.memory import keep_freed_memory
     from mien.runs.run_folder import WEIGHTS, load_run
-    from mien.training.memory import keep_freed_memory
 
     keep_freed_memory()
     run = load_run(folder)

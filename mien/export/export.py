@@ -30,6 +30,7 @@ from mien.inference.bench import precision_of
 from mien.inference.bundle import find_bundle, load_bundle
 from mien.inference.metadata import BundleMetadata, Calibration
 from mien.inference.postprocess import Probabilities
+from mien.memory import keep_freed_memory
 from mien.metrics.bootstrap import Estimate, Sampling
 from mien.metrics.predictions_table import of_source
 from mien.models.network import ProbabilityNetwork
@@ -38,7 +39,6 @@ from mien.reports.card import CardFields, model_card
 from mien.runs.provenance import command_text, without_folders
 from mien.runs.run_folder import Run, load_run
 from mien.tasks import Task
-from mien.training.memory import keep_freed_memory
 from mien.training.warm_start import trained_licences
 from mien.vision.align import DEFAULT_CROP
 from mien.vision.decode import read_regular_file

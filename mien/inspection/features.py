@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from mien.data.dataset import PreparedDataset
+from mien.memory import keep_freed_memory
 from mien.models.network import FaceAttributeNetwork, NetworkShape
 from mien.progress import track
 from mien.runs.from_bundle import load_trained
-from mien.training.memory import keep_freed_memory
 from mien.vision.resize import resize_crops
 
 #: The backbone of ImageNet weights that is used where no model is named, and the side of its crops.

@@ -77,8 +77,7 @@ def open_session(
     Args:
         model: the bytes of a file that stands alone (`mien.onnx.checks`).
         threads: processor threads of one call.
-        memory_pattern: plan memory once per input shape; off where every call has another shape, since the plans
-            are kept.
+        memory_pattern: plan memory once per input shape, and keep it; off where every call has another shape.
         exact_int8: compute 8-bit products without overflow on processors that have no 8-bit dot products; slower.
         seconds: how long ONNX Runtime, which computes what is constant in a graph, may take.
         provider: a name of `PROVIDERS`; what it cannot compute, the processor does.
@@ -95,6 +94,8 @@ def open_session(
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     options.enable_mem_pattern = memory_pattern
+    # The arena keeps what every shape took.
+    options.enable_cpu_mem_arena = memory_pattern
     options.add_session_config_entry("session.load_model_format", "ONNX")
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if exact_int8:

@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from mien.data.dataset import PreparedDataset, note_enlarged_crops, open_dataset, other_crops, recipe_of
 from mien.errors import MienError, UsageError
 from mien.files import check_out_folder, is_file, is_folder, locked_folder
+from mien.memory import keep_freed_memory
 from mien.progress import console, set_quiet
 from mien.recipes.recipe import Recipe
 from mien.runs import run_folder
@@ -23,7 +24,6 @@ from mien.training.batches import batch_loader
 from mien.training.distributed import ONE_PROCESS, Processes
 from mien.training.global_batch_norm import normalise_globally
 from mien.training.history import History
-from mien.training.memory import keep_freed_memory
 from mien.training.precision import speed_up_convolutions
 from mien.training.setup import Setup, set_up
 from mien.training.trainer import make_trainer, quieten_lightning
