@@ -9,6 +9,7 @@ megabytes anew: `keep_freed_memory`. Threads that decode photos of many sizes ea
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 
 #: Parameters of mallopt(3), from glibc's malloc.h.
@@ -22,8 +23,10 @@ def keep_freed_memory() -> bool:
 
 
 def share_freed_memory() -> bool:
-    """Let the threads that this process starts share one heap; True where that is possible, which is with glibc."""
-    return _set(_ARENA_MAX, 1)
+    """Let the threads that this process starts share heaps, one for every four processors; True where that is possible,
+    which is with glibc."""
+    # One heap has one lock: many threads would wait for each other.
+    return _set(_ARENA_MAX, max((os.cpu_count() or 1) // 4, 1))
 
 
 def _set(parameter: int, value: int) -> bool:
