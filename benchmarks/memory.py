@@ -12,12 +12,10 @@ import re
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 from PIL import Image
 
@@ -41,7 +39,7 @@ def make_photos(faces: Sequence[Path], folder: Path, each: int) -> list[Path]:
             for index in range(each):
                 images = [decode_image(path) for path in random.Random(index).sample(list(faces), count)]
                 found.append(folder / f"{side}-{count}-{index}.jpg")
-                photo = make_photo([np.asarray(image) for image in images], side, side * 3 // 4, index)
+                photo = make_photo(images, side, side * 3 // 4, index)
                 Image.fromarray(photo).save(found[-1], quality=92)
     return found
 
@@ -58,11 +56,11 @@ def resident(process: subprocess.Popen[bytes], name: str) -> float:
 def measure(paths: Sequence[Path]) -> dict[str, object]:
     """Predict the files in one process and return its memory after each tenth of them, and its peak, in MB."""
     command = [sys.executable, "-m", "mien", "--quiet", "predict", "-", "--format", "jsonl"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdin is not None and process.stdout is not None
-    names = "".join(f"{path}\n" for path in paths).encode()
-    writer = threading.Thread(target=lambda: (process.stdin.write(names), process.stdin.close()))  # type: ignore[union-attr]
-    writer.start()
+    with tempfile.TemporaryFile() as names:
+        names.write("".join(f"{path}\n" for path in paths).encode())
+        names.seek(0)
+        process = subprocess.Popen(command, stdin=names, stdout=subprocess.PIPE)
+    assert process.stdout is not None
     after, peak, rows = [], 0.0, 0
     for _ in process.stdout:
         rows += 1
@@ -71,7 +69,6 @@ def measure(paths: Sequence[Path]) -> dict[str, object]:
             after.append(round(resident(process, "VmRSS")))
             peak = resident(process, "VmHWM")
             console.print(f"{rows:,} of {len(paths):,} files: {after[-1]} MB")
-    writer.join()
     if process.wait() or rows != len(paths):
         raise MienError(f"mien predict ended with {process.returncode} after {rows} of {len(paths)} files.")
     return {"files": len(paths), "resident_mb": after, "peak_mb": round(peak)}
