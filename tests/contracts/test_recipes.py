@@ -1,4 +1,4 @@
-"""Every recipe that comes with mien is valid, and every bundled model has one of its own name and that of its last run."""
+"""Every recipe that comes with mien is valid, and every bundled model has one of its name and one of its last run."""
 
 import pytest
 
