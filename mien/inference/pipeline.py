@@ -94,6 +94,7 @@ def predict_with_pixels(
     prepare = partial(
         prepare_image,
         size=bundle.metadata.crop_size,
+        seen=bundle.metadata.size,
         model=bundle.identifier,
         recipe=bundle.metadata.crop,
         search=search,
@@ -119,6 +120,7 @@ def predict_image(
     prepared = prepare_image(
         source,
         size=bundle.metadata.crop_size,
+        seen=bundle.metadata.size,
         model=bundle.identifier,
         recipe=bundle.metadata.crop,
         search=search,

@@ -10,8 +10,12 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mien.errors import MienError, UsageError
 from mien.inference.image_source import ChannelOrder, open_source, read_file
@@ -112,6 +116,7 @@ def prepare_image(
     model: str,
     recipe: CropRecipe = DEFAULT_CROP,
     search: Search | None = None,
+    seen: int | None = None,
     keep_pixels: bool = False,
 ) -> PreparedImage:
     """Decode, detect and align.
@@ -125,6 +130,7 @@ def prepare_image(
         model: the bundle's identifier, for the result.
         recipe: how crops are made of aligned faces, as in training.
         search: how the image is read and which faces are kept.
+        seen: side in pixels that the network sees of a crop, where it is smaller.
         keep_pixels: give the decoded image back too.
 
     Raises:
@@ -138,8 +144,11 @@ def prepare_image(
 
     def attempt() -> tuple[AnyImage, tuple[FaceCrop, ...], str | None]:
         image = open_source(source, max_pixels=search.max_pixels, channel_order=search.channel_order)
-        find = _cropped_face if search.cropped else _photo_faces
-        crops, reason = find(image, size, recipe, search)
+        align = partial(align_face, size=size, recipe=recipe, seen=seen)
+        find = (
+            partial(_cropped_face, size=size, recipe=recipe) if search.cropped else partial(_photo_faces, align=align)
+        )
+        crops, reason = find(image, search)
         return image.whole() if keep_pixels and isinstance(image, Photo) else image, crops, reason
 
     try:
@@ -182,7 +191,7 @@ def _lacks_memory(error: Exception) -> bool:
 
 
 def _photo_faces(
-    image: AnyImage, size: int, recipe: CropRecipe, search: Search
+    image: AnyImage, search: Search, align: Callable[[AnyImage, NDArray[np.float32]], RGBImage]
 ) -> tuple[tuple[FaceCrop, ...], str | None]:
     """Return the crops of a photo's faces, or none and why."""
     found = search.detector().detect(image)
@@ -191,10 +200,10 @@ def _photo_faces(
         few = f"None of the {len(found)} faces found reaches the least score and size asked for."
         return (), few if found else "No face was found."
     kept = faces[:1] if search.largest else faces
-    return tuple(_face_crop(face, align_face(image, face.landmarks, size, recipe)) for face in kept), None
+    return tuple(_face_crop(face, align(image, face.landmarks)) for face in kept), None
 
 
-def _cropped_face(image: AnyImage, size: int, recipe: CropRecipe, search: Search) -> tuple[tuple[FaceCrop, ...], None]:
+def _cropped_face(image: AnyImage, search: Search, size: int, recipe: CropRecipe) -> tuple[tuple[FaceCrop, ...], None]:
     pixels, face = ready_made_face(image, search.detector(), size, recipe)
     if face is not None:
         return (_face_crop(face, pixels),), None

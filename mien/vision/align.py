@@ -87,6 +87,8 @@ class CropRecipe:
 
 
 DEFAULT_CROP = CropRecipe()
+#: A reduced photo serves if a face has so many of the pixels there, along a side, that the network sees.
+ENOUGH = 0.9
 #: The recipe's name where nothing else was asked for.
 CROP_RECIPE = DEFAULT_CROP.name
 
@@ -110,7 +112,12 @@ def similarity_transform(source: NDArray[np.floating], target: NDArray[np.floati
 
 
 def align_face(
-    image: AnyImage, landmarks: NDArray[np.floating], size: int, recipe: CropRecipe = DEFAULT_CROP
+    image: AnyImage,
+    landmarks: NDArray[np.floating],
+    size: int,
+    recipe: CropRecipe = DEFAULT_CROP,
+    *,
+    seen: int | None = None,
 ) -> RGBImage:
     """The face as an upright crop: uint8, size x size x 3, RGB.
 
@@ -119,10 +126,12 @@ def align_face(
         landmarks: 5 x 2 pixels (x, y) in the order of `Detection.landmarks`.
         size: side of the crop in pixels.
         recipe: how much of the face's surroundings the crop shows.
+        seen: side in pixels that the crop will be shrunk to; a large photo is decoded no finer than that needs.
     """
     matrix = similarity_transform(landmarks, recipe.template * size)
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    if isinstance(image, Photo) and (reduced := image.reduced(max(image.shape) * scale)) is not None:
+    detail = 1.0 if seen is None else ENOUGH * min(seen / size, 1)
+    if isinstance(image, Photo) and (reduced := image.reduced(max(image.shape) * scale * detail)) is not None:
         matrix = _adapted(matrix, image, reduced)
         image, scale = reduced, float(np.hypot(matrix[0, 0], matrix[1, 0]))
     pixels, matrix = _neighbourhood(image, matrix, size, margin=2 + round(2 / scale))

@@ -28,15 +28,16 @@ Trace = tuple[NDArray[np.float64], NDArray[np.float32]]
 COARSE_SIDE, SINGLE_SIDE = 320, 640
 #: Long side of the main search, at least, and as a fraction of the photo's; and of the search for many small faces, at
 #: most, and as a fraction of the photo's.
-BASE_SIDE, BASE_SCALE = 1024, 0.2
+BASE_SIDE, BASE_SCALE = 1024, 0.25
 FINE_SIDE, FINE_SCALE = 2000, 0.6
 #: A place is looked at again if it is at most this high (pixels) and scores this much.
 PLACES = ((24, 0.03), (32, 0.2))
 PLACE_SCORE = min(score for _, score in PLACES)
 #: Windows, in pixels of the search before: their side, and how far from their edge the places lie.
 WINDOW_SIDE, WINDOW_MARGIN = 80, 16
-#: Windows are enlarged this much; a window with a score of this or more may show a face.
-WINDOW_ZOOM, TRACE_SCORE = 3.0, 0.15
+#: Windows are enlarged this much; a window with the first score or more may show a face of a crowd, with the second a
+#: face alone.
+WINDOW_ZOOM, TRACE_SCORE, ALONE_SCORE = 2.5, 0.15, 0.25
 #: Finer pixels are so many times as many along a side, at least; windows are enlarged to the photo's own size in them,
 #: but at most this much, and no more than this much from the pixels that are decoded.
 LEAST_FINER, MOST_WINDOW_ZOOM, MOST_ZOOM = 1.4, 4.0, 2.0
@@ -88,7 +89,9 @@ def search_photo(find: Finder, image: AnyImage, threshold: float, *, small_faces
         rows, _ = _with_windows(find, finer, find(finer, PLACE_SCORE), threshold)
         found.append(scaled(rows, finer, image))
     elif is_reduced:
-        unsure = [corner for corner, rows in traces if rows[:, 14].min() < threshold]
+        unsure = [
+            corner for corner, rows in traces if rows[:, 14].min() < threshold and rows[:, 14].max() >= ALONE_SCORE
+        ]
         found += _search_finer(find, image, base, unsure, threshold)
     return np.concatenate(found)
 
@@ -199,7 +202,7 @@ def _with_windows(
         if len(rows):
             traces.append((corner, rows))
         found.append(rows[rows[:, 14] >= threshold])
-        without = 0 if len(rows) else without + 1
+        without = 0 if (rows[:, 14] >= ALONE_SCORE).any() else without + 1
         if without == WINDOWS_WITHOUT or _are_tiny(traces, tiny):
             break
     return np.concatenate(found), traces

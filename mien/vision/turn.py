@@ -19,7 +19,9 @@ from mien.vision.search import Finder
 from mien.vision.tilt import FIELD, INPUT_SIDE, TiltNetwork
 
 #: A face is taken as it is if its eyes are tilted by at most this much (degrees) and its score is at least this.
-SURE_TILT, SURE_SCORE = 4.0, 0.92
+SURE_TILT, SURE_SCORE = 5.0, 0.92
+#: Or by at most the first, if its score is at least the second.
+CLEAR_TILT, CLEAR_TILT_SCORE = 8.0, 0.93
 #: Landmarks of a half profile fit a frontal face badly, and upright half profiles score less than frontal faces: the
 #: misfit, times this, counts as score.
 PROFILE_WEIGHT = 0.1
@@ -48,7 +50,8 @@ OUTSIDE = (127, 127, 127)
 
 def is_doubtful(row: NDArray[np.float32]) -> bool:
     """Say whether a face (a row of `YuNet.find`) may lie otherwise than its landmarks say."""
-    return abs(tilt_of(row)) > SURE_TILT or _scores_low(row)
+    tilt = abs(tilt_of(row))
+    return tilt > CLEAR_TILT or (tilt > SURE_TILT and row[14] < CLEAR_TILT_SCORE) or _scores_low(row)
 
 
 def _scores_low(row: NDArray[np.float32]) -> bool:
@@ -139,7 +142,7 @@ class Looks:
         scale = np.diag(self._to_cut)
         length = max(round(FIELD * self._face * float(scale.max())), 1)
         left, top = (round(value) for value in scale * self._centre + self._to_cut[:, 2] - length / 2)
-        square = np.full((length, length, 3), OUTSIDE, np.uint8)
+        square = np.full((length, length, 3), OUTSIDE[0], np.uint8)
         part = self._cut[max(top, 0) : max(top + length, 0), max(left, 0) : max(left + length, 0)]
         below, beside = max(-top, 0), max(-left, 0)
         square[below : below + part.shape[0], beside : beside + part.shape[1]] = part

@@ -12,6 +12,7 @@ from PIL import Image
 
 from mien.inference.bundle import load_bundle
 from mien.inference.pipeline import predict_image
+from mien.vision.align import TEMPLATE, align_face
 from mien.vision.decode import ImageTooLargeError, RGBImage, UnreadableImageError, decode_image
 from mien.vision.photo import Photo, open_photo
 
@@ -77,6 +78,24 @@ def test_only_what_is_asked_for_is_reduced() -> None:
         reduced = photo.reduced(side)
         assert reduced is not None and max(reduced.shape) == given
     assert isinstance(open_photo(jpeg(group_photo(800, 600))), np.ndarray)
+
+
+@pytest.mark.parametrize(("seen", "given"), [(None, 1000), (128, 1000), (96, 500), (64, 500)])
+def test_a_photo_is_decoded_no_finer_than_the_network_sees(
+    seen: int | None, given: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = open_photo(jpeg(group_photo(2000, 1500)))
+    assert isinstance(photo, Photo)
+    asked = list[float]()
+    decoded = Photo.reduced
+    monkeypatch.setattr(Photo, "reduced", lambda self, side: asked.append(side) or decoded(self, side))
+    # The crop is 400 pixels wide in the photo: a third of which, 128, needs 640 along the photo's side.
+    crop = align_face(photo, TEMPLATE * 400 + 500, 128, seen=seen)
+    assert crop.shape == (128, 128, 3)
+    reduced = decoded(photo, asked[0])
+    assert reduced is not None and max(reduced.shape) == given
+    whole = align_face(photo.whole(), TEMPLATE * 400 + 500, 128)
+    assert np.abs(crop.astype(int) - whole).mean() < 3
 
 
 def test_damaged_and_too_large_photos_say_so() -> None:

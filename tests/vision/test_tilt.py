@@ -74,3 +74,18 @@ def test_a_level_face_of_a_high_score_is_not_doubtful() -> None:
     assert not is_doubtful(row)
     row[5] += 10  # The left eye lower by a fifth of the box.
     assert is_doubtful(row)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "score", "doubtful"), [(4, 0.925, False), (6, 0.925, True), (6, 0.94, False), (9, 0.95, True)]
+)
+def test_a_slightly_tilted_face_is_doubtful_unless_its_score_is_high(
+    degrees: float, score: float, doubtful: bool
+) -> None:
+    row = face_row(10, 10, 50, 60, score=score)
+    centre = row[4:14].reshape(5, 2).mean(axis=0)
+    turn = np.radians(degrees)
+    matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    row[4:14] = ((row[4:14].reshape(5, 2) - centre) @ matrix.T + centre).ravel()
+    assert tilt_of(row) == pytest.approx(degrees, abs=0.01)
+    assert is_doubtful(row) == doubtful

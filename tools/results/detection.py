@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mien.vision.tilt import WEIGHTS
-from mien.vision.turn import SURE_TILT
+from mien.vision.turn import CLEAR_TILT
 from tools.results.tables import RESULTS, read, table
 
 FOLDER = RESULTS / "detection"
@@ -21,7 +21,7 @@ def context() -> Mapping[str, Any]:
         "tilt": tilt,
         "tilts": _tilts(tilt["validation errors in degrees"]),
         "kilobytes": round(WEIGHTS.stat().st_size / 1000),
-        "sure_tilt": f"{SURE_TILT:g}",
+        "clear_tilt": f"{CLEAR_TILT:g}",
         "angles": _angles(before, after),
         "crowds": _crowds(before, after),
         "close_ups": _close_ups(before, after),
@@ -33,6 +33,8 @@ def context() -> Mapping[str, Any]:
         "before": before["machine"],
         "after": after["machine"],
         "worst": _worst(after),
+        "upright": _upright(after),
+        "extensions": ", ".join(after["machine"]["instructions"]),
     }
 
 
@@ -51,7 +53,7 @@ def _angles(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
         cells = []
         for name in SETS:
             old, new = (_of(results, name)[degrees] for results in (before, after))
-            cells += [_percent(old["right"], old["n"]), _percent(new["right"], new["n"]), f"{old['ms']} to {new['ms']}"]
+            cells += [_percent(old["right"], old["n"]), _percent(new["right"], new["n"]), f"{new['ms']}"]
         rows.append((str(degrees), *cells))
     return table(columns, rows)
 
@@ -73,6 +75,15 @@ def _worst(after: Mapping[str, Any]) -> str:
         worst = min(rows.values(), key=lambda row: row["right"] / row["n"])
         lost = 100 * (rows[0]["right"] / rows[0]["n"] - worst["right"] / worst["n"])
         parts.append(f"{title} {lost:.1f} points (at {worst['degrees']} degrees)")
+    return ", ".join(parts)
+
+
+def _upright(after: Mapping[str, Any]) -> str:
+    """Say of each set what second looks cost images that are upright, as a part of the search."""
+    parts = []
+    for row in after["upright"]:
+        more = 100 * (row["looks_ms"] / row["without_ms"] - 1)
+        parts.append(f"{SETS[row['set']]} {more:.0f} %")
     return ", ".join(parts)
 
 

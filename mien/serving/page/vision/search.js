@@ -9,11 +9,11 @@ import { cut, padded, resize, round, shrunk } from "./pixels.js";
 
 const COARSE_SIDE = 320;
 export const SINGLE_SIDE = 640;
-const BASE_SIDE = 1024, BASE_SCALE = 0.2;
+const BASE_SIDE = 1024, BASE_SCALE = 0.25;
 const FINE_SIDE = 2000, FINE_SCALE = 0.6;
 const PLACES = [[24, 0.03], [32, 0.2]], PLACE_SCORE = 0.03;
 const WINDOW_SIDE = 80, WINDOW_MARGIN = 16;
-const WINDOW_ZOOM = 3.0, TRACE_SCORE = 0.15;
+const WINDOW_ZOOM = 2.5, TRACE_SCORE = 0.15, ALONE_SCORE = 0.25;
 const LEAST_FINER = 1.4, MOST_WINDOW_ZOOM = 4.0, MOST_ZOOM = 2.0;
 const FEW_WINDOWS = 8, TINY = 40;
 const WINDOWS_WITHOUT = 12;
@@ -48,12 +48,15 @@ export async function searchPhoto(find, image, threshold) {
     const ratio = image.width / base.width;
     const zoom = Math.min(Math.max(ratio, WINDOW_ZOOM), MOST_WINDOW_ZOOM, MOST_ZOOM * ratio);
     for (const { corner, shown } of traces) {
-      if (shown.every((row) => row[14] >= Math.fround(threshold))) continue;
+      if (shown.every((row) => row[14] >= Math.fround(threshold)) || !mayBeAlone(shown)) continue;
       found.push(...(await searchWindow(find, image, base, corner, zoom, threshold)));
     }
   }
   return found;
 }
+
+/** Whether a window may show a face that is not one of a crowd. @param {Row[]} shown */
+const mayBeAlone = (shown) => shown.some((row) => row[14] >= Math.fround(ALONE_SCORE));
 
 /**
  * Whether there are many windows that may show a face, and half of what they show is at most this high.
@@ -178,7 +181,7 @@ async function withWindows(find, image, seen, threshold, tiny = 0) {
     const shown = await searchWindow(find, image, image, corner, WINDOW_ZOOM, Math.min(TRACE_SCORE, threshold));
     if (shown.length) traces.push({ corner, shown });
     rows.push(...shown.filter((row) => row[14] >= Math.fround(threshold)));
-    without = shown.length ? 0 : without + 1;
+    without = mayBeAlone(shown) ? 0 : without + 1;
     if (without === WINDOWS_WITHOUT || areTiny(traces, tiny)) break;
   }
   return { rows, traces };

@@ -10,7 +10,8 @@ import { FIELD, INPUT_SIDE } from "./tilt.js";
  * @typedef {import("./tilt.js").TiltPredictor} TiltPredictor
  */
 
-const SURE_TILT = 4, SURE_SCORE = 0.92;
+const SURE_TILT = 5, SURE_SCORE = 0.92;
+const CLEAR_TILT = 8, CLEAR_TILT_SCORE = 0.93;
 const PROFILE_WEIGHT = 0.1;
 const FRONTAL = [[-0.43, -0.5], [0.43, -0.5], [0, 0], [-0.36, 0.5], [0.36, 0.5]];
 const CERTAIN = 0.5, CLEAR_SCORE = 0.86;
@@ -21,7 +22,10 @@ const OFF = 8, MOST_LOSS = 0.05;
 const LOOK_SIDE = 128, FACE_SIZE = 0.46, MOST_SIZE = 2;
 
 /** Whether a face may lie otherwise than its landmarks say. @param {Row} row */
-export const isDoubtful = (row) => Math.abs(tiltOf(row)) > SURE_TILT || scoresLow(row);
+export function isDoubtful(row) {
+  const tilt = Math.abs(tiltOf(row));
+  return tilt > CLEAR_TILT || (tilt > SURE_TILT && row[14] < Math.fround(CLEAR_TILT_SCORE)) || scoresLow(row);
+}
 
 /** @param {Row} row */
 const scoresLow = (row) => row[14] < Math.fround(SURE_SCORE) && row[14] + PROFILE_WEIGHT * misfitOf(row) < SURE_SCORE;
