@@ -123,8 +123,8 @@ def to_blob(image: RGBImage) -> NDArray[np.float32]:
     step = STRIDES[-1]
     blob = np.empty((1, 3, -(-height // step) * step, -(-width // step) * step), np.float32)
     blob[:, :, height:], blob[:, :, :height, width:] = 0, 0
-    for channel in range(3):
-        blob[0, 2 - channel, :height, :width] = image[:, :, channel]
+    for channel, plane in enumerate(cv2.split(image)):
+        blob[0, 2 - channel, :height, :width] = plane
     return blob
 
 
