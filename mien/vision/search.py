@@ -33,11 +33,13 @@ FINE_SIDE, FINE_SCALE = 2000, 0.6
 #: A place is looked at again if it is at most this high (pixels) and scores this much.
 PLACES = ((24, 0.03), (32, 0.2))
 PLACE_SCORE = min(score for _, score in PLACES)
+#: The same in a photo of many tiny faces; boxes are often too high where the score is that low.
+TINY_PLACES = ((48, 0.01),)
 #: Windows, in pixels of the search before: their side, and how far from their edge the places lie.
 WINDOW_SIDE, WINDOW_MARGIN = 80, 16
-#: Windows are enlarged this much; a window with the first score or more may show a face of a crowd, with the second a
-#: face alone.
-WINDOW_ZOOM, TRACE_SCORE, ALONE_SCORE = 2.5, 0.15, 0.25
+#: Windows are enlarged this much; one with the first score may show a face and keeps the search going, one with the
+#: second is searched in finer pixels too.
+WINDOW_ZOOM, TRACE_SCORE, FINER_SCORE = 2.5, 0.15, 0.25
 #: Finer pixels are so many times as many along a side, at least; windows are enlarged to the photo's own size in them,
 #: but at most this much, and no more than this much from the pixels that are decoded.
 LEAST_FINER, MOST_WINDOW_ZOOM, MOST_ZOOM = 1.4, 4.0, 2.0
@@ -90,7 +92,7 @@ def search_photo(find: Finder, image: AnyImage, threshold: float, *, small_faces
         found.append(scaled(rows, finer, image))
     elif is_reduced:
         unsure = [
-            corner for corner, rows in traces if rows[:, 14].min() < threshold and rows[:, 14].max() >= ALONE_SCORE
+            corner for corner, rows in traces if rows[:, 14].min() < threshold and rows[:, 14].max() >= FINER_SCORE
         ]
         found += _search_finer(find, image, base, unsure, threshold)
     return np.concatenate(found)
@@ -104,7 +106,8 @@ def _are_tiny(traces: Sequence[Trace], height: float) -> bool:
 def _search_own_size(find: Finder, image: AnyImage, threshold: float) -> NDArray[np.float32]:
     """Return the small faces of a photo in its own pixels."""
     whole = image.whole() if isinstance(image, Photo) else image
-    return _with_windows(find, whole, search_tiles(find, whole, PLACE_SCORE), threshold)[0]
+    seen = search_tiles(find, whole, min(score for _, score in TINY_PLACES))
+    return _with_windows(find, whole, seen, threshold, places=TINY_PLACES)[0]
 
 
 def _about(image: AnyImage, side: int) -> RGBImage:
@@ -180,10 +183,12 @@ def scaled(rows: NDArray[np.float32], searched: AnyImage, image: AnyImage) -> ND
     return rows
 
 
-def _places(seen: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
+def _places(
+    seen: NDArray[np.float32], threshold: float, places: Sequence[tuple[int, float]] = PLACES
+) -> NDArray[np.float32]:
     """Return the centres (n x 2) of small boxes that may be faces and lie in no face found, best scored first."""
     sure, unsure = seen[seen[:, 14] >= threshold], seen[seen[:, 14] < threshold]
-    unsure = unsure[np.any([(unsure[:, 3] <= high) & (unsure[:, 14] >= score) for high, score in PLACES], axis=0)]
+    unsure = unsure[np.any([(unsure[:, 3] <= high) & (unsure[:, 14] >= score) for high, score in places], axis=0)]
     centres = unsure[:, :2] + unsure[:, 2:4] / 2
     first, last = sure[:, :2], sure[:, :2] + sure[:, 2:4]
     inside = np.all((centres[:, None] >= first) & (centres[:, None] <= last), axis=2).any(axis=1)
@@ -192,17 +197,22 @@ def _places(seen: NDArray[np.float32], threshold: float) -> NDArray[np.float32]:
 
 
 def _with_windows(
-    find: Finder, image: RGBImage, seen: NDArray[np.float32], threshold: float, tiny: float = 0.0
+    find: Finder,
+    image: RGBImage,
+    seen: NDArray[np.float32],
+    threshold: float,
+    tiny: float = 0.0,
+    places: Sequence[tuple[int, float]] = PLACES,
 ) -> tuple[NDArray[np.float32], list[Trace]]:
     """Return the faces seen and those of enlarged windows around the unsure places, until too many windows show none,
     or many show faces at most ``tiny`` high; and the windows that may show a face."""
     found, traces, without = [seen[seen[:, 14] >= threshold]], list[Trace](), 0
-    for corner in _window_corners(_places(seen, threshold)):
+    for corner in _window_corners(_places(seen, threshold, places)):
         rows = _search_window(find, image, image, corner, WINDOW_ZOOM, min(TRACE_SCORE, threshold))
         if len(rows):
             traces.append((corner, rows))
         found.append(rows[rows[:, 14] >= threshold])
-        without = 0 if (rows[:, 14] >= ALONE_SCORE).any() else without + 1
+        without = 0 if len(rows) else without + 1
         if without == WINDOWS_WITHOUT or _are_tiny(traces, tiny):
             break
     return np.concatenate(found), traces

@@ -12,8 +12,9 @@ export const SINGLE_SIDE = 640;
 const BASE_SIDE = 1024, BASE_SCALE = 0.25;
 const FINE_SIDE = 2000, FINE_SCALE = 0.6;
 const PLACES = [[24, 0.03], [32, 0.2]], PLACE_SCORE = 0.03;
+const TINY_PLACES = [[48, 0.01]], TINY_SCORE = 0.01;
 const WINDOW_SIDE = 80, WINDOW_MARGIN = 16;
-const WINDOW_ZOOM = 2.5, TRACE_SCORE = 0.15, ALONE_SCORE = 0.25;
+const WINDOW_ZOOM = 2.5, TRACE_SCORE = 0.15, FINER_SCORE = 0.25;
 const LEAST_FINER = 1.4, MOST_WINDOW_ZOOM = 4.0, MOST_ZOOM = 2.0;
 const FEW_WINDOWS = 8, TINY = 40;
 const WINDOWS_WITHOUT = 12;
@@ -39,7 +40,8 @@ export async function searchPhoto(find, image, threshold) {
   found.push(...scaled(rows, base, image));
   const fine = Math.min(round(longSide * FINE_SCALE), FINE_SIDE);
   if (areTiny(traces, tiny)) {
-    found.push(...(await withWindows(find, image, await searchTiles(find, image, PLACE_SCORE), threshold)).rows);
+    const seen = await searchTiles(find, image, TINY_SCORE);
+    found.push(...(await withWindows(find, image, seen, threshold, 0, TINY_PLACES)).rows);
   } else if (traces.length > FEW_WINDOWS && fine > LEAST_FINER * baseSide) {
     const finer = shrunk(image, fine);
     const more = await withWindows(find, finer, await find(finer, PLACE_SCORE), threshold);
@@ -48,15 +50,15 @@ export async function searchPhoto(find, image, threshold) {
     const ratio = image.width / base.width;
     const zoom = Math.min(Math.max(ratio, WINDOW_ZOOM), MOST_WINDOW_ZOOM, MOST_ZOOM * ratio);
     for (const { corner, shown } of traces) {
-      if (shown.every((row) => row[14] >= Math.fround(threshold)) || !mayBeAlone(shown)) continue;
+      if (shown.every((row) => row[14] >= Math.fround(threshold)) || !isWorthFiner(shown)) continue;
       found.push(...(await searchWindow(find, image, base, corner, zoom, threshold)));
     }
   }
   return found;
 }
 
-/** Whether a window may show a face that is not one of a crowd. @param {Row[]} shown */
-const mayBeAlone = (shown) => shown.some((row) => row[14] >= Math.fround(ALONE_SCORE));
+/** Whether a window is worth searching in finer pixels. @param {Row[]} shown */
+const isWorthFiner = (shown) => shown.some((row) => row[14] >= Math.fround(FINER_SCORE));
 
 /**
  * Whether there are many windows that may show a face, and half of what they show is at most this high.
@@ -156,13 +158,13 @@ function moved(rows, dx, dy) {
 
 /**
  * The centres of small boxes that may be faces and lie in no face found, best scored first.
- * @param {Row[]} seen @param {number} threshold
+ * @param {Row[]} seen @param {number} threshold @param {number[][]} where
  */
-function places(seen, threshold) {
+function places(seen, threshold, where) {
   const sure = seen.filter((row) => row[14] >= Math.fround(threshold));
   return seen
     .filter((row) => row[14] < Math.fround(threshold))
-    .filter((row) => PLACES.some(([high, score]) => row[3] <= high && row[14] >= Math.fround(score)))
+    .filter((row) => where.some(([high, score]) => row[3] <= high && row[14] >= Math.fround(score)))
     .sort((a, b) => b[14] - a[14])
     .map((row) => [row[0] + row[2] / 2, row[1] + row[3] / 2])
     .filter(([x, y]) => !sure.some((f) => x >= f[0] && y >= f[1] && x <= f[0] + f[2] && y <= f[1] + f[3]));
@@ -172,16 +174,17 @@ function places(seen, threshold) {
  * The faces seen and those of enlarged windows around the unsure places, until too many windows show none, or many show
  * faces at most `tiny` high; and the windows that may show a face.
  * @param {Finder} find @param {Image} image @param {Row[]} seen @param {number} threshold @param {number} [tiny]
+ * @param {number[][]} [where]
  */
-async function withWindows(find, image, seen, threshold, tiny = 0) {
+async function withWindows(find, image, seen, threshold, tiny = 0, where = PLACES) {
   const rows = seen.filter((row) => row[14] >= Math.fround(threshold));
   const traces = [];
   let without = 0;
-  for (const corner of windowCorners(places(seen, threshold))) {
+  for (const corner of windowCorners(places(seen, threshold, where))) {
     const shown = await searchWindow(find, image, image, corner, WINDOW_ZOOM, Math.min(TRACE_SCORE, threshold));
     if (shown.length) traces.push({ corner, shown });
     rows.push(...shown.filter((row) => row[14] >= Math.fround(threshold)));
-    without = mayBeAlone(shown) ? 0 : without + 1;
+    without = shown.length ? 0 : without + 1;
     if (without === WINDOWS_WITHOUT || areTiny(traces, tiny)) break;
   }
   return { rows, traces };
