@@ -33,8 +33,6 @@ TURNED_SCORE = 0.7
 MOST_WEAK, WEAK_SCORE = 5, 0.3
 #: Of two faces that share more than this fraction of the smaller box, the lower scored needs at least this score.
 MOST_SHARED, INNER_SCORE = 0.5, 0.8
-#: Long side of the search of a ready-made crop, in pixels, and the score of a face that is sure there.
-CROP_SIDE, CROP_SCORE = 160, 0.8
 #: Long side of the search of a film's frame, in pixels; faces of 20 pixels or more there are found, of 24 surely.
 FILM_SIDE = 960
 
@@ -73,10 +71,7 @@ class FaceDetector:
 
     def detect(self, image: AnyImage) -> list[Detection]:
         """Return all faces of a photo, largest first (uint8, H x W x 3, RGB); an empty list when there is none."""
-        return _to_detections(self._faces(image), image)
-
-    def _faces(self, image: AnyImage) -> NDArray[np.float32]:
-        """Return the rows of all faces of a photo, best first."""
+        height, width = image.shape[:2]
         found = _best(self._search(image))
         rows = self._looked_at(image, found)
         if not len(rows):
@@ -88,22 +83,22 @@ class FaceDetector:
             # What no look confirms is better than nothing.
             rows = rows if len(rows) else _best(np.concatenate([found, turned]))
             rows = rows[(rows[:, 14] >= TURNED_SCORE) | np.isin(rows[:, 14], found[:, 14])]
-        return rows[_apart(rows)]
+        faces = [_to_detection(row, width, height) for row in rows[_apart(rows)]]
+        return sorted(filter(None, faces), key=lambda face: (-face.box[2] * face.box[3], face.box))
 
     def detect_in_film(self, image: AnyImage, *, side: int = FILM_SIDE) -> list[Detection]:
         """Return the faces of a film's frame, largest first: one search of the frame reduced to ``side`` pixels, and
         one for faces that fill it. There are no second looks, as the frames before and after say what is a face."""
+        height, width = image.shape[:2]
         base = shrunk(image, side)
         coarse = shrunk(base, COARSE_SIDE)
         found = [scaled(self._find(small, self._score_threshold), small, image) for small in (base, coarse)]
         rows = _best(np.concatenate(found))
-        return _to_detections(rows[_apart(rows)], image)
+        kept = [_to_detection(row, width, height) for row in rows[_apart(rows)]]
+        return sorted(filter(None, kept), key=lambda face: (-face.box[2] * face.box[3], face.box))
 
     def detect_main(self, image: AnyImage) -> Detection | None:
-        """The face of a ready-made crop: the one whose size and nearness to the centre are greatest, or None.
-
-        It is searched at `CROP_SIDE` pixels, and where that shows no sure face, at its own size.
-        """
+        """The face of a ready-made crop: the one whose size and nearness to the centre are greatest, or None."""
         height, width = image.shape[:2]
 
         def prominence(face: Detection) -> float:
@@ -111,10 +106,6 @@ class FaceDetector:
             offset = np.hypot((x + w / 2) / width - 0.5, (y + h / 2) / height - 0.5)
             return float(w * h * (1 - min(offset, 0.7)))
 
-        small = shrunk(image, CROP_SIDE)
-        face = max(_to_detections(scaled(self._faces(small), small, image), image), key=prominence, default=None)
-        if small is image or (face is not None and face.score >= CROP_SCORE):
-            return face
         return max(self.detect(image), key=prominence, default=None)
 
     def _search(self, image: AnyImage) -> NDArray[np.float32]:
@@ -161,13 +152,6 @@ def _apart(rows: NDArray[np.float32]) -> list[int]:
         if score >= INNER_SCORE or not (shared > MOST_SHARED).any():
             kept.append(index)
     return kept
-
-
-def _to_detections(rows: NDArray[np.float32], image: AnyImage) -> list[Detection]:
-    """Return the faces of rows in the image's pixels, largest first."""
-    height, width = image.shape[:2]
-    faces = [_to_detection(row, width, height) for row in rows]
-    return sorted(filter(None, faces), key=lambda face: (-face.box[2] * face.box[3], face.box))
 
 
 def _to_detection(row: NDArray[np.float32], width: int, height: int) -> Detection | None:

@@ -47,7 +47,8 @@ def close_to(one: ImageResult, other: ImageResult) -> bool:
 def test_answers_are_those_of_the_parts_put_together(bundle: Bundle, portrait: np.ndarray) -> None:
     """Decode, detect, align at the crop size, shrink, run, answer: by hand."""
     result = predict_image(portrait, bundle)
-    (face,) = FaceDetector().detect(portrait)
+    face = FaceDetector().detect_main(portrait)
+    assert face is not None
     crop = resize_crops(align_face(portrait, face.landmarks, 48)[None], 32)
     outputs = bundle.run(crop)
     assert result.status == "ok"
@@ -63,8 +64,7 @@ def test_a_bundle_sees_the_frame_that_it_was_trained_on(portrait: np.ndarray, tm
     recipe = CropRecipe(eye_distance=0.24, edges="grey")
     wide = load_bundle(write_tiny_bundle(tmp_path / "wide.onnx", size=32, crop_size=48, crop=recipe))
     assert wide.metadata.crop == recipe
-    detector = FaceDetector()
-    face = detector.detect_main(portrait) if cropped else detector.detect(portrait)[0]
+    face = FaceDetector().detect_main(portrait)
     assert face is not None
     crop = resize_crops(align_face(portrait, face.landmarks, 48, recipe)[None], 32)
     expected = predict_faces(wide.tasks[0], wide.metadata.calibration["age"], wide.run(crop)["age"])[0]

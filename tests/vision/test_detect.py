@@ -14,7 +14,7 @@ from mien.errors import MienError
 from mien.vision import detect
 from mien.vision.align import crop_ready_made
 from mien.vision.decode import decode_image
-from mien.vision.detect import CROP_SIDE, Detection, FaceDetector
+from mien.vision.detect import Detection, FaceDetector
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "eileen_collins.jpg"
 
@@ -136,24 +136,6 @@ def test_the_main_face_is_the_large_central_one(detector: FaceDetector, portrait
     main = detector.detect_main(canvas)
     assert main is not None
     assert 380 < main.box[0] + main.box[2] / 2 < 470
-
-
-def test_a_ready_made_crop_is_searched_small(portrait: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    detector, searched = FaceDetector(), list[int]()
-    find = detector._find
-    monkeypatch.setattr(detector, "_find", lambda image, least: searched.append(max(image.shape)) or find(image, least))
-    large, alone = detector.detect_main(cv2.resize(portrait, (2400, 2400))), detector.detect(portrait)[0]
-    assert large is not None
-    assert searched[0] == CROP_SIDE
-    np.testing.assert_allclose(np.array(large.box) / 2400, np.array(alone.box) / 512, atol=0.03)
-    np.testing.assert_allclose(large.landmarks / 2400, alone.landmarks / 512, atol=0.02)
-    searched.clear()
-    canvas = np.full((900, 900, 3), 128, np.uint8)
-    canvas[300:400, 420:520] = cv2.resize(portrait, (100, 100), interpolation=cv2.INTER_AREA)
-    small = detector.detect_main(canvas)
-    assert small is not None
-    assert (small.box, small.score) == (detector.detect(canvas)[0].box, detector.detect(canvas)[0].score)
-    assert max(searched) > CROP_SIDE
 
 
 def test_ready_made_crops_say_how_they_were_made(detector: FaceDetector, portrait: np.ndarray) -> None:
