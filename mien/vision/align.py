@@ -88,7 +88,7 @@ class CropRecipe:
 
 DEFAULT_CROP = CropRecipe()
 #: A reduced photo serves if a face has so many of the pixels there, along a side, that the network sees.
-ENOUGH = 0.9
+ENOUGH = 0.75
 #: The recipe's name where nothing else was asked for.
 CROP_RECIPE = DEFAULT_CROP.name
 
