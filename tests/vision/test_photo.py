@@ -97,7 +97,7 @@ def test_a_photo_is_decoded_no_finer_than_the_network_sees(
     assert reduced is not None and max(reduced.shape) == given
     whole = align_face(photo.whole(), TEMPLATE * 400 + 500, 128)
     small, expected = (resize_crops(each[None], seen or 128).astype(int) for each in (crop, whole))
-    assert np.abs(small - expected).mean() < 5
+    assert np.abs(small - expected).mean() < 6
 
 
 def test_damaged_and_too_large_photos_say_so() -> None:
