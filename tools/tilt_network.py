@@ -1,8 +1,9 @@
 """Train the network that says how far a face is turned: ``python -m tools.tilt_network DATA``.
 
-In: prepared data whose images are still there. The main face of each FairFace image of the training split is found
-upright, cut out with its surroundings, and turned by a random angle; the angle is the label. No label of the data is
-used, and no image that `benchmarks.detection` measures. Out: the ONNX file that `mien.vision.tilt` reads, and a JSON
+In: prepared data whose images are still there. The main face of each FairFace image of the training split is cut out
+with its surroundings as it is found upright, and turned by a random angle; and as the detector finds it in the image
+turned by random angles. The angle is the label. No label of the data is used, and no image that `benchmarks.detection`
+measures. Out: the ONNX file that `mien.vision.tilt` reads, and a JSON
 file with its errors on the validation split of all sources.
 """
 
@@ -217,7 +218,7 @@ def fit(faces: Faces, epochs: int, batch: int, seed: int, checkpoint: Path) -> T
 
 
 def measure(network: TiltNetwork, faces: Faces) -> dict[str, Any]:
-    """Return per source how far the network's angle is off, each face turned by a random angle."""
+    """Return per source how far the network's angle is off, the faces turned as in training."""
     generator = torch.Generator().manual_seed(SEED)
     degrees = _turns(torch.from_numpy(faces.turned), generator)
     with torch.no_grad():

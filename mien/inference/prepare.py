@@ -10,12 +10,8 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from numbers import Integral, Real
 from typing import Any, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
 
 from mien.errors import MienError, UsageError
 from mien.inference.image_source import ChannelOrder, open_source, read_file
@@ -144,11 +140,8 @@ def prepare_image(
 
     def attempt() -> tuple[AnyImage, tuple[FaceCrop, ...], str | None]:
         image = open_source(source, max_pixels=search.max_pixels, channel_order=search.channel_order)
-        align = partial(align_face, size=size, recipe=recipe, seen=seen)
-        find = (
-            partial(_cropped_face, size=size, recipe=recipe) if search.cropped else partial(_photo_faces, align=align)
-        )
-        crops, reason = find(image, search)
+        find = _cropped_face if search.cropped else _photo_faces
+        crops, reason = find(image, size, recipe, search, seen)
         return image.whole() if keep_pixels and isinstance(image, Photo) else image, crops, reason
 
     try:
@@ -191,7 +184,7 @@ def _lacks_memory(error: Exception) -> bool:
 
 
 def _photo_faces(
-    image: AnyImage, search: Search, align: Callable[[AnyImage, NDArray[np.float32]], RGBImage]
+    image: AnyImage, size: int, recipe: CropRecipe, search: Search, seen: int | None
 ) -> tuple[tuple[FaceCrop, ...], str | None]:
     """Return the crops of a photo's faces, or none and why."""
     found = search.detector().detect(image)
@@ -200,10 +193,13 @@ def _photo_faces(
         few = f"None of the {len(found)} faces found reaches the least score and size asked for."
         return (), few if found else "No face was found."
     kept = faces[:1] if search.largest else faces
-    return tuple(_face_crop(face, align(image, face.landmarks)) for face in kept), None
+    return tuple(_face_crop(face, align_face(image, face.landmarks, size, recipe, seen=seen)) for face in kept), None
 
 
-def _cropped_face(image: AnyImage, search: Search, size: int, recipe: CropRecipe) -> tuple[tuple[FaceCrop, ...], None]:
+def _cropped_face(
+    image: AnyImage, size: int, recipe: CropRecipe, search: Search, seen: int | None
+) -> tuple[tuple[FaceCrop, ...], None]:
+    """Return the one crop, as `mien prepare` makes it; so ``seen`` does not count."""
     pixels, face = ready_made_face(image, search.detector(), size, recipe)
     if face is not None:
         return (_face_crop(face, pixels),), None
