@@ -3,9 +3,9 @@
 YuNet finds faces of about 24 to 300 pixels; smaller ones score low. A photo is therefore searched small, for faces
 that fill it; with a long side of about 1,000 pixels; and enlarged, in windows around the places where that search saw
 too little to be sure. Windows are searched from the best scored place on, as long as they show more than before: in a
-photo without small faces they soon end. Those that show a likely but no sure face are searched in finer pixels. Where small
-faces are many, the whole photo is, and where they are tiny too, at its own size, in tiles, for faces down to 16 pixels.
-That can be asked for as well. A large JPEG is decoded finer only then (`mien.vision.photo`).
+photo without small faces they soon end. Those that show a likely but no sure face are searched in finer pixels. Where
+small faces are many, the whole photo is, and where they are tiny too, at its own size, in tiles, for faces down to 16
+pixels. That can be asked for as well. A large JPEG is decoded finer only then (`mien.vision.photo`).
 """
 
 from __future__ import annotations
