@@ -34,8 +34,15 @@ SCHEMA: dict[str, dict[str, tuple[int, str]]] = {
         "value_info": (13, "*Value"),
         "sparse_initializer": (15, "*Sparse"),
     },
-    "Node": {"op_type": (4, "bytes"), "attribute": (5, "*Attribute")},
+    "Node": {
+        "input": (1, "*bytes"),
+        "output": (2, "*bytes"),
+        "op_type": (4, "bytes"),
+        "attribute": (5, "*Attribute"),
+    },
     "Attribute": {
+        "name": (1, "bytes"),
+        "i": (3, "int"),
         "t": (5, "Tensor"),
         "g": (6, "Graph"),
         "tensors": (10, "*Tensor"),
@@ -45,7 +52,9 @@ SCHEMA: dict[str, dict[str, tuple[int, str]]] = {
     },
     "Sparse": {"values": (1, "Tensor"), "indices": (2, "Tensor")},
     "Tensor": {
+        "dims": (1, "*int"),
         "data_type": (2, "int"),
+        "name": (8, "bytes"),
         "raw_data": (9, "bytes"),
         "external_data": (13, "*Entry"),
         "data_location": (14, "int"),

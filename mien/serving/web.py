@@ -17,11 +17,11 @@ from types import MappingProxyType
 from mien.errors import UsageError
 from mien.files import atomic_path
 from mien.inference.bundle import Bundle
-from mien.onnx.edit import free_sizes
 from mien.tasks import Task
 from mien.vision.decode import MAX_PIXELS
 from mien.vision.detect import detector_weights
 from mien.vision.tilt import WEIGHTS
+from mien.vision.yunet_graph import faster_graph
 
 SOURCES = Path(__file__).with_name("page")
 #: Files of the npm package onnxruntime-web, below `SOURCES`.
@@ -63,7 +63,7 @@ def page_files(bundle: Bundle, *, server: bool, tasks: Sequence[Task] | None = N
     """
     files = dict(_sources())
     if has_runtime():
-        files["detector.onnx"] = free_sizes(detector_weights().read_bytes())
+        files["detector.onnx"] = faster_graph(detector_weights().read_bytes())
         files["tilt.onnx"] = WEIGHTS.read_bytes()
         files["model.onnx"] = bundle.path.read_bytes()
     config = {"server": server, "runtime": has_runtime(), "model": _model(bundle, tasks), "files": sorted(files)}

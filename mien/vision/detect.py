@@ -21,16 +21,21 @@ from mien.onnx.providers import CPU
 from mien.vision.photo import AnyImage
 from mien.vision.search import COARSE_SIDE, SINGLE_SIDE, scaled, search_photo, search_with_margin, shrunk
 from mien.vision.tilt import TiltNetwork
-from mien.vision.turn import is_doubtful, quarter_turned, upright_look
+from mien.vision.turn import CONFIRMED_SCORE, FRONTAL, is_doubtful, quarter_turned, upright_look
 from mien.vision.yunet import best_of_overlapping, load_yunet
 
 WEIGHTS_NAME = "face_detection_yunet_2023mar.onnx"
 #: Detections below this score are dropped; YuNet's own range is [0, 1].
 SCORE_THRESHOLD = 0.6
+#: The largest face of a ready-made crop is kept at this score where its predicted angle is upright.
+CROP_SCORE = 0.7
 #: Faces found only in the turned image must score this much: three more searches bring three times the false ones.
 TURNED_SCORE = 0.7
 #: Where no face is found, so many places of at least this score are looked at.
 MOST_WEAK, WEAK_SCORE = 5, 0.3
+#: There the middle is looked at too, as if faces of these sizes (in long sides of the image) were there; such a look
+#: must score this much.
+MIDDLE_SIZES, MIDDLE_SCORE = (0.35, 0.5, 0.7), 0.8
 #: Of two faces that share more than this fraction of the smaller box, the lower scored needs at least this score.
 MOST_SHARED, INNER_SCORE = 0.5, 0.8
 #: Long side of the search of a film's frame, in pixels; faces of 20 pixels or more there are found, of 24 surely.
@@ -71,42 +76,39 @@ class FaceDetector:
 
     def detect(self, image: AnyImage) -> list[Detection]:
         """Return all faces of a photo, largest first (uint8, H x W x 3, RGB); an empty list when there is none."""
-        height, width = image.shape[:2]
         found = _best(self._search(image))
         rows = self._looked_at(image, found)
-        if not len(rows):
-            rows = self._looked_at(image, self._search_weak(image))
-            rows = rows[rows[:, 14] >= TURNED_SCORE]
+        return _to_detections(rows if len(rows) else self._search_harder(image, found), image)
+
+    def _search_harder(self, image: AnyImage, found: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the faces of a photo in which none is sure; ``found``: those that no look confirmed."""
+        weak = self._looked_at(image, self._search_weak(image))
+        middle = self._looked_at(image, _middle_of(image))
+        rows = _best(np.concatenate([weak[weak[:, 14] >= TURNED_SCORE], middle[middle[:, 14] >= MIDDLE_SCORE]]))
         if not len(rows):
             turned = _best(self._search_turned(image))
             rows = self._looked_at(image, turned)
             # What no look confirms is better than nothing.
             rows = rows if len(rows) else _best(np.concatenate([found, turned]))
             rows = rows[(rows[:, 14] >= TURNED_SCORE) | np.isin(rows[:, 14], found[:, 14])]
-        faces = [_to_detection(row, width, height) for row in rows[_apart(rows)]]
-        return sorted(filter(None, faces), key=lambda face: (-face.box[2] * face.box[3], face.box))
+        return rows
 
     def detect_in_film(self, image: AnyImage, *, side: int = FILM_SIDE) -> list[Detection]:
         """Return the faces of a film's frame, largest first: one search of the frame reduced to ``side`` pixels, and
         one for faces that fill it. There are no second looks, as the frames before and after say what is a face."""
-        height, width = image.shape[:2]
         base = shrunk(image, side)
         coarse = shrunk(base, COARSE_SIDE)
         found = [scaled(self._find(small, self._score_threshold), small, image) for small in (base, coarse)]
-        rows = _best(np.concatenate(found))
-        kept = [_to_detection(row, width, height) for row in rows[_apart(rows)]]
-        return sorted(filter(None, kept), key=lambda face: (-face.box[2] * face.box[3], face.box))
+        return _to_detections(_best(np.concatenate(found)), image)
 
     def detect_main(self, image: AnyImage) -> Detection | None:
         """The face of a ready-made crop: the one whose size and nearness to the centre are greatest, or None."""
-        height, width = image.shape[:2]
-
-        def prominence(face: Detection) -> float:
-            x, y, w, h = face.box
-            offset = np.hypot((x + w / 2) / width - 0.5, (y + h / 2) / height - 0.5)
-            return float(w * h * (1 - min(offset, 0.7)))
-
-        return max(self.detect(image), key=prominence, default=None)
+        found = _best(self._search(image))
+        for row in _most_prominent_first(found, image):
+            if len(looked := self._looked_at(image, row[None], CROP_SCORE)):
+                return _to_detection(looked[0], image)
+        rows = _most_prominent_first(self._search_harder(image, found), image)
+        return _to_detection(rows[0], image) if len(rows) else None
 
     def _search(self, image: AnyImage) -> NDArray[np.float32]:
         """Return the faces as they stand in the image, overlapping ones too (`YuNet.find`)."""
@@ -127,11 +129,27 @@ class FaceDetector:
             rows.append(scaled(quarter_turned(found, turns, small.shape[1], small.shape[0]), small, image))
         return np.concatenate(rows)
 
-    def _looked_at(self, image: AnyImage, found: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _looked_at(
+        self, image: AnyImage, found: NDArray[np.float32], upright_score: float = CONFIRMED_SCORE
+    ) -> NDArray[np.float32]:
         """Return the faces, the doubtful ones looked at again and left out if no look confirms them."""
-        looks = [upright_look(self._find, self._tilt, image, row) if is_doubtful(row) else row for row in found]
-        confirmed = [look for look in looks if look is not None]
+        confirmed = []
+        for row in found:
+            look = row
+            if is_doubtful(row):
+                look = upright_look(self._find, self._tilt, image, row, upright_score=upright_score)
+            if look is not None:
+                confirmed.append(look)
         return _best(np.array(confirmed, np.float32)) if confirmed else found[:0]
+
+
+def _middle_of(image: AnyImage) -> NDArray[np.float32]:
+    """Return upright faces of `MIDDLE_SIZES` and score 0 in the middle of an image (`YuNet.find`)."""
+    middle, sides = np.array(image.shape[1::-1]) / 2, np.array(MIDDLE_SIZES)[:, None] * max(image.shape)
+    rows = np.zeros((len(sides), 15), np.float32)
+    rows[:, :2], rows[:, 2:4] = middle - sides / 2, sides
+    rows[:, 4:14] = (middle + sides[:, None] * FRONTAL / 2).reshape(-1, 10)
+    return rows
 
 
 def _best(rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -139,8 +157,8 @@ def _best(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return rows[best_of_overlapping(rows[:, :4], rows[:, 14])]
 
 
-def _apart(rows: NDArray[np.float32]) -> list[int]:
-    """Return the indices of rows (best first) without the low scored that share their place with a better scored one.
+def _apart(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return rows (best first) without the low scored that share their place with a better scored one.
 
     In a close-up parts of the face look like small faces; a child held before its mother does so with a high score.
     """
@@ -151,11 +169,26 @@ def _apart(rows: NDArray[np.float32]) -> list[int]:
         shared = np.clip(sides, 0, None).prod(axis=1) / np.minimum(areas[index], areas[kept])
         if score >= INNER_SCORE or not (shared > MOST_SHARED).any():
             kept.append(index)
-    return kept
+    return rows[kept]
 
 
-def _to_detection(row: NDArray[np.float32], width: int, height: int) -> Detection | None:
+def _most_prominent_first(rows: NDArray[np.float32], image: AnyImage) -> NDArray[np.float32]:
+    """Return what `_apart` keeps of rows (best first), by size inside the image and nearness to the centre."""
+    rows, sides = _apart(rows), np.array(image.shape[1::-1])
+    first, last = (np.clip(edges, 0, sides) for edges in (rows[:, :2], rows[:, :2] + rows[:, 2:4]))
+    offset = np.hypot(*((first + last) / 2 / sides - 0.5).T)
+    return rows[np.argsort(-(last - first).prod(axis=1) * (1 - np.minimum(offset, 0.7)), kind="stable")]
+
+
+def _to_detections(rows: NDArray[np.float32], image: AnyImage) -> list[Detection]:
+    """Return rows (best first) as faces, largest first, without those that `_apart` drops or that lie outside."""
+    faces = (_to_detection(row, image) for row in _apart(rows))
+    return sorted(filter(None, faces), key=lambda face: (-face.box[2] * face.box[3], face.box))
+
+
+def _to_detection(row: NDArray[np.float32], image: AnyImage) -> Detection | None:
     """Clip the box to the image; None when nothing of it is left."""
+    height, width = image.shape[:2]
     ends = (row[0], width), (row[1], height), (row[0] + row[2], width), (row[1] + row[3], height)
     left, top, right, bottom = (min(max(round(float(value)), 0), limit) for value, limit in ends)
     if right - left < 4 or bottom - top < 4:

@@ -24,18 +24,20 @@ SURE_TILT, SURE_SCORE = 5.0, 0.92
 CLEAR_TILT, CLEAR_TILT_SCORE = 8.0, 0.93
 #: Landmarks of a half profile fit a frontal face badly, and upright half profiles score less than frontal faces: the
 #: misfit, times this, counts as score.
-PROFILE_WEIGHT = 0.1
+PROFILE_WEIGHT = 0.05
 #: Eyes, nose tip and corners of the mouth of a frontal face.
 FRONTAL = np.array([[-0.43, -0.5], [0.43, -0.5], [0.0, 0.0], [-0.36, 0.5], [0.36, 0.5]])
 #: An angle of at least this probability is believed.
 CERTAIN = 0.5
 #: A look of a lower score is compared with those at the quarter turns from it.
-CLEAR_SCORE = 0.86
-#: A face whose landmarks differ by at most this much from the predicted angle, and are tilted by at most this much, is
-#: not looked at again (degrees).
-AGREEING, MOST_TILT = 12.0, 20.0
-#: Unless its score is below the first; a look must score the second, or as much as a face of a low score.
-CONFIRMED_SCORE, LEAST_SCORE, CONFIRMING_SCORE = 0.8, 0.6, 0.7
+CLEAR_SCORE = 0.8
+#: A face is not looked at again if its predicted angle is at most the first (degrees), or differs by at most the second
+#: from that of its landmarks, which is at most the third,
+UPRIGHT, AGREEING, MOST_TILT = 12.0, 12.0, 20.0
+#: and if its score is at least this.
+CONFIRMED_SCORE = 0.8
+#: A look at such a face must score the first; at another the second, or as much as the face.
+LEAST_SCORE, CONFIRMING_SCORE = 0.6, 0.7
 #: The landmarks of a look are level within this, and the angle is predicted again after a turn of more (degrees).
 LEVEL, TURNED = 25.0, 30.0
 #: A second look is taken where the angle is so far off, if it scores no more than that less (degrees, score).
@@ -80,7 +82,12 @@ def tilt_of(row: NDArray[np.float32]) -> float:
 
 
 def upright_look(
-    find: Finder, network: TiltNetwork, image: AnyImage, row: NDArray[np.float32]
+    find: Finder,
+    network: TiltNetwork,
+    image: AnyImage,
+    row: NDArray[np.float32],
+    *,
+    upright_score: float = CONFIRMED_SCORE,
 ) -> NDArray[np.float32] | None:
     """Return the row of the best look at a doubtful face, in the image's pixels; the row itself if there is none; None
     for a low score that no look confirms.
@@ -91,16 +98,20 @@ def upright_look(
         image: uint8, H x W x 3, RGB.
         row: the face as first found, float32, 15 (`YuNet.find`). Box and landmarks of the result are the turned
             face's: the first eye is the one at the left when the face is seen upright.
+        upright_score: a face of this score whose predicted angle is upright needs no look.
     """
     looks, tilt = Looks(find, image, row), tilt_of(row)
     angle, probability = network.predict(looks.surroundings())
-    confirmed, certain = row[14] >= CONFIRMED_SCORE, probability >= CERTAIN
-    if confirmed and certain and _apart(angle, tilt) <= AGREEING and abs(tilt) <= MOST_TILT:
+    certain = probability >= CERTAIN
+    upright = certain and abs(angle) <= UPRIGHT
+    agrees = certain and _apart(angle, tilt) <= AGREEING and abs(tilt) <= MOST_TILT
+    confirmed = row[14] >= (upright_score if upright else CONFIRMED_SCORE)
+    if confirmed and (upright or agrees):
         return row
     if not certain and not _scores_low(row):
         return row
     best = looks.look(angle)
-    if best[14] < CLEAR_SCORE and not (certain and abs(angle) <= MOST_TILT):
+    if best[14] < CLEAR_SCORE and not upright:
         best = max((best, *(looks.look(angle + turn) for turn in (90, 180, 270))), key=lambda look: float(look[14]))
     if best[14] < (LEAST_SCORE if confirmed else min(row[14], CONFIRMING_SCORE)):
         return row if confirmed else None

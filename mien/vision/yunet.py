@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -20,23 +19,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import MienError
-from mien.onnx.edit import free_sizes
 from mien.onnx.providers import CPU, ProviderError
 from mien.onnx.sessions import Session, open_session
 from mien.vision.decode import RGBImage, read_regular_file
+from mien.vision.yunet_graph import CHANNELS, OUTPUT_NAMES, STRIDES, faster_graph
 
 INPUT_NAME = "input"
-#: The grids' steps in pixels; images are padded to a multiple of the last.
-STRIDES = (8, 16, 32)
-#: How many numbers each kind of output gives at a point: face?, object?, box, landmarks.
-CHANNELS: Mapping[str, int] = MappingProxyType({"cls": 1, "obj": 1, "bbox": 4, "kps": 10})
-OUTPUT_NAMES = tuple(f"{kind}_{stride}" for kind in CHANNELS for stride in STRIDES)
 #: Of two boxes whose intersection over union is greater, only the better scored is kept.
 OVERLAP_THRESHOLD = 0.3
 #: Of more candidates than this only the best scored are looked at.
 MOST_CANDIDATES = 5000
 #: A box or landmark farther away than this (pixels) comes from numbers that overflowed.
 FARTHEST = 1e6
+
+#: Added to a bound on logarithms, for what float32 rounds.
+SLACK = 1e-3
 
 _loading = threading.Lock()
 
@@ -56,8 +53,7 @@ class YuNet:
             score_threshold: faces below this score are dropped.
         """
         blob = to_blob(image)
-        outputs = dict(zip(OUTPUT_NAMES, self._session.run(OUTPUT_NAMES, {INPUT_NAME: blob}), strict=True))
-        rows = decode_faces(outputs, blob.shape[3], score_threshold)
+        rows = decode_faces(self._session.run(OUTPUT_NAMES, {INPUT_NAME: blob}), score_threshold)
         # Whole pixels, so that a face as small as three grid points is judged as OpenCV's FaceDetectorYN judges it.
         return rows[best_of_overlapping(np.trunc(rows[:, :4]), rows[:, 14])]
 
@@ -86,7 +82,7 @@ if hasattr(os, "register_at_fork"):  # Not on Windows.
 @lru_cache(maxsize=4)
 def _load(path: Path, provider: str) -> YuNet:
     try:
-        session = open_session(free_sizes(read_regular_file(path)), memory_pattern=False, provider=provider)
+        session = open_session(faster_graph(read_regular_file(path)), memory_pattern=False, provider=provider)
         _check_outputs(session)
     except (ImportError, ProviderError):  # Of ONNX Runtime: no fault of the file.
         raise
@@ -102,14 +98,11 @@ def _load(path: Path, provider: str) -> YuNet:
 def _check_outputs(session: Session) -> None:
     """Try the network on a black image; raise `MienError` unless its outputs are those that `decode_faces` reads."""
     height, width = 64, 32
-    names = [value.name for value in session.outputs]
-    outputs: list[Any] = session.run(names, {INPUT_NAME: np.zeros((1, 3, height, width), np.float32)})
-    given = {name: (output.dtype.name, *output.shape) for name, output in zip(names, outputs, strict=True)}
-    for name in OUTPUT_NAMES:
-        kind, stride = name.split("_")
-        expected = ("float32", 1, height // int(stride) * (width // int(stride)), CHANNELS[kind])
-        if given.get(name) != expected:
-            raise MienError(f"its output {name!r} must be {expected}, got {given.get(name)}")
+    outputs: list[Any] = session.run(OUTPUT_NAMES, {INPUT_NAME: np.zeros((1, 3, height, width), np.float32)})
+    for stride, output in zip(STRIDES, outputs, strict=True):
+        expected = ("float32", 1, sum(CHANNELS.values()), height // stride, width // stride)
+        if (given := (output.dtype.name, *output.shape)) != expected:
+            raise MienError(f"its output of step {stride} must be {expected}, got {given}")
 
 
 def to_blob(image: RGBImage) -> NDArray[np.float32]:
@@ -128,34 +121,33 @@ def to_blob(image: RGBImage) -> NDArray[np.float32]:
     return blob
 
 
-def decode_faces(outputs: Mapping[str, NDArray[np.float32]], width: int, score_threshold: float) -> NDArray[np.float32]:
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
+def decode_faces(outputs: Sequence[NDArray[np.float32]], score_threshold: float) -> NDArray[np.float32]:
     """All candidates of the three grids, overlapping ones too: float32, n x 15 as in `YuNet.find`, unordered.
 
+    A box is its centre's offset from the grid's point and the logarithm of its sides, in steps of the grid.
+
     Args:
-        outputs: ``KIND_STRIDE`` -> float32, 1 x points x `CHANNELS`, points row by row.
-        width: the padded image's, in pixels.
+        outputs: of `faster_graph`, one of each grid.
         score_threshold: candidates below this score are dropped.
     """
-    grids = [_decode_grid(outputs, stride, width // stride, score_threshold) for stride in STRIDES]
-    rows = np.concatenate(grids).astype(np.float32, copy=False)
-    return rows[(np.abs(rows) < FARTHEST).all(axis=1)]
-
-
-@np.errstate(over="ignore", invalid="ignore")
-def _decode_grid(
-    outputs: Mapping[str, NDArray[np.float32]], stride: int, columns: int, score_threshold: float
-) -> NDArray[np.float32]:
-    """Candidates of one grid. A box is its centre's offset from the point and the logarithm of its sides."""
-    face, thing, box, landmarks = (outputs[f"{kind}_{stride}"][0] for kind in CHANNELS)
-    scores = np.sqrt(np.minimum(np.maximum(face[:, 0], 0), 1) * np.minimum(np.maximum(thing[:, 0], 0), 1))
-    chosen = np.flatnonzero(scores >= score_threshold)
-    if not len(chosen):
-        return np.empty((0, 15), np.float32)
-    points = np.stack([chosen % columns, chosen // columns], axis=1).astype(np.float32)
-    sides = np.exp(box[chosen, 2:]) * stride
-    corners = (points + box[chosen, :2]) * stride - sides / 2
-    marks = (points[:, None] + landmarks[chosen].reshape(-1, 5, 2)) * stride
-    return np.concatenate([corners, sides, marks.reshape(-1, 10), scores[chosen, None]], axis=1)
+    # A score, the root of the product of two probabilities, is no greater than the root of either.
+    least = np.float32(np.log(score_threshold**2 / (1 - score_threshold**2)) - SLACK)
+    values, places = [], []
+    for stride, output in zip(STRIDES, outputs, strict=True):
+        channels, columns = output.reshape(output.shape[1], -1), output.shape[3]
+        chosen = np.flatnonzero(np.minimum(channels[0], channels[1]) >= least)
+        values.append(channels[:, chosen])
+        places.append((chosen % columns, chosen // columns, np.full(len(chosen), stride)))
+    channels = np.concatenate(values, axis=1)
+    points, strides = np.split(np.concatenate(places, axis=1).astype(np.float32), [2])
+    rows = np.empty((15, points.shape[1]), np.float32)
+    rows[2:4] = np.exp(channels[4:6]) * strides
+    rows[0:2] = (channels[2:4] + points) * strides - rows[2:4] / 2
+    rows[4:14] = ((channels[6:].reshape(5, 2, -1) + points) * strides).reshape(10, -1)
+    rows[14] = np.sqrt((1 / (1 + np.exp(-channels[:2]))).prod(axis=0))
+    sound = (rows[14] >= np.float32(score_threshold)) & (np.abs(rows) < FARTHEST).all(axis=0)
+    return np.ascontiguousarray(rows[:, sound].T)
 
 
 def best_of_overlapping(boxes: NDArray[np.floating], scores: NDArray[np.floating]) -> NDArray[np.intp]:

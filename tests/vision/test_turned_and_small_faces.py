@@ -11,7 +11,7 @@ import pytest
 from mien.vision.align import crop_ready_made
 from mien.vision.decode import decode_image
 from mien.vision.detect import Detection, FaceDetector
-from mien.vision.turn import LOOK_SIDE
+from mien.vision.turn import FRONTAL, LOOK_SIDE
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "eileen_collins.jpg"
 
@@ -146,3 +146,37 @@ def test_a_face_is_looked_at_again_only_where_it_may_be_turned(
     assert face.score > 0.85
     assert len(seen) == asked
     assert searched.count((LOOK_SIDE, LOOK_SIDE, 3)) == looks
+
+
+@pytest.mark.parametrize("degrees", [135, 315])
+def test_a_turned_face_that_no_search_shows_is_found_in_the_middle(
+    monkeypatch: pytest.MonkeyPatch, portrait: np.ndarray, upright: Detection, degrees: int
+) -> None:
+    detector = FaceDetector()
+    for name in ("_search", "_search_weak"):
+        monkeypatch.setattr(detector, name, lambda image: np.zeros((0, 15), np.float32))
+    x, y, width, height = upright.box
+    canvas, matrix = turned(portrait[y - height // 2 : y + 3 * height // 2, x - width // 2 : x + 3 * width // 2], degrees)
+    (face,) = detector.detect(canvas)
+    marks = (upright.landmarks - (x - width // 2, y - height // 2)) @ matrix[:, :2].T + matrix[:, 2]
+    assert np.abs(face.landmarks - marks).max() < 0.15 * width
+
+
+def test_of_a_crop_only_the_most_prominent_face_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sure face in the middle, and a doubtful one in a corner; then both doubtful, and no look confirms either."""
+    detector, asked = FaceDetector(), []
+    rows = np.zeros((2, 15), np.float32)
+    for row, (left, side, score) in zip(rows, ((60, 80, 0.95), (2, 30, 0.75)), strict=True):
+        row[:4], row[14] = (left, left, side, side), score
+        row[4:14] = (left + side / 2 + side / 2 * FRONTAL).ravel()
+    monkeypatch.setattr(detector, "_search", lambda image: rows)
+    monkeypatch.setattr(detector, "_find", lambda image, least: np.zeros((0, 15), np.float32))
+    monkeypatch.setattr(detector._tilt, "predict", lambda face: asked.append(face) or (1.0, 0.9))
+    canvas = np.full((200, 200, 3), 110, np.uint8)
+    assert detector.detect_main(canvas).box == (60, 60, 80, 80)
+    assert not asked
+    # The network says that it stands upright: in a crop that is enough, in a photo a look must confirm it.
+    rows[0, 14] = 0.76
+    assert detector.detect_main(canvas).box == (60, 60, 80, 80)
+    assert len(asked) == 1
+    assert not len(detector._looked_at(canvas, rows))

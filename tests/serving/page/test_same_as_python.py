@@ -22,7 +22,8 @@ from mien.serving.web import write_site
 from mien.vision.align import CropRecipe, align_face, similarity_transform
 from mien.vision.tilt import angle_of
 from mien.vision.turn import Looks
-from mien.vision.yunet import OUTPUT_NAMES, best_of_overlapping, decode_faces
+from mien.vision.yunet import best_of_overlapping, decode_faces
+from mien.vision.yunet_graph import OUTPUT_NAMES, STRIDES
 from tests.serving.page.conftest import EXAMPLE, choose, opening, served
 
 SAMPLE = Path(os.environ.get("MIEN_TEST_DATA", "../shared/data")) / "sample"
@@ -90,13 +91,11 @@ def test_faces_are_aligned_to_the_same_pixels(page: Page, recipe: CropRecipe, sc
 def test_the_same_candidates_are_read_from_the_detector_and_the_same_are_kept(page: Page) -> None:
     """Random outputs: many candidates, of which many overlap."""
     random, width, height = np.random.default_rng(3), 64, 96
-    counts = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
     outputs = {
-        name: random.uniform(0, 1, (1, width * height // int(name.split("_")[1]) ** 2, counts[name.split("_")[0]]))
-        for name in OUTPUT_NAMES
+        name: random.uniform(-1, 2, (1, 16, height // stride, width // stride)).astype(np.float32)
+        for stride, name in zip(STRIDES, OUTPUT_NAMES, strict=True)
     }
-    outputs = {name: value.astype(np.float32) for name, value in outputs.items()}
-    rows = decode_faces(outputs, width, 0.6)
+    rows = decode_faces(list(outputs.values()), 0.6)
     expected = rows[best_of_overlapping(rows[:, :4], rows[:, 14])]
     body = (
         "const o = Object.fromEntries(Object.entries(a.outputs).map(([k, v]) => [k, Float32Array.from(v)]));"

@@ -1,7 +1,7 @@
 // Detect faces with five landmarks; see mien/vision/detect.py, whose numbers these are.
 import { quarterTurned, round, shrunk } from "./pixels.js";
 import { scaled, searchPhoto, searchWithMargin, SINGLE_SIDE } from "./search.js";
-import { isDoubtful, turnedBack, uprightLook } from "./turn.js";
+import { FRONTAL, isDoubtful, turnedBack, uprightLook } from "./turn.js";
 import { bestOfOverlapping, sharedArea } from "./yunet.js";
 
 /**
@@ -16,6 +16,7 @@ import { bestOfOverlapping, sharedArea } from "./yunet.js";
 const SCORE_THRESHOLD = 0.6;
 const TURNED_SCORE = 0.7;
 const MOST_WEAK = 5, WEAK_SCORE = 0.3;
+const MIDDLE_SIZES = [0.35, 0.5, 0.7], MIDDLE_SCORE = 0.8;
 const MOST_SHARED = 0.5, INNER_SCORE = 0.8;
 
 /**
@@ -26,8 +27,12 @@ export async function detect(find, predictTilt, image) {
   const upright = bestOfOverlapping(await search(find, image));
   let rows = await lookedAt(find, predictTilt, image, upright);
   if (!rows.length) {
-    rows = await lookedAt(find, predictTilt, image, await searchWeak(find, image));
-    rows = rows.filter((row) => row[14] >= Math.fround(TURNED_SCORE));
+    const weak = await lookedAt(find, predictTilt, image, await searchWeak(find, image));
+    const middle = await lookedAt(find, predictTilt, image, middleOf(image));
+    rows = bestOfOverlapping([
+      ...weak.filter((row) => row[14] >= Math.fround(TURNED_SCORE)),
+      ...middle.filter((row) => row[14] >= Math.fround(MIDDLE_SCORE)),
+    ]);
   }
   if (!rows.length) {
     const turned = bestOfOverlapping(await searchTurned(find, image));
@@ -60,6 +65,16 @@ async function search(find, image) {
 async function searchWeak(find, image) {
   const small = shrunk(image, SINGLE_SIDE);
   return bestOfOverlapping(scaled(await find(small, WEAK_SCORE), small, image)).slice(0, MOST_WEAK);
+}
+
+/** Upright faces of `MIDDLE_SIZES` and score 0 in the middle of an image. @param {Image} image */
+function middleOf(image) {
+  const [x, y] = [image.width / 2, image.height / 2];
+  return MIDDLE_SIZES.map((size) => {
+    const side = size * Math.max(image.width, image.height);
+    const marks = FRONTAL.flatMap(([across, down]) => [x + (side * across) / 2, y + (side * down) / 2]);
+    return new Float32Array([x - side / 2, y - side / 2, side, side, ...marks, 0]);
+  });
 }
 
 /** @param {Finder} find @param {Image} image */

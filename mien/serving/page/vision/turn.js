@@ -12,10 +12,10 @@ import { FIELD, INPUT_SIDE } from "./tilt.js";
 
 const SURE_TILT = 5, SURE_SCORE = 0.92;
 const CLEAR_TILT = 8, CLEAR_TILT_SCORE = 0.93;
-const PROFILE_WEIGHT = 0.1;
-const FRONTAL = [[-0.43, -0.5], [0.43, -0.5], [0, 0], [-0.36, 0.5], [0.36, 0.5]];
-const CERTAIN = 0.5, CLEAR_SCORE = 0.86;
-const AGREEING = 12, MOST_TILT = 20;
+const PROFILE_WEIGHT = 0.05;
+export const FRONTAL = [[-0.43, -0.5], [0.43, -0.5], [0, 0], [-0.36, 0.5], [0.36, 0.5]];
+const CERTAIN = 0.5, CLEAR_SCORE = 0.8;
+const UPRIGHT = 12, AGREEING = 12, MOST_TILT = 20;
 const CONFIRMED_SCORE = 0.8, LEAST_SCORE = 0.6, CONFIRMING_SCORE = 0.7;
 const LEVEL = 25, TURNED = 30;
 const OFF = 8, MOST_LOSS = 0.05;
@@ -67,12 +67,14 @@ export async function uprightLook(find, predictTilt, image, row) {
   const looks = new Looks(find, image, row);
   const tilt = tiltOf(row);
   const [angle, probability] = await predictTilt(looks.surroundings());
-  const confirmed = row[14] >= Math.fround(CONFIRMED_SCORE);
   const certain = probability >= CERTAIN;
-  if (confirmed && certain && apart(angle, tilt) <= AGREEING && Math.abs(tilt) <= MOST_TILT) return row;
+  const upright = certain && Math.abs(angle) <= UPRIGHT;
+  const agrees = certain && apart(angle, tilt) <= AGREEING && Math.abs(tilt) <= MOST_TILT;
+  const confirmed = row[14] >= Math.fround(CONFIRMED_SCORE);
+  if (confirmed && (upright || agrees)) return row;
   if (!certain && !scoresLow(row)) return row;
   let best = await looks.look(angle);
-  if (best[14] < Math.fround(CLEAR_SCORE) && !(certain && Math.abs(angle) <= MOST_TILT)) {
+  if (best[14] < Math.fround(CLEAR_SCORE) && !upright) {
     for (const turn of [90, 180, 270]) {
       const look = await looks.look(angle + turn);
       if (look[14] > best[14]) best = look;

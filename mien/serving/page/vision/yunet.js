@@ -10,7 +10,7 @@
  * @typedef {(blob: Float32Array, width: number, height: number) => Promise<Record<string, Float32Array>>} Network
  */
 
-const STRIDES = [8, 16, 32];
+const STRIDES = [8, 16, 32], CHANNELS = 16;
 const OVERLAP_THRESHOLD = 0.3;
 const MOST_CANDIDATES = 5000;
 const FARTHEST = 1e6;
@@ -48,37 +48,39 @@ export function toBlob(image) {
  * @param {Record<string, Float32Array>} outputs @param {number} width of the padded image @param {number} threshold
  */
 export function decodeFaces(outputs, width, threshold) {
-  const rows = STRIDES.flatMap((stride) => decodeGrid(outputs, stride, width / stride, threshold));
+  const rows = STRIDES.flatMap((stride) => decodeGrid(outputs[`faces_${stride}`], stride, width / stride, threshold));
   return rows.filter((row) => row.every((value) => Math.abs(value) < FARTHEST));
 }
 
 /**
  * Candidates of one grid. A box is its centre's offset from the point and the logarithm of its sides.
- * @param {Record<string, Float32Array>} outputs @param {number} stride @param {number} columns
- * @param {number} threshold
+ * @param {Float32Array} values 16 channels: face?, object?, box, landmarks @param {number} stride
+ * @param {number} columns @param {number} threshold
  */
-function decodeGrid(outputs, stride, columns, threshold) {
-  const [face, thing, box, marks] = ["cls", "obj", "bbox", "kps"].map((kind) => outputs[`${kind}_${stride}`]);
+function decodeGrid(values, stride, columns, threshold) {
+  const points = values.length / CHANNELS;
   const rows = [];
-  for (let point = 0; point < face.length; point++) {
-    const score = Math.fround(Math.sqrt(Math.fround(clip01(face[point]) * clip01(thing[point]))));
+  for (let point = 0; point < points; point++) {
+    const score = Math.fround(Math.sqrt(Math.fround(probability(values[point]) * probability(values[points + point]))));
     // As in NumPy, the threshold is compared in float32.
     if (!(score >= Math.fround(threshold))) continue;
+    /** @param {number} channel */
+    const at = (channel) => values[channel * points + point];
     const [x, y] = [point % columns, Math.floor(point / columns)];
-    const sides = [2, 3].map((i) => Math.fround(Math.exp(box[4 * point + i])) * stride);
+    const sides = [4, 5].map((channel) => Math.fround(Math.exp(at(channel))) * stride);
     const row = new Float32Array(15);
-    row[0] = Math.fround(x + box[4 * point]) * stride - sides[0] / 2;
-    row[1] = Math.fround(y + box[4 * point + 1]) * stride - sides[1] / 2;
+    row[0] = Math.fround(x + at(2)) * stride - sides[0] / 2;
+    row[1] = Math.fround(y + at(3)) * stride - sides[1] / 2;
     row.set(sides, 2);
-    for (let i = 0; i < 10; i++) row[4 + i] = Math.fround((i % 2 ? y : x) + marks[10 * point + i]) * stride;
+    for (let i = 0; i < 10; i++) row[4 + i] = Math.fround((i % 2 ? y : x) + at(6 + i)) * stride;
     row[14] = score;
     rows.push(row);
   }
   return rows;
 }
 
-/** @param {number} value */
-const clip01 = (value) => Math.min(Math.max(value, 0), 1);
+/** @param {number} odds their logarithm */
+const probability = (odds) => Math.fround(1 / (1 + Math.exp(-odds)));
 
 /**
  * The rows that overlap no better scored one, best first.
