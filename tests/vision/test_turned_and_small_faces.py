@@ -156,7 +156,8 @@ def test_a_turned_face_that_no_search_shows_is_found_in_the_middle(
     for name in ("_search", "_search_weak"):
         monkeypatch.setattr(detector, name, lambda image: np.zeros((0, 15), np.float32))
     x, y, width, height = upright.box
-    canvas, matrix = turned(portrait[y - height // 2 : y + 3 * height // 2, x - width // 2 : x + 3 * width // 2], degrees)
+    around = portrait[y - height // 2 : y + 3 * height // 2, x - width // 2 : x + 3 * width // 2]
+    canvas, matrix = turned(around, degrees)
     (face,) = detector.detect(canvas)
     marks = (upright.landmarks - (x - width // 2, y - height // 2)) @ matrix[:, :2].T + matrix[:, 2]
     assert np.abs(face.landmarks - marks).max() < 0.15 * width
