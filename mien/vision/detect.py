@@ -19,7 +19,15 @@ from numpy.typing import NDArray
 from mien.errors import MienError
 from mien.onnx.providers import CPU
 from mien.vision.photo import AnyImage
-from mien.vision.search import COARSE_SIDE, SINGLE_SIDE, scaled, search_photo, search_with_margin, shrunk
+from mien.vision.search import (
+    COARSE_SIDE,
+    SINGLE_SIDE,
+    scaled,
+    search_crop,
+    search_photo,
+    search_with_margin,
+    shrunk,
+)
 from mien.vision.tilt import TiltNetwork
 from mien.vision.turn import CONFIRMED_SCORE, FRONTAL, is_doubtful, quarter_turned, upright_look
 from mien.vision.yunet import best_of_overlapping, load_yunet
@@ -103,7 +111,8 @@ class FaceDetector:
 
     def detect_main(self, image: AnyImage) -> Detection | None:
         """The face of a ready-made crop: the one whose size and nearness to the centre are greatest, or None."""
-        found = _best(self._search(image))
+        rows = search_crop(self._find, image, self._score_threshold)
+        found = _best(rows if len(rows) else self._search(image))
         for row in _most_prominent_first(found, image):
             if len(looked := self._looked_at(image, row[None], CROP_SCORE)):
                 return _to_detection(looked[0], image)

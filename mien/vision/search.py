@@ -26,6 +26,10 @@ Trace = tuple[NDArray[np.float64], NDArray[np.float32]]
 
 #: Long sides (pixels): of the search for large faces; of photos small enough to be searched once only.
 COARSE_SIDE, SINGLE_SIDE = 320, 640
+#: Long side of the search of a ready-made crop, at most; its face must be so high there (pixels).
+CROP_SIDE, CROP_FACE = 192, 48
+#: The network sees whole multiples of this; so much of a crop's side may be lost to be one.
+STEP, MOST_LOST = 32, 0.1
 #: Long side of the main search, at least, and as a fraction of the photo's; and of the search for many small faces, at
 #: most, and as a fraction of the photo's.
 BASE_SIDE, BASE_SCALE = 1024, 0.25
@@ -96,6 +100,15 @@ def search_photo(find: Finder, image: AnyImage, threshold: float, *, small_faces
         ]
         found += _search_finer(find, image, base, unsure, threshold)
     return np.concatenate(found)
+
+
+def search_crop(find: Finder, image: AnyImage, threshold: float) -> NDArray[np.float32]:
+    """Return the faces of a ready-made crop (see `search_photo`), which fill much of it; none if none does."""
+    side = min(max(image.shape[:2]), CROP_SIDE)
+    side -= side % STEP if side % STEP <= MOST_LOST * side else 0
+    small = shrunk(_about(image, CROP_SIDE), side)
+    rows = find(small, threshold)
+    return scaled(rows, small, image) if (rows[:, 3] >= CROP_FACE).any() else rows[:0]
 
 
 def _are_tiny(traces: Sequence[Trace], height: float) -> bool:
