@@ -26,10 +26,10 @@ Trace = tuple[NDArray[np.float64], NDArray[np.float32]]
 
 #: Long sides (pixels): of the search for large faces; of photos small enough to be searched once only.
 COARSE_SIDE, SINGLE_SIDE = 320, 640
-#: Long side of the search of a ready-made crop, at most; its face must be so high there (pixels).
-CROP_SIDE, CROP_FACE = 192, 48
-#: The network sees whole multiples of this; so much of a crop's side may be lost to be one.
-STEP, MOST_LOST = 32, 0.1
+#: A ready-made crop larger than `SINGLE_SIDE` is searched at `COARSE_SIDE`, if its face is so high there (pixels).
+CROP_FACE = 48
+#: The network sees whole multiples of this (pixels).
+STEP = 32
 #: Long side of the main search, at least, and as a fraction of the photo's; and of the search for many small faces, at
 #: most, and as a fraction of the photo's.
 BASE_SIDE, BASE_SCALE = 1024, 0.25
@@ -103,10 +103,12 @@ def search_photo(find: Finder, image: AnyImage, threshold: float, *, small_faces
 
 
 def search_crop(find: Finder, image: AnyImage, threshold: float) -> NDArray[np.float32]:
-    """Return the faces of a ready-made crop (see `search_photo`), which fill much of it; none if none does."""
-    side = min(max(image.shape[:2]), CROP_SIDE)
-    side -= side % STEP if side % STEP <= MOST_LOST * side else 0
-    small = shrunk(_about(image, CROP_SIDE), side)
+    """Return the faces of a ready-made crop (see `search_photo`), searched once; none if none fills much of it."""
+    long_side = max(image.shape[:2])
+    side = long_side if long_side <= SINGLE_SIDE else COARSE_SIDE
+    # The nearest multiple, if it is smaller: 200 pixels would be padded to 224.
+    side = max(min(side, round(side / STEP) * STEP), 1)
+    small = shrunk(_about(image, side), side)
     rows = find(small, threshold)
     return scaled(rows, small, image) if (rows[:, 3] >= CROP_FACE).any() else rows[:0]
 

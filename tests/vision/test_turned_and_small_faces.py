@@ -181,3 +181,28 @@ def test_of_a_crop_only_the_most_prominent_face_is_looked_at_again(monkeypatch: 
     assert detector.detect_main(canvas).box == (60, 60, 80, 80)
     assert len(asked) == 1
     assert not len(detector._looked_at(canvas, rows))
+
+
+@pytest.mark.parametrize(("side", "searched"), [(40, 32), (100, 96), (200, 192), (224, 224), (250, 250), (1500, 320)])
+def test_a_crop_is_searched_once_at_a_size_that_the_network_likes(
+    portrait: np.ndarray, upright: Detection, side: int, searched: int
+) -> None:
+    detector, seen = FaceDetector(), []
+    x, y, width, height = upright.box
+    crop = cv2.resize(portrait[y - 20 : y + height + 20, x - 30 : x + width + 30], (side, side))
+    find = detector._find
+    detector._find = lambda image, least: seen.append(image.shape[0]) or find(image, least)
+    face = detector.detect_main(crop)
+    assert seen[0] == searched
+    assert side < 60 or len(seen) == 1
+    assert abs(face.box[3] / side - height / (height + 40)) < 0.12
+
+
+def test_the_small_face_of_a_crop_is_searched_at_the_crops_own_size(portrait: np.ndarray, upright: Detection) -> None:
+    canvas = np.full((1400, 1400, 3), 110, np.uint8)
+    factor = 60 / upright.box[3]
+    small = cv2.resize(portrait, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    canvas[600 : 600 + len(small), 600 : 600 + len(small)] = small
+    alone = FaceDetector().detect(canvas)
+    assert FaceDetector().detect_main(canvas) is not None
+    assert FaceDetector().detect_main(canvas).box == alone[0].box
