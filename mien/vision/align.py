@@ -7,6 +7,7 @@ that UTKFace and FairFace themselves keep. A smaller eye distance gives a wider 
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -102,12 +103,12 @@ def similarity_transform(source: NDArray[np.floating], target: NDArray[np.floati
     array([[ 0., -2.,  0.],
            [ 2.,  0.,  0.]])
     """
-    z = source[:, 0].astype(np.float64) + 1j * source[:, 1].astype(np.float64)
-    w = target[:, 0].astype(np.float64) + 1j * target[:, 1].astype(np.float64)
-    centred = z - z.mean()
-    power = float(np.sum(np.abs(centred) ** 2))
-    a = np.sum(np.conj(centred) * (w - w.mean())) / power if power > 0 else 1.0 + 0j
-    b = w.mean() - a * z.mean()
+    z, w = ([complex(x, y) for x, y in points.tolist()] for points in (source, target))
+    middle, aim = sum(z) / len(z), sum(w) / len(w)
+    power = sum(abs(point - middle) ** 2 for point in z)
+    moved = sum((point - middle).conjugate() * (end - aim) for point, end in zip(z, w, strict=True))
+    a = moved / power if power > 0 else 1.0 + 0j
+    b = aim - a * middle
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 
 
@@ -164,15 +165,18 @@ def _neighbourhood(
     image: AnyImage, matrix: NDArray[np.float64], size: int, margin: int
 ) -> tuple[RGBImage, NDArray[np.float64]]:
     """The part of the image that the crop is made of, with so many pixels of margin, and the matrix from there."""
-    corners = np.array([[0, 0, size, size], [0, size, 0, size]], dtype=np.float64)
-    seen = np.linalg.solve(matrix[:, :2], corners - matrix[:, 2:])
-    sides = np.array(image.shape[1::-1])
+    (a, b, left), (c, d, top) = matrix.tolist()
+    scale = a * d - b * c
+    corners = [(x - left, y - top) for x in (0, size) for y in (0, size)]
+    seen = [(d * x - b * y) / scale for x, y in corners], [(a * y - c * x) / scale for x, y in corners]
     # At least one pixel, where the crop lies beyond the image.
-    first = np.clip(np.floor(seen.min(axis=1)) - margin, 0, sides - 1).astype(int)
-    last = np.clip(np.ceil(seen.max(axis=1)) + margin, first + 1, sides).astype(int)
+    firsts, lasts = [], []
+    for values, side in zip(seen, image.shape[1::-1], strict=True):
+        firsts.append(min(max(math.floor(min(values)) - margin, 0), side - 1))
+        lasts.append(min(max(math.ceil(max(values)) + margin, firsts[-1] + 1), side))
     adapted = matrix.copy()
-    adapted[:, 2] += matrix[:, :2] @ first
-    return image[first[1] : last[1], first[0] : last[0]], adapted
+    adapted[:, 2] += matrix[:, :2] @ firsts
+    return image[firsts[1] : lasts[1], firsts[0] : lasts[0]], adapted
 
 
 def whole_crop(image: AnyImage, size: int) -> RGBImage:

@@ -171,6 +171,8 @@ def _apart(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 
     In a close-up parts of the face look like small faces; a child held before its mother does so with a high score.
     """
+    if len(rows) < 2:
+        return rows
     kept: list[int] = []
     first, last, areas = rows[:, :2], rows[:, :2] + rows[:, 2:4], rows[:, 2] * rows[:, 3]
     for index, score in enumerate(rows[:, 14]):
@@ -184,6 +186,8 @@ def _apart(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 def _most_prominent_first(rows: NDArray[np.float32], image: AnyImage) -> NDArray[np.float32]:
     """Return what `_apart` keeps of rows (best first), by size inside the image and nearness to the centre."""
     rows, sides = _apart(rows), np.array(image.shape[1::-1])
+    if len(rows) < 2:
+        return rows
     first, last = (np.clip(edges, 0, sides) for edges in (rows[:, :2], rows[:, :2] + rows[:, 2:4]))
     offset = np.hypot(*((first + last) / 2 / sides - 0.5).T)
     return rows[np.argsort(-(last - first).prod(axis=1) * (1 - np.minimum(offset, 0.7)), kind="stable")]
