@@ -43,7 +43,7 @@ TINY_PLACES = ((48, 0.01),)
 WINDOW_SIDE, WINDOW_MARGIN = 80, 16
 #: Windows are enlarged this much; one with the first score may show a face and keeps the search going, one with the
 #: second is searched in finer pixels too.
-WINDOW_ZOOM, TRACE_SCORE, FINER_SCORE = 2.5, 0.15, 0.25
+WINDOW_ZOOM, TRACE_SCORE, FINER_SCORE = 2.4, 0.15, 0.25
 #: Finer pixels are so many times as many along a side, at least; windows are enlarged to the photo's own size in them,
 #: but at most this much, and no more than this much from the pixels that are decoded.
 LEAST_FINER, MOST_WINDOW_ZOOM, MOST_ZOOM = 1.4, 4.0, 2.0
