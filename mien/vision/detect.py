@@ -114,8 +114,9 @@ class FaceDetector:
         rows = search_crop(self._find, image, self._score_threshold)
         found = _best(rows if len(rows) else self._search(image))
         for row in _most_prominent_first(found, image):
-            if len(looked := self._looked_at(image, row[None], CROP_SCORE)):
-                return _to_detection(looked[0], image)
+            looked = self._looked_at(image, row[None], CROP_SCORE)
+            if len(looked) and (face := _to_detection(looked[0], image)):
+                return face
         rows = _most_prominent_first(self._search_harder(image, found), image)
         return _to_detection(rows[0], image) if len(rows) else None
 

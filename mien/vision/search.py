@@ -107,7 +107,7 @@ def search_crop(find: Finder, image: AnyImage, threshold: float) -> NDArray[np.f
     long_side = max(image.shape[:2])
     side = long_side if long_side <= SINGLE_SIDE else COARSE_SIDE
     # The nearest multiple, if it is smaller: 200 pixels would be padded to 224.
-    side = max(min(side, round(side / STEP) * STEP), 1)
+    side = min(side, round(side / STEP) * STEP or side)
     small = shrunk(_about(image, side), side)
     rows = find(small, threshold)
     return scaled(rows, small, image) if (rows[:, 3] >= CROP_FACE).any() else rows[:0]

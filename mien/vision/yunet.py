@@ -132,7 +132,8 @@ def decode_faces(outputs: Sequence[NDArray[np.float32]], score_threshold: float)
         score_threshold: candidates below this score are dropped.
     """
     # A score, the root of the product of two probabilities, is no greater than the root of either.
-    least = np.float32(np.log(score_threshold**2 / (1 - score_threshold**2)) - SLACK)
+    least_probability = np.float64(score_threshold) ** 2
+    least = np.float32(np.log(least_probability / (1 - least_probability)) - SLACK)
     values, places = [], []
     for stride, output in zip(STRIDES, outputs, strict=True):
         channels, columns = output.reshape(output.shape[1], -1), output.shape[3]

@@ -156,6 +156,8 @@ def test_one_point_is_decoded_as_worked_by_hand() -> None:
     expected = [24, -4, 32, 48, 32, 16, 48, 16, 40, 24, 32, 32, 16, -16, 0.6]
     np.testing.assert_allclose(row, expected, rtol=1e-6)
     assert len(decode_faces(list(given.values()), 0.61)) == 0
+    assert len(decode_faces(list(given.values()), 1)) == 0
+    assert len(decode_faces(list(given.values()), 0)) == 8 * 4 + 4 * 2 + 2
 
 
 @pytest.mark.parametrize(("stride", "row", "corner"), [(8, 1, (4, 4)), (16, 1, (8, 8)), (32, 0, (16, -16))])
