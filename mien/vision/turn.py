@@ -19,18 +19,18 @@ from mien.vision.search import Finder
 from mien.vision.tilt import FIELD, INPUT_SIDE, TiltNetwork
 
 #: A face is taken as it is if its eyes are tilted by at most this much (degrees) and its score is at least this.
-SURE_TILT, SURE_SCORE = 5.0, 0.92
-#: Or by at most the first, if its score is at least the second.
-CLEAR_TILT, CLEAR_TILT_SCORE = 8.0, 0.93
+SURE_TILT, SURE_SCORE = 10.0, 0.92
 #: Landmarks of a half profile fit a frontal face badly, and upright half profiles score less than frontal faces: the
-#: misfit, times this, counts as score.
-PROFILE_WEIGHT = 0.05
+#: misfit, times the first, counts as score, where the eyes are tilted by at most the second.
+PROFILE_WEIGHT, PROFILE_TILT = 0.05, 5.0
 #: Eyes, nose tip and corners of the mouth of a frontal face.
 FRONTAL = np.array([[-0.43, -0.5], [0.43, -0.5], [0.0, 0.0], [-0.36, 0.5], [0.36, 0.5]])
 #: An angle of at least this probability is believed.
 CERTAIN = 0.5
 #: A look of a lower score is compared with those at the quarter turns from it.
 CLEAR_SCORE = 0.8
+#: Unless the face as found is level and has this score: then it is kept.
+KEPT_SCORE = 0.86
 #: A face is not looked at again if its predicted angle is at most the first (degrees), or differs by at most the second
 #: from that of its landmarks, which is at most the third,
 UPRIGHT, AGREEING, MOST_TILT = 12.0, 12.0, 20.0
@@ -52,12 +52,13 @@ OUTSIDE = (127, 127, 127)
 
 def is_doubtful(row: NDArray[np.float32]) -> bool:
     """Say whether a face (a row of `YuNet.find`) may lie otherwise than its landmarks say."""
-    tilt = abs(tilt_of(row))
-    return tilt > CLEAR_TILT or (tilt > SURE_TILT and row[14] < CLEAR_TILT_SCORE) or _scores_low(row)
+    return abs(tilt_of(row)) > SURE_TILT or _scores_low(row)
 
 
 def _scores_low(row: NDArray[np.float32]) -> bool:
-    return bool(row[14] < SURE_SCORE and row[14] + PROFILE_WEIGHT * misfit_of(row) < SURE_SCORE)
+    if row[14] >= SURE_SCORE or abs(tilt_of(row)) > PROFILE_TILT:
+        return bool(row[14] < SURE_SCORE)
+    return bool(row[14] + PROFILE_WEIGHT * misfit_of(row) < SURE_SCORE)
 
 
 def misfit_of(row: NDArray[np.float32]) -> float:
@@ -112,6 +113,8 @@ def upright_look(
         return row
     best = looks.look(angle)
     if best[14] < CLEAR_SCORE and not upright:
+        if row[14] >= KEPT_SCORE and abs(tilt) <= LEVEL:
+            return row
         best = max((best, *(looks.look(angle + turn) for turn in (90, 180, 270))), key=lambda look: float(look[14]))
     if best[14] < (LEAST_SCORE if confirmed else min(row[14], CONFIRMING_SCORE)):
         return row if confirmed else None
@@ -144,15 +147,17 @@ class Looks:
 
     def __init__(self, find: Finder, image: AnyImage, row: NDArray[np.float32]) -> None:
         self._find = find
-        self._centre = row[:2].astype(np.float64) + row[2:4].astype(np.float64) / 2
-        self._face = float(np.clip(max(row[2], row[3]), 1, MOST_SIZE * max(image.shape)))
+        x, y, width, height = row[:4].tolist()
+        self._centre = np.array([x + width / 2, y + height / 2])
+        self._face = float(min(max(width, height, 1), MOST_SIZE * max(image.shape)))
         self._cut, self._to_cut = _cut_out(image, self._centre, LOOK_SIDE * FACE_SIZE / self._face)
 
     def surroundings(self) -> RGBImage:
         """Return the face as `TiltNetwork.predict` takes it."""
-        scale = np.diag(self._to_cut)
-        length = max(round(FIELD * self._face * float(scale.max())), 1)
-        left, top = (round(value) for value in scale * self._centre + self._to_cut[:, 2] - length / 2)
+        (across, _, left), (_, down, top) = self._to_cut.tolist()
+        x, y = self._centre.tolist()
+        length = max(round(FIELD * self._face * max(across, down)), 1)
+        left, top = round(across * x + left - length / 2), round(down * y + top - length / 2)
         square = np.full((length, length, 3), OUTSIDE[0], np.uint8)
         part = self._cut[max(top, 0) : max(top + length, 0), max(left, 0) : max(left + length, 0)]
         below, beside = max(-top, 0), max(-left, 0)
@@ -188,14 +193,20 @@ def _cut_out(image: AnyImage, centre: NDArray[np.float64], scale: float) -> tupl
         cut, to_cut = _cut_out(reduced, centre * ratio, scale / float(ratio[0]))
         return cut, np.column_stack([to_cut[:, :2] * ratio, to_cut[:, 2]])
     reach = LOOK_SIDE / scale * 0.75
-    sides = np.array(image.shape[1::-1])
-    first = np.clip(np.floor(centre - reach), 0, sides - 1).astype(int)
-    last = np.clip(np.ceil(centre + reach), first + 1, sides).astype(int)
-    cut = image[first[1] : last[1], first[0] : last[0]]
+    (left, right), (top, bottom) = (
+        _within(middle, reach, side) for middle, side in zip(centre.tolist(), image.shape[1::-1], strict=True)
+    )
+    cut = image[top:bottom, left:right]
     shrink = 1.0
     while scale < 0.5 * shrink:
         cut, shrink = _halved(cut), shrink / 2
-    return cut, np.column_stack([np.eye(2) * shrink, -first * shrink])
+    return cut, np.array([[shrink, 0, -left * shrink], [0, shrink, -top * shrink]])
+
+
+def _within(middle: float, reach: float, side: int) -> tuple[int, int]:
+    """Return where the pixels within ``reach`` of the middle begin and end, of a line of ``side``: one at least."""
+    first = min(max(math.floor(middle - reach), 0), side - 1)
+    return first, max(min(math.ceil(middle + reach), side), first + 1)
 
 
 def _halved(image: RGBImage) -> RGBImage:

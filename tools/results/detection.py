@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mien.vision.tilt import WEIGHTS
-from mien.vision.turn import CLEAR_TILT
+from mien.vision.turn import SURE_TILT
 from tools.results.tables import RESULTS, read, table
 
 FOLDER = RESULTS / "detection"
@@ -21,7 +21,7 @@ def context() -> Mapping[str, Any]:
         "tilt": tilt,
         "tilts": _tilts(tilt["validation errors in degrees"]),
         "kilobytes": round(WEIGHTS.stat().st_size / 1000),
-        "clear_tilt": f"{CLEAR_TILT:g}",
+        "sure_tilt": f"{SURE_TILT:g}",
         "angles": _angles(before, after),
         "crowds": _crowds(before, after),
         "close_ups": _close_ups(before, after),

@@ -10,11 +10,10 @@ import { FIELD, INPUT_SIDE } from "./tilt.js";
  * @typedef {import("./tilt.js").TiltPredictor} TiltPredictor
  */
 
-const SURE_TILT = 5, SURE_SCORE = 0.92;
-const CLEAR_TILT = 8, CLEAR_TILT_SCORE = 0.93;
-const PROFILE_WEIGHT = 0.05;
+const SURE_TILT = 10, SURE_SCORE = 0.92;
+const PROFILE_WEIGHT = 0.05, PROFILE_TILT = 5;
 export const FRONTAL = [[-0.43, -0.5], [0.43, -0.5], [0, 0], [-0.36, 0.5], [0.36, 0.5]];
-const CERTAIN = 0.5, CLEAR_SCORE = 0.8;
+const CERTAIN = 0.5, CLEAR_SCORE = 0.8, KEPT_SCORE = 0.86;
 const UPRIGHT = 12, AGREEING = 12, MOST_TILT = 20;
 const CONFIRMED_SCORE = 0.8, LEAST_SCORE = 0.6, CONFIRMING_SCORE = 0.7;
 const LEVEL = 25, TURNED = 30;
@@ -23,12 +22,14 @@ const LOOK_SIDE = 128, FACE_SIZE = 0.46, MOST_SIZE = 2;
 
 /** Whether a face may lie otherwise than its landmarks say. @param {Row} row */
 export function isDoubtful(row) {
-  const tilt = Math.abs(tiltOf(row));
-  return tilt > CLEAR_TILT || (tilt > SURE_TILT && row[14] < Math.fround(CLEAR_TILT_SCORE)) || scoresLow(row);
+  return Math.abs(tiltOf(row)) > SURE_TILT || scoresLow(row);
 }
 
 /** @param {Row} row */
-const scoresLow = (row) => row[14] < Math.fround(SURE_SCORE) && row[14] + PROFILE_WEIGHT * misfitOf(row) < SURE_SCORE;
+function scoresLow(row) {
+  if (row[14] >= Math.fround(SURE_SCORE) || Math.abs(tiltOf(row)) > PROFILE_TILT) return row[14] < Math.fround(SURE_SCORE);
+  return row[14] + PROFILE_WEIGHT * misfitOf(row) < SURE_SCORE;
+}
 
 /** How badly the landmarks fit a frontal face moved, turned and scaled onto them: 0 (best) to 1. @param {Row} row */
 function misfitOf(row) {
@@ -75,6 +76,7 @@ export async function uprightLook(find, predictTilt, image, row) {
   if (!certain && !scoresLow(row)) return row;
   let best = await looks.look(angle);
   if (best[14] < Math.fround(CLEAR_SCORE) && !upright) {
+    if (row[14] >= Math.fround(KEPT_SCORE) && Math.abs(tilt) <= LEVEL) return row;
     for (const turn of [90, 180, 270]) {
       const look = await looks.look(angle + turn);
       if (look[14] > best[14]) best = look;
