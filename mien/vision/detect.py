@@ -114,8 +114,8 @@ class FaceDetector:
         rows = search_crop(self._find, image, self._score_threshold)
         found = _best(rows if len(rows) else self._search(image))
         for row in _most_prominent_first(found, image):
-            looked = self._looked_at(image, row[None], CROP_SCORE)
-            if len(looked) and (face := _to_detection(looked[0], image)):
+            looked = self._look_at(image, row, CROP_SCORE)
+            if looked is not None and (face := _to_detection(looked, image)):
                 return face
         rows = _most_prominent_first(self._search_harder(image, found), image)
         return _to_detection(rows[0], image) if len(rows) else None
@@ -139,18 +139,18 @@ class FaceDetector:
             rows.append(scaled(quarter_turned(found, turns, small.shape[1], small.shape[0]), small, image))
         return np.concatenate(rows)
 
-    def _looked_at(
-        self, image: AnyImage, found: NDArray[np.float32], upright_score: float = CONFIRMED_SCORE
-    ) -> NDArray[np.float32]:
+    def _looked_at(self, image: AnyImage, found: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the faces, the doubtful ones looked at again and left out if no look confirms them."""
-        confirmed = []
-        for row in found:
-            look = row
-            if is_doubtful(row):
-                look = upright_look(self._find, self._tilt, image, row, upright_score=upright_score)
-            if look is not None:
-                confirmed.append(look)
-        return _best(np.array(confirmed, np.float32)) if confirmed else found[:0]
+        looks = [look for row in found if (look := self._look_at(image, row)) is not None]
+        return _best(np.array(looks, np.float32)) if looks else found[:0]
+
+    def _look_at(
+        self, image: AnyImage, row: NDArray[np.float32], upright_score: float = CONFIRMED_SCORE
+    ) -> NDArray[np.float32] | None:
+        """Return a face, looked at again if it is doubtful; None if no look confirms it."""
+        if not is_doubtful(row):
+            return row
+        return upright_look(self._find, self._tilt, image, row, upright_score=upright_score)
 
 
 def _middle_of(image: AnyImage) -> NDArray[np.float32]:

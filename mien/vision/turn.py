@@ -33,7 +33,7 @@ CLEAR_SCORE = 0.8
 KEPT_SCORE = 0.86
 #: A face is not looked at again if its predicted angle is at most the first (degrees), or differs by at most the second
 #: from that of its landmarks, which is at most the third,
-UPRIGHT, AGREEING, MOST_TILT = 12.0, 12.0, 20.0
+UPRIGHT, AGREEING, MOST_TILT = 12.0, 12.0, 27.0
 #: and if its score is at least this.
 CONFIRMED_SCORE = 0.8
 #: A look at such a face must score the first; at another the second, or as much as the face.

@@ -79,11 +79,15 @@ def _worst(after: Mapping[str, Any]) -> str:
 
 
 def _upright(after: Mapping[str, Any]) -> str:
-    """Say of each set what second looks cost images that are upright, as a part of the search."""
+    """Say of each set what second looks cost images as they are, as a part of the search."""
     parts = []
-    for row in after["upright"]:
-        more = 100 * (row["looks_ms"] / row["without_ms"] - 1)
-        parts.append(f"{SETS[row['set']]} {more:.0f} %")
+    for name, title in SETS.items():
+        more = {
+            row["kind"]: 100 * (row["looks_ms"] / row["without_ms"] - 1)
+            for row in after["upright"]
+            if row["set"] == name
+        }
+        parts.append(f"{title} {more['level']:.1f} % ({more['all']:.1f})")
     return ", ".join(parts)
 
 
