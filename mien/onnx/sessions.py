@@ -94,8 +94,6 @@ def open_session(
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     options.enable_mem_pattern = memory_pattern
-    # The arena keeps what every shape took.
-    options.enable_cpu_mem_arena = memory_pattern
     options.add_session_config_entry("session.load_model_format", "ONNX")
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if exact_int8:

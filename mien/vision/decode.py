@@ -46,6 +46,8 @@ MAX_BYTES = 512 * 1024 * 1024
 
 #: Of a data URI at most so much is kept as the path (characters).
 LONGEST_URI = 60
+#: The EXIF tag of how an image is stored; 1 is upright.
+EXIF_ORIENTATION = 0x0112
 #: An image is copied out of Pillow in pieces of so many pixels.
 _STRIP_PIXELS = 1 << 17
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|data:[A-Za-z]+/")
@@ -194,11 +196,16 @@ def upright_pixels(image: ImageFile.ImageFile, data: bytes) -> RGBImage:
 def to_rgb(image: Image.Image) -> RGBImage:
     """Return an image with 8 bits a colour upright and in sRGB: uint8, H x W x 3, RGB."""
     image.load()
-    upright = to_srgb(ImageOps.exif_transpose(image))
+    upright = to_srgb(_upright(image))
     if upright.has_transparency_data:
         rgba = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)
     return _as_array(upright if upright.mode == "RGB" else upright.convert("RGB"))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return the image as its EXIF orientation says; itself where that is as stored: Pillow would copy it."""
+    return image if image.getexif().get(EXIF_ORIENTATION, 1) == 1 else ImageOps.exif_transpose(image)
 
 
 def _as_array(image: Image.Image) -> RGBImage:

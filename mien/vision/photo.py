@@ -14,6 +14,7 @@ import threading
 from PIL import Image
 
 from mien.vision.decode import (
+    EXIF_ORIENTATION,
     MAX_PIXELS,
     RGBImage,
     decode_image,
@@ -30,7 +31,6 @@ FACTORS = (8, 4, 2)
 LEAST_LONG_SIDE = 1600
 #: EXIF orientations whose rows are the stored columns; those that flip the stored x; those that flip the stored y.
 _SWAPPED, _FLIPS_X, _FLIPS_Y = (5, 6, 7, 8), (2, 3, 7, 8), (3, 4, 6, 7)
-_ORIENTATION = 0x0112
 
 
 class Photo:
@@ -46,7 +46,7 @@ class Photo:
         self._lock = threading.RLock()
         with decoding(data), open_image(data, max_pixels=max_pixels) as image:
             self._stored = image.size
-            self._orientation = int(image.getexif().get(_ORIENTATION, 1))
+            self._orientation = int(image.getexif().get(EXIF_ORIENTATION, 1))
         width, height = reversed(self._stored) if self._orientation in _SWAPPED else self._stored
         #: Height, width, 3, as of an array.
         self.shape = (height, width, 3)
