@@ -17,7 +17,7 @@ import typer
 from benchmarks.faces import PHOTO
 from benchmarks.facts import RESULTS, console, machine_facts, print_table, run_benchmark, save_results
 
-MIEN = (sys.executable, "-m", "mien.cli.main")
+MIEN = (sys.executable, "-m", "mien")
 COMMANDS: dict[str, tuple[str, ...]] = {
     "python -c pass": (sys.executable, "-c", "pass"),
     "python -c 'import mien'": (sys.executable, "-c", "import mien"),

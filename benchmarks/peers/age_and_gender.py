@@ -87,7 +87,7 @@ def run_command_line(faces: Sequence[LabelledFace], model: Path | None) -> Pass:
     """`mien predict --cropped --out FILE` over the files, as a user runs it."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "faces.jsonl"
-        command = [sys.executable, "-m", "mien.cli.main", "--quiet", "predict", "-", "--cropped", "--out", str(out)]
+        command = [sys.executable, "-m", "mien", "--quiet", "predict", "-", "--cropped", "--out", str(out)]
         command += ["--model", str(model)] if model else []
         seconds = _timed(command, "".join(f"{face.path}\n" for face in faces))
         lines = out.read_text(encoding="utf-8").splitlines()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
 import sys
+import threading
 import types
 from typing import Any
 
@@ -44,6 +46,23 @@ class Stopping:
             raise SystemExit(128 + self._signal) from None
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+
+def end_after_success() -> None:
+    """End the process with code 0 without freeing each object: a tenth of a second once ONNX Runtime is loaded.
+
+    Handlers of `atexit` run. Where a thread still works or the output cannot be written, it returns instead.
+    """
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        return
+    atexit._run_exitfuncs()
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # The process was started without it.
+                stream.flush()
+    except (OSError, ValueError):
+        return
+    os._exit(0)
 
 
 def repair_streams() -> None:

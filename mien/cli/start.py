@@ -11,8 +11,14 @@ def main() -> None:
     if caught:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from mien.cli.main import main as run
+    from mien.cli.process import end_after_success
 
-    run()
+    try:
+        run()
+    except SystemExit as stop:
+        if not stop.code:
+            end_after_success()
+        raise
 
 
 if __name__ == "__main__":

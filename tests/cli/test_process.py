@@ -129,3 +129,19 @@ def test_the_help_imports_no_more_than_it_prints() -> None:
     code = f"import sys; from mien.cli.main import application; application(); print({heavy} or 'light')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "light\n"
+
+
+@pytest.mark.parametrize(("thread", "printed"), [("None", "working\nleft\n"), ("start", "working\nreturned\nleft\n")])
+def test_after_a_success_the_process_ends_at_once_unless_a_thread_works(thread: str, printed: str) -> None:
+    code = f"""
+import atexit, threading
+from mien.cli.process import end_after_success
+atexit.register(print, "left")
+print("working")
+if {thread!r} == "start":
+    threading.Thread(target=threading.Event().wait, args=(0.2,)).start()
+end_after_success()
+print("returned")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, printed, "")
