@@ -38,9 +38,14 @@ class Session:
             raise ForkedError("a model that was opened before the process was forked cannot be run in the child")
 
     def run(
-        self, names: Sequence[str], feeds: Mapping[str, NDArray[Any]], *, seconds: float | None = None
+        self,
+        names: Sequence[str],
+        feeds: Mapping[str, NDArray[Any]],
+        *,
+        seconds: float | None = None,
+        release: bool = False,
     ) -> list[NDArray[Any]]:
-        """Return the outputs of these names.
+        """Return the outputs of these names; with ``release`` the session keeps no working memory after the call.
 
         Raises:
             ForkedError: see `check_process`.
@@ -52,6 +57,8 @@ class Session:
         self.check_process()
         options = onnxruntime.RunOptions()
         options.log_severity_level = 4
+        if release:
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         if seconds is None:
             return list(self._session.run(list(names), dict(feeds), options))
         with TIME_LIMIT.limit(seconds, partial(setattr, options, "terminate", True)) as deadline:

@@ -32,6 +32,9 @@ MOST_CANDIDATES = 5000
 #: A box or landmark farther away than this (pixels) comes from numbers that overflowed.
 FARTHEST = 1e6
 
+#: The working memory of searches of more pixels than this is given back after each.
+MOST_KEPT = 1_100_000
+
 #: Added to a bound on logarithms, for what float32 rounds.
 SLACK = 1e-3
 
@@ -53,7 +56,9 @@ class YuNet:
             score_threshold: faces below this score are dropped.
         """
         blob = to_blob(image)
-        rows = decode_faces(self._session.run(OUTPUT_NAMES, {INPUT_NAME: blob}), score_threshold)
+        release = blob.shape[2] * blob.shape[3] > MOST_KEPT
+        outputs = self._session.run(OUTPUT_NAMES, {INPUT_NAME: blob}, release=release)
+        rows = decode_faces(outputs, score_threshold)
         # Whole pixels, so that a face as small as three grid points is judged as OpenCV's FaceDetectorYN judges it.
         return rows[best_of_overlapping(np.trunc(rows[:, :4]), rows[:, 14])]
 

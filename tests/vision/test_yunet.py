@@ -248,3 +248,31 @@ def test_weights_that_are_not_yunet_are_one_sentence(tmp_path: Path, fault: str)
 def test_importing_the_detector_does_not_load_the_runtime() -> None:
     code = "import mien.vision.detect, sys; sys.exit('onnxruntime' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+GROWTH = """
+import re, sys
+import numpy as np
+from mien.vision import yunet
+from mien.vision.detect import detector_weights
+
+def resident():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
+
+find = yunet.load_yunet(detector_weights()).find
+yunet.MOST_KEPT = int(sys.argv[1])
+image = np.random.default_rng(0).integers(0, 255, (1500, 2000, 3), np.uint8)
+find(image[:100, :100], 0.9)
+before = resident()
+find(image, 0.9)
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the process's memory is read as Linux gives it")
+def test_a_large_search_gives_its_memory_back() -> None:
+    grown = [
+        float(subprocess.run([sys.executable, "-c", GROWTH, most], capture_output=True, timeout=60, check=True).stdout)
+        for most in ("100000000", "1100000")
+    ]
+    assert grown[1] < grown[0] - 40, grown
