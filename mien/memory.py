@@ -14,7 +14,8 @@ import sys
 
 #: Parameters of mallopt(3), from glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -3, -4, -8
-#: What decoded photos take goes back to the system at once (bytes); without it glibc keeps up to 32 MB a block.
+#: Blocks of so many bytes, as decoded photos take, go back to the system at once; left alone, glibc may keep those up
+#: to 32 MB.
 _PHOTO_BYTES = 8 << 20
 
 

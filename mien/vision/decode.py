@@ -20,7 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
 
 from mien.errors import MienError
 from mien.vision.colour import to_srgb
@@ -46,8 +46,6 @@ MAX_BYTES = 512 * 1024 * 1024
 
 #: Of a data URI at most so much is kept as the path (characters).
 LONGEST_URI = 60
-#: The EXIF tag of how an image is stored; 1 is upright.
-EXIF_ORIENTATION = 0x0112
 #: An image is copied out of Pillow in pieces of so many pixels.
 _STRIP_PIXELS = 1 << 17
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|data:[A-Za-z]+/")
@@ -205,7 +203,7 @@ def to_rgb(image: Image.Image) -> RGBImage:
 
 def _upright(image: Image.Image) -> Image.Image:
     """Return the image as its EXIF orientation says; itself where that is as stored: Pillow would copy it."""
-    return image if image.getexif().get(EXIF_ORIENTATION, 1) == 1 else ImageOps.exif_transpose(image)
+    return image if image.getexif().get(ExifTags.Base.Orientation, 1) == 1 else ImageOps.exif_transpose(image)
 
 
 def _as_array(image: Image.Image) -> RGBImage:

@@ -11,10 +11,9 @@ import math
 import os
 import threading
 
-from PIL import Image
+from PIL import ExifTags, Image
 
 from mien.vision.decode import (
-    EXIF_ORIENTATION,
     MAX_PIXELS,
     RGBImage,
     decode_image,
@@ -46,7 +45,7 @@ class Photo:
         self._lock = threading.RLock()
         with decoding(data), open_image(data, max_pixels=max_pixels) as image:
             self._stored = image.size
-            self._orientation = int(image.getexif().get(EXIF_ORIENTATION, 1))
+            self._orientation = int(image.getexif().get(ExifTags.Base.Orientation, 1))
         width, height = reversed(self._stored) if self._orientation in _SWAPPED else self._stored
         #: Height, width, 3, as of an array.
         self.shape = (height, width, 3)

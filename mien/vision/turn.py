@@ -56,9 +56,9 @@ def is_doubtful(row: NDArray[np.float32]) -> bool:
 
 
 def _scores_low(row: NDArray[np.float32]) -> bool:
-    if row[14] >= SURE_SCORE or abs(tilt_of(row)) > PROFILE_TILT:
-        return bool(row[14] < SURE_SCORE)
-    return bool(row[14] + PROFILE_WEIGHT * misfit_of(row) < SURE_SCORE)
+    if row[14] < SURE_SCORE and abs(tilt_of(row)) <= PROFILE_TILT:
+        return bool(row[14] + PROFILE_WEIGHT * misfit_of(row) < SURE_SCORE)
+    return bool(row[14] < SURE_SCORE)
 
 
 def misfit_of(row: NDArray[np.float32]) -> float:

@@ -42,7 +42,8 @@ _loading = threading.Lock()
 
 
 class YuNet:
-    """The loaded network; made by `load_yunet`. It keeps nothing between calls: threads may share it."""
+    """The loaded network; made by `load_yunet`. It keeps nothing but working memory between calls: threads may
+    share it."""
 
     def __init__(self, session: Session) -> None:
         self._session = session

@@ -131,14 +131,14 @@ def test_the_help_imports_no_more_than_it_prints() -> None:
     assert done.stdout == "light\n"
 
 
-@pytest.mark.parametrize(("thread", "printed"), [("None", "working\nleft\n"), ("start", "working\nreturned\nleft\n")])
-def test_after_a_success_the_process_ends_at_once_unless_a_thread_works(thread: str, printed: str) -> None:
+@pytest.mark.parametrize(("busy", "printed"), [(False, "working\nleft\n"), (True, "working\nreturned\nleft\n")])
+def test_after_a_success_the_process_ends_at_once_unless_a_thread_works(busy: bool, printed: str) -> None:
     code = f"""
 import atexit, threading
 from mien.cli.process import end_after_success
 atexit.register(print, "left")
 print("working")
-if {thread!r} == "start":
+if {busy}:
     threading.Thread(target=threading.Event().wait, args=(0.2,)).start()
 end_after_success()
 print("returned")

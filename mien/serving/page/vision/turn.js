@@ -27,8 +27,9 @@ export function isDoubtful(row) {
 
 /** @param {Row} row */
 function scoresLow(row) {
-  if (row[14] >= Math.fround(SURE_SCORE) || Math.abs(tiltOf(row)) > PROFILE_TILT) return row[14] < Math.fround(SURE_SCORE);
-  return row[14] + PROFILE_WEIGHT * misfitOf(row) < SURE_SCORE;
+  const low = row[14] < Math.fround(SURE_SCORE);
+  if (low && Math.abs(tiltOf(row)) <= PROFILE_TILT) return row[14] + PROFILE_WEIGHT * misfitOf(row) < SURE_SCORE;
+  return low;
 }
 
 /** How badly the landmarks fit a frontal face moved, turned and scaled onto them: 0 (best) to 1. @param {Row} row */
