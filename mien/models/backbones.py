@@ -155,3 +155,5 @@ PACKAGED_WEIGHTS: dict[str, Callable[[], OrderedDict[str, Tensor] | None]] = {
     for number in (0, 2)
     for prefix in ("", "tf_")
 } | {dlib_resnet.NAME: _dlib_resnet}
+#: Of these, backbones whose weights come without batch statistics.
+WITHOUT_STATISTICS = frozenset({dlib_resnet.NAME})

@@ -6,6 +6,7 @@ back, whose statistics any sample of faces gives.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -111,6 +112,14 @@ def unfold_batch_norm(network: nn.Module, folded: nn.Module, batches: Sequence[T
         state[f"{norm_name}.weight"] = scale * (variance / scale**2 + norm.eps).sqrt()
         state[f"{norm_name}.bias"] = mean
     network.load_state_dict(state)
+
+
+def measure_batch_norm(network: nn.Module, batches: Sequence[Tensor]) -> None:
+    """Give a network's normalisation the statistics of ``batches``, in place; in evaluation mode it answers as before.
+    See `unfold_batch_norm`."""
+    folded = copy.deepcopy(network)
+    fold_batch_norm(folded, batches[0])
+    unfold_batch_norm(network, folded, batches)
 
 
 def _output_moments(

@@ -1,8 +1,9 @@
 """The residual network of dlib's face recognition (King 2017), as a backbone: small, of plain convolutions, and with
 weights (CC0) that have learned from some three million faces.
 
-The weights are in the file ``dlib_face_recognition_resnet_model_v1.dat`` of the package ``face-recognition-models``. There is no
-batch normalisation: dlib had folded it into a scale and an offset a channel, which here are part of each convolution.
+The weights are in the file ``dlib_face_recognition_resnet_model_v1.dat`` of the package ``face-recognition-models``. Of batch
+normalisation it holds a scale and an offset a channel; the statistics, which training needs, any sample of faces gives
+(`mien.models.batch_norm.measure_batch_norm`).
 """
 
 from __future__ import annotations
@@ -35,9 +36,11 @@ class Block(nn.Module):
     def __init__(self, channels: int, width: int, stride: int, drop_path: float) -> None:
         super().__init__()
         self.stride = stride
-        self.conv1 = nn.Conv2d(channels, width, 3, stride, padding=0 if stride == 2 else 1)
+        self.conv1 = nn.Conv2d(channels, width, 3, stride, padding=0 if stride == 2 else 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
         self.act1 = nn.ReLU()
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
         self.shortcut: nn.Module = nn.Identity()
         if stride == 2:
@@ -49,7 +52,7 @@ class Block(nn.Module):
         """Feature maps, n x width x S' x S'. ``images``: n x channels x S x S."""
         # An even side gets one row and one column more, so that both ways give half of it.
         inner = functional.pad(images, (0, 1, 0, 1)) if self.stride == 2 and images.shape[-1] % 2 == 0 else images
-        made = self.conv2(self.act1(self.conv1(inner)))
+        made = self.bn2(self.conv2(self.act1(self.bn1(self.conv1(inner)))))
         added: Tensor = self.act2(self.drop_path(made) + self.shortcut(images))
         return added
 
@@ -62,7 +65,8 @@ class DlibResNet(nn.Module):
     def __init__(self, channels: int = 3, drop_path: float = 0.0) -> None:
         super().__init__()
         self.pretrained_cfg = {"mean": _MEAN, "std": _STD, "license": "cc0-1.0"}
-        self.conv1 = nn.Conv2d(channels, STAGES[0][0], 7, 2)
+        self.conv1 = nn.Conv2d(channels, STAGES[0][0], 7, 2, bias=False)
+        self.bn1 = nn.BatchNorm2d(STAGES[0][0])
         self.act1 = nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, 2)
         self.stages = nn.ModuleList()
@@ -78,7 +82,7 @@ class DlibResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Embeddings, n x 256. ``images``: normalised, n x channels x S x S, S 31 or more."""
-        maps = self.maxpool(self.act1(self.conv1(images)))
+        maps = self.maxpool(self.act1(self.bn1(self.conv1(images))))
         for stage in self.stages:
             maps = stage(maps)
         embeddings: Tensor = self.global_pool(maps)
@@ -104,7 +108,7 @@ def read_weights(path: Path) -> OrderedDict[str, Tensor]:
     """
     content = path.read_bytes()
     state = DlibResNet().state_dict()
-    names = [name.removesuffix(".weight") for name in state if name.endswith("weight") and "shortcut" not in name]
+    names = [name.removesuffix(".weight") for name in state if "conv" in name and name.endswith("weight")]
     start = 0
     for name in names:
         kernels, start = _numbers(content, b"\x05con_4", start, path)
@@ -113,9 +117,12 @@ def read_weights(path: Path) -> OrderedDict[str, Tensor]:
         width = shape[0]
         if len(kernels) != width + state[f"{name}.weight"].numel() or len(affine) != 2 * width:
             raise MienError(f"{path} is not dlib's face recognition network: {name} has another shape.")
-        scale = affine[:width]
-        state[f"{name}.weight"] = torch.from_numpy(kernels[:-width].reshape(shape) * scale[:, None, None, None])
-        state[f"{name}.bias"] = torch.from_numpy(kernels[-width:] * scale + affine[width:])
+        scale, offset = affine[:width], affine[width:]
+        norm = name.replace("conv", "bn")
+        state[f"{name}.weight"] = torch.from_numpy(kernels[:-width].reshape(shape))
+        # With a mean of 0 and a variance of 1 the normalisation is dlib's scale and offset, but for its epsilon.
+        state[f"{norm}.weight"] = torch.from_numpy(scale) * (1 + nn.BatchNorm2d(1).eps) ** 0.5
+        state[f"{norm}.bias"] = torch.from_numpy(kernels[-width:] * scale + offset)
     return OrderedDict(state)
 
 

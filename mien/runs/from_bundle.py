@@ -70,13 +70,18 @@ def load_trained(path: Path, dataset: PreparedDataset, *, to_train: bool) -> Run
     return _run_of_bundle(load_bundle(path), dataset, to_train)
 
 
+def training_batches(dataset: PreparedDataset, size: int) -> tuple[Tensor, ...]:
+    """Return the training crops that give a network its batch statistics, uint8, n x 3 x S x S, RGB."""
+    chosen = choose_rows(dataset, "train", CROPS, SEED)
+    crops = resize_crops(np.asarray(dataset.crops[chosen]), size)
+    return torch.split(torch.from_numpy(crops), _BATCH)
+
+
 def _run_of_bundle(bundle: Bundle, dataset: PreparedDataset, to_train: bool) -> Run:
     training = bundle.metadata.training
     recipe = _recipe(bundle)
     size = bundle.metadata.size
-    chosen = choose_rows(dataset, "train", CROPS, SEED)
-    crops = resize_crops(np.asarray(dataset.crops[chosen]), size)
-    batches = torch.split(torch.from_numpy(crops), _BATCH)
+    batches = training_batches(dataset, size)
     weights = read_weights(bundle.path)
     _check_count(recipe, weights, bundle)
     folded = build_network(recipe, bundle.tasks, pretrained=False)
@@ -86,7 +91,7 @@ def _run_of_bundle(bundle: Bundle, dataset: PreparedDataset, to_train: bool) -> 
     if to_train:
         network = build_network(recipe, bundle.tasks, pretrained=False)
         unfold_batch_norm(network, folded, batches)
-    _check_same_answers(network.eval(), bundle, crops)
+    _check_same_answers(network.eval(), bundle, torch.cat(batches).numpy())
     info = {**training, "finished": True, "name": bundle.metadata.name, "data": _data(bundle)}
     return _BundleRun(
         folder=bundle.path, recipe=recipe, tasks=bundle.tasks, network=network, info=info, input_size=size

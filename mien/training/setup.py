@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 from mien import __version__
 from mien.data.dataset import PreparedDataset
 from mien.errors import UsageError
+from mien.models.backbones import WITHOUT_STATISTICS
+from mien.models.batch_norm import measure_batch_norm
 from mien.models.build import build_network
 from mien.models.two_stage import TwoStageHead
 from mien.recipes.recipe import Recipe
+from mien.runs.from_bundle import training_batches
 from mien.runs.lineage import deduplicated
 from mien.runs.provenance import command_text, source_commit
 from mien.tasks import Task, bin_task, select_tasks
@@ -69,6 +72,8 @@ def set_up(
     # Before the initial weights: regressors that are taken over keep the scale of the labels that they learned from.
     _fit_scales(module, dataset)
     origin = None if init_from is None else init_from_run(module.network, init_from, dataset, fold)
+    if module.network.weights_from == "package" and init_from is None and recipe.model.backbone in WITHOUT_STATISTICS:
+        measure_batch_norm(module.network, training_batches(dataset, recipe.stages[0].size))
     info = {**_describe(recipe, dataset, module, fold), "started_from": origin, "teachers": records}
     return Setup(
         module=module,
