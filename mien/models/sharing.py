@@ -14,6 +14,7 @@ from timm.models.efficientnet import EfficientNet
 from torch import Tensor, nn
 
 from mien.errors import UsageError
+from mien.models.dlib_resnet import DlibResNet
 
 
 def stages_of(backbone: nn.Module, name: str) -> list[nn.Sequential]:
@@ -30,9 +31,14 @@ def stages_of(backbone: nn.Module, name: str) -> list[nn.Sequential]:
         stem = nn.Sequential(backbone.conv1, backbone.bn1, backbone.act1, backbone.maxpool)
         middle = [nn.Sequential(getattr(backbone, f"layer{number}")) for number in (1, 2, 3, 4)]
         tail = [backbone.global_pool]
+    elif isinstance(backbone, DlibResNet):
+        stem = nn.Sequential(backbone.conv1, backbone.bn1, backbone.act1, backbone.maxpool)
+        middle = [nn.Sequential(stage) for stage in backbone.stages]
+        tail = [backbone.global_pool]
     else:
         raise UsageError(
-            f"Branches, cross-stitches and frozen stages go with EfficientNets and ResNets; {name} is neither."
+            "Branches, cross-stitches and frozen stages go with EfficientNets, ResNets and dlib_resnet; "
+            f"{name} is none of these."
         )
     return [stem, *middle[:-1], nn.Sequential(*middle[-1], *tail)]
 
