@@ -20,6 +20,10 @@ def train(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe's value; may be repeated.")
     ] = None,
     init_from: InitFrom = None,
+    join: Annotated[
+        list[Path] | None,
+        typer.Option("--join", metavar="RUN|BUNDLE", help="A network beside that of --init-from; may be repeated."),
+    ] = None,
     teachers: Teacher = None,
     fold: Annotated[int | None, typer.Option("--fold", help="Which fold is the test split, for k-fold data.")] = None,
     devices: Annotated[int, typer.Option("--devices", help="Processes on this machine, each on a GPU of its own.")] = 1,
@@ -41,6 +45,7 @@ def train(
         resume=resume,
         fold=fold,
         init_from=init_from,
+        join=join or (),
         teachers=teachers or (),
         processes=Processes(devices=devices, nodes=nodes, strategy=strategy),
     )

@@ -33,6 +33,8 @@ from mien.inference.postprocess import Probabilities
 from mien.memory import keep_freed_memory
 from mien.metrics.bootstrap import Estimate, Sampling
 from mien.metrics.predictions_table import of_source
+from mien.models import dlib_resnet
+from mien.models.joined import SEPARATOR, JoinedBackbone
 from mien.models.network import ProbabilityNetwork
 from mien.progress import console
 from mien.reports.card import CardFields, model_card
@@ -52,6 +54,7 @@ PARITY_CROPS = 256
 CODE_LICENCE = "Apache-2.0"
 #: Backbone weights that an installed package ships, and their licence.
 BACKBONE_LICENCE = "ImageNet-pretrained backbone: Apache-2.0"
+BACKBONE_LICENCES = {dlib_resnet.NAME: "backbone pretrained for face recognition (dlib): CC0-1.0"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,20 +272,24 @@ def _licences(run: Run) -> dict[str, Any]:
 
 
 def _backbone_licence(run: Run) -> dict[str, str]:
-    """The licence of the weights that the backbone started from; nothing where it started at random."""
-    origin = run.info.get("backbone_weights")
-    if origin == "random":
-        return {}
-    if origin == "package":
-        return {"backbone": BACKBONE_LICENCE}
-    config: Any = run.network.backbone.pretrained_cfg
-    return {"backbone": f"{run.recipe.model.backbone} of timm: {config.get('license') or 'see its model card'}"}
+    """The licence of the weights that the backbone started from, of joined ones each; nothing where at random."""
+    backbone: Any = run.network.backbone
+    parts: list[Any] = list(backbone.parts) if isinstance(backbone, JoinedBackbone) else [backbone]
+    origins = str(run.info.get("backbone_weights")).split(SEPARATOR)
+    names = run.recipe.model.backbone.split(SEPARATOR)
+    terms = []
+    for name, origin, part in zip(names, origins, parts, strict=True):
+        if origin == "package":
+            terms.append(BACKBONE_LICENCES.get(name, BACKBONE_LICENCE))
+        elif origin != "random":
+            terms.append(f"{name} of timm: {part.pretrained_cfg.get('license') or 'see its model card'}")
+    return {"backbone": "; ".join(dict.fromkeys(terms))} if terms else {}
 
 
 def _training(run: Run, flip_tta: bool) -> dict[str, Any]:
     """What the bundle says of its training: enough to run it again."""
     keys: tuple[str, ...] = ("command", "commit", "seed", "splits", "fold", "best_epoch", "epochs", "validation")
-    keys += ("training_seconds", "backbone_weights", "started_from", "teachers")
+    keys += ("training_seconds", "backbone_weights", "started_from", "joined_with", "teachers")
     recorded = {key: run.info[key] for key in keys if run.info.get(key) not in (None, [])}
     if "command" in recorded:
         recorded["command"] = without_folders(str(recorded["command"]))

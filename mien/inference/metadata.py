@@ -155,6 +155,7 @@ class _Origin:
 
     licences: dict[str, str] | None = None
     started_from: _Origin | None = None
+    joined_with: list[_Origin] | None = None
     teachers: list[_Origin] | None = None
 
 

@@ -1,7 +1,7 @@
-"""Make timm feature extractors, with ImageNet weights where they are available.
+"""Make feature extractors, timm's and `mien.models.dlib_resnet`, with trained weights where they are available.
 
-Weights come from the hub; where it cannot be reached, from an installed package that ships them; else the backbone
-starts at random, and says so.
+Weights come from an installed package that ships them, else from the hub; where neither has them the backbone starts
+at random, and says so.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from mien.errors import UsageError
 from mien.models import dlib_resnet
+from mien.models.joined import SEPARATOR, JoinedBackbone
 from mien.progress import console
 
 
@@ -39,11 +40,18 @@ def create_backbone(
 ) -> tuple[nn.Module, str]:
     """Return the backbone without its classifier, and where its weights come from: ``hub``, ``package`` or ``random``.
 
-    With one channel, pretrained first convolutions are summed over colours. Another ``stem`` starts at random.
+    With one channel, pretrained first convolutions are summed over colours. Another ``stem`` starts at random. Each of
+    joined backbones (``NAME+NAME``) is made so; where their weights come from is named in the same order.
 
     Raises:
-        UsageError: timm knows no model, or no weights, of this name; a stem for what is no ResNet.
+        UsageError: timm knows no model, or no weights, of this name; a stem for what is no ResNet; joined backbones of
+            one channel.
     """
+    if SEPARATOR in name:
+        if channels != 3 or stem is not None:
+            raise UsageError(f"Joined backbones take colour and have no stem of their own: {name}.")
+        made = [create_backbone(part, pretrained=pretrained, drop_path=drop_path) for part in name.split(SEPARATOR)]
+        return JoinedBackbone([part for part, _ in made]), SEPARATOR.join(origin for _, origin in made)
     _check_name(name)
     options: dict[str, Any] = {
         "num_classes": 0,
@@ -65,6 +73,10 @@ def _create(name: str, pretrained: bool, options: dict[str, Any]) -> tuple[nn.Mo
         if state is not None:
             load_by_position(model, state)
             return model, "package"
+    if name == dlib_resnet.NAME:
+        message = f"The weights of {name} are not installed (pip install 'mien[dlib]'); starting from random weights."
+        console.print(message, style="yellow", markup=False)
+        return timm.create_model(name, pretrained=False, **options), "random"
     # Where there is no hub, its client tries again for half a minute before it says so.
     console.print(f"Fetching ImageNet weights of {name} from the hub, unless they are here.", style="dim", markup=False)
     try:
@@ -155,5 +167,9 @@ PACKAGED_WEIGHTS: dict[str, Callable[[], OrderedDict[str, Tensor] | None]] = {
     for number in (0, 2)
     for prefix in ("", "tf_")
 } | {dlib_resnet.NAME: _dlib_resnet}
-#: Of these, backbones whose weights come without batch statistics.
-WITHOUT_STATISTICS = frozenset({dlib_resnet.NAME})
+
+
+def lacks_statistics(name: str, origin: str) -> bool:
+    """Return whether a backbone's trained weights came without batch statistics; ``origin``: see `create_backbone`."""
+    parts = zip(name.split(SEPARATOR), origin.split(SEPARATOR), strict=True)
+    return (dlib_resnet.NAME, "package") in parts

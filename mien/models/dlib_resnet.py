@@ -1,13 +1,14 @@
 """The residual network of dlib's face recognition (King 2017), as a backbone: small, of plain convolutions, and with
 weights (CC0) that have learned from some three million faces.
 
-The weights are in the file ``dlib_face_recognition_resnet_model_v1.dat`` of the package ``face-recognition-models``. Of batch
-normalisation it holds a scale and an offset a channel; the statistics, which training needs, any sample of faces gives
-(`mien.models.batch_norm.measure_batch_norm`).
+The weights are in the file ``dlib_face_recognition_resnet_model_v1.dat`` of the package ``face-recognition-models``. Of
+batch normalisation it holds a scale and an offset a channel; the statistics, which training needs, any sample of faces
+gives (`mien.models.batch_norm.measure_batch_norm`).
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from timm.models import register_model
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mien.errors import MienError
+from mien.errors import MienError, UsageError
 
 NAME = "dlib_resnet"
 #: Channels and blocks of each stage; all but the first halve the side.
@@ -30,8 +31,8 @@ _MEAN, _STD = (122.782 / 255, 117.001 / 255, 104.298 / 255), (256 / 255,) * 3
 
 
 class Block(nn.Module):
-    """Two convolutions of 3 x 3 beside the identity, or, where the side is halved, beside the mean of 2 x 2 pixels, which
-    training may change."""
+    """Two convolutions of 3 x 3 beside the identity, or, where the side is halved, beside the mean of 2 x 2 pixels,
+    whose weights training may change."""
 
     def __init__(self, channels: int, width: int, stride: int, drop_path: float) -> None:
         super().__init__()
@@ -58,9 +59,11 @@ class Block(nn.Module):
 
 
 class DlibResNet(nn.Module):
-    """See the module; called as timm's feature extractors are. 131 to 134 and 195 to 198 pixels need no padding."""
+    """See the module; called as timm's feature extractors are. dlib's own crops have 150 pixels: at 132 the features of
+    its weights tell much less."""
 
     num_features = STAGES[-1][0]
+    least_size = 71
 
     def __init__(self, channels: int = 3, drop_path: float = 0.0) -> None:
         super().__init__()
@@ -81,7 +84,9 @@ class DlibResNet(nn.Module):
         self.global_pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
     def forward(self, images: Tensor) -> Tensor:
-        """Embeddings, n x 256. ``images``: normalised, n x channels x S x S, S 31 or more."""
+        """Embeddings, n x 256. ``images``: normalised, n x channels x S x S, S 71 or more."""
+        if images.shape[-1] < self.least_size:
+            raise UsageError(f"{NAME} needs crops of {self.least_size} pixels or more, got {images.shape[-1]}.")
         maps = self.maxpool(self.act1(self.bn1(self.conv1(images))))
         for stage in self.stages:
             maps = stage(maps)
@@ -135,8 +140,10 @@ def _numbers(content: bytes, layer: bytes, start: int, path: Path) -> tuple[NDAr
     place += len(layer)
     lengths = []
     for _ in range(5):
-        size = content[place]
+        size = int.from_bytes(content[place : place + 1], "little")
         lengths.append(int.from_bytes(content[place + 1 : place + 1 + size], "little"))
         place += 1 + size
-    count = int(np.prod(lengths[1:]))
-    return np.frombuffer(content, "<f4", count, place).astype(np.float32), place + 4 * count
+    end = place + 4 * math.prod(lengths[1:])
+    if end > len(content):
+        raise MienError(f"{path} is not dlib's face recognition network: it ends too early.")
+    return np.frombuffer(content[place:end], "<f4").astype(np.float32), end

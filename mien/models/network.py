@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mien.models.backbones import StemShape, create_backbone, kaiming_initialise
 from mien.models.heads import BinaryRegressionHead, Head, NominalHead
+from mien.models.joined import width_of
 from mien.models.ordinal_heads import (
     ClassificationHead,
     CoralHead,
@@ -100,9 +101,7 @@ class FaceAttributeNetwork(nn.Module):
         self.register_buffer("mean", 255 * torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(std).view(1, -1, 1, 1))
         self.register_buffer("luma", torch.tensor(LUMA).view(1, 3, 1, 1), persistent=False)
-        # timm: the width after the backbone's own last layer, where that differs from the width of its last stage.
-        width = int(getattr(self.backbone, "head_hidden_size", None) or self.backbone.num_features)  # type: ignore[arg-type]
-        self.width = width
+        self.width = width = width_of(self.backbone)
         self.norm = nn.LayerNorm(width) if shape.layer_norm else nn.Identity()
         choices = {task.name: (heads or {}).get(task.name, HeadChoice(name=task.kind)) for task in self.tasks}
         made = {

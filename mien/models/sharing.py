@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mien.errors import UsageError
 from mien.models.dlib_resnet import DlibResNet
+from mien.models.joined import SEPARATOR, JoinedBackbone
 
 
 def stages_of(backbone: nn.Module, name: str) -> list[nn.Sequential]:
@@ -45,11 +46,15 @@ def stages_of(backbone: nn.Module, name: str) -> list[nn.Sequential]:
 
 def freeze(backbone: nn.Module, name: str, stages: int, depthwise: bool) -> None:
     """Make the stem and the first ``stages`` stages keep their weights and batch statistics, and, with ``depthwise``,
-    every depthwise convolution its kernels.
+    every depthwise convolution its kernels; of joined backbones in each.
 
     Raises:
         UsageError: the backbone has no more stages than these, or they are not known.
     """
+    if isinstance(backbone, JoinedBackbone):
+        for part, own_name in zip(backbone.parts, name.split(SEPARATOR), strict=True):
+            freeze(part, own_name, stages, depthwise)
+        return
     parts = stages_of(backbone, name)
     if stages > len(parts) - 2:
         raise UsageError(f"model.frozen.stages must be 0 to {len(parts) - 2} for {name}, got {stages}.")

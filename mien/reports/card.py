@@ -16,6 +16,8 @@ from mien.runs.lineage import earlier_trainings
 from mien.tasks import Task
 from mien.vision.align import CROP_RECIPE
 
+#: What a training says of other runs.
+_RUNS = ("started_from", "joined_with", "teachers")
 _USE = """\
 ## What it is for, and what not
 
@@ -183,7 +185,7 @@ def _made(evaluation: Evaluation | None, fields: CardFields) -> str:
     lines = []
     training = {**(evaluation.training if evaluation else {}), **fields.training}
     for key, value in training.items():
-        text = _names([value]) if key == "started_from" else _names(value or []) if key == "teachers" else _text(value)
+        text = _names([value] if key == "started_from" else value or []) if key in _RUNS else _text(value)
         if text:
             lines.append(f"- {_text(key).replace('_', ' ')}: {text}")
     if evaluation is not None:
@@ -207,7 +209,9 @@ def _earlier(training: Mapping[str, Any]) -> list[str]:
     for run in earlier_trainings(training):
         about = [f"{name} {_text(run[name])}" for name in ("epochs", "seed", "commit") if run.get(name) is not None]
         origin, teachers = _names([run.get("started_from")]), _names(run.get("teachers") or [])
-        about += [f"fine-tuned from {origin}"] * bool(origin) + [f"distilled from {teachers}"] * bool(teachers)
+        joined = _names(run.get("joined_with") or [])
+        about += [f"fine-tuned from {origin}"] * bool(origin) + [f"joined with {joined}"] * bool(joined)
+        about += [f"distilled from {teachers}"] * bool(teachers)
         lines.append(f"- {_names([run])} ({', '.join(about)}): `{_text(run['command'])}`")
     head = ["", "### Trainings before it", "", "By name and the first digits of the weights' SHA-256.", ""]
     return [*head, *lines] if lines else []

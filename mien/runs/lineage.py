@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 #: What says how a run was trained; its other entries say which one it is.
-_TRAINING = ("command", "started_from", "teachers")
+_TRAINING = ("command", "started_from", "joined_with", "teachers")
 
 
 def deduplicated(training: Mapping[str, Any]) -> dict[str, Any]:
@@ -18,8 +18,8 @@ def deduplicated(training: Mapping[str, Any]) -> dict[str, Any]:
     which one it is (``run``, ``weights_sha256``, ``licences`` and what else is short) where it comes again.
 
     Args:
-        training: with ``started_from`` (a record or None) and ``teachers`` (records), where there are any; a record
-            (`mien.training.warm_start.origin_of`) has them too.
+        training: with ``started_from`` (a record or None), ``joined_with`` and ``teachers`` (records), where there are
+            any; a record (`mien.training.warm_start.origin_of`) has them too.
     """
     return _deduplicated(training, set())
 
@@ -28,8 +28,9 @@ def _deduplicated(training: Mapping[str, Any], seen: set[str]) -> dict[str, Any]
     copy = dict(training)
     if copy.get("started_from"):
         copy["started_from"] = _record(copy["started_from"], seen)
-    if copy.get("teachers"):
-        copy["teachers"] = [_record(teacher, seen) for teacher in copy["teachers"]]
+    for key in ("joined_with", "teachers"):
+        if copy.get(key):
+            copy[key] = [_record(run, seen) for run in copy[key]]
     return copy
 
 
@@ -53,7 +54,7 @@ def earlier_trainings(training: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _walk(training: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    for run in (training.get("started_from"), *(training.get("teachers") or [])):
+    for run in (training.get("started_from"), *(training.get("joined_with") or []), *(training.get("teachers") or [])):
         if run:
             yield from _walk(run)
             yield run

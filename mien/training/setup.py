@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from mien import __version__
 from mien.data.dataset import PreparedDataset
 from mien.errors import UsageError
-from mien.models.backbones import WITHOUT_STATISTICS
+from mien.models.backbones import lacks_statistics
 from mien.models.batch_norm import measure_batch_norm
 from mien.models.build import build_network
+from mien.models.network import FaceAttributeNetwork
 from mien.models.two_stage import TwoStageHead
 from mien.recipes.recipe import Recipe
 from mien.runs.from_bundle import training_batches
@@ -29,7 +30,7 @@ from mien.training.batches import BatchOrder, FaceBatches
 from mien.training.distillation import Teachers, check_distillation, load_teachers
 from mien.training.module import AttributeTraining
 from mien.training.sampling import drawing_chances, draws_an_epoch
-from mien.training.warm_start import init_from_run
+from mien.training.warm_start import init_from_run, join_runs
 
 #: Faces in a validation batch.
 VALIDATION_BATCH = 256
@@ -48,7 +49,12 @@ class Setup:
 
 
 def set_up(
-    recipe: Recipe, dataset: PreparedDataset, fold: int | None, init_from: Path | None, paths: Sequence[Path]
+    recipe: Recipe,
+    dataset: PreparedDataset,
+    fold: int | None,
+    init_from: Path | None,
+    paths: Sequence[Path],
+    join: Sequence[Path] = (),
 ) -> Setup:
     known = (*dataset.tasks, *bin_tasks(recipe, dataset))
     tasks = select_tasks(known, recipe.tasks)
@@ -71,10 +77,15 @@ def set_up(
     _check_taught_sources(recipe, faces.sources)
     # Before the initial weights: regressors that are taken over keep the scale of the labels that they learned from.
     _fit_scales(module, dataset)
-    origin = None if init_from is None else init_from_run(module.network, init_from, dataset, fold)
-    if module.network.weights_from == "package" and init_from is None and recipe.model.backbone in WITHOUT_STATISTICS:
+    origin, joined = _initial_weights(module.network, init_from, join, dataset, fold)
+    if init_from is None and lacks_statistics(recipe.model.backbone, module.network.weights_from):
         measure_batch_norm(module.network, training_batches(dataset, recipe.stages[0].size))
-    info = {**_describe(recipe, dataset, module, fold), "started_from": origin, "teachers": records}
+    info = {
+        **_describe(recipe, dataset, module, fold),
+        "started_from": origin,
+        "joined_with": joined,
+        "teachers": records,
+    }
     return Setup(
         module=module,
         faces=faces,
@@ -83,6 +94,24 @@ def set_up(
         minority=minority,
         info=deduplicated(info),
     )
+
+
+def _initial_weights(
+    network: FaceAttributeNetwork,
+    init_from: Path | None,
+    join: Sequence[Path],
+    dataset: PreparedDataset,
+    fold: int | None,
+) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+    """Take over the weights of earlier runs, and return what to record of the first and of those joined with it."""
+    if init_from is None:
+        if join:
+            raise UsageError("--join needs --init-from: the networks stand in the order of the backbone's name.")
+        return None, []
+    if not join:
+        return init_from_run(network, init_from, dataset, fold), []
+    first, *others = join_runs(network, (init_from, *join), dataset, fold)
+    return first, others
 
 
 def _teachers(

@@ -37,6 +37,7 @@ def train(
     resume: bool = False,
     fold: int | None = None,
     init_from: Path | None = None,
+    join: Sequence[Path] = (),
     teachers: Sequence[Path] = (),
     callbacks: Sequence[Callback] = (),
     relabel: Callable[[PreparedDataset], PreparedDataset] | None = None,
@@ -51,6 +52,7 @@ def train(
         resume: continue the run in ``out`` from its last checkpoint.
         fold: the fold that is the test split, for data in folds.
         init_from: a finished run or a bundle whose weights are the initial ones, instead of ImageNet's.
+        join: runs or bundles whose networks stand beside that of ``init_from``, in the order of the recipe's backbone.
         teachers: runs or bundles to distil, as the recipe's ``distillation`` says.
         callbacks: Lightning's, called after the history is written.
         relabel: changes the data as the training sees it, such as fewer training faces or other labels for them.
@@ -72,7 +74,7 @@ def train(
         dataset = relabel(dataset)
     if first:
         _check_same_data(out, dataset, fold)
-    setup = set_up(recipe, dataset, fold, init_from, teachers)
+    setup = set_up(recipe, dataset, fold, init_from, teachers, join)
     info = {**setup.info, "processes": asdict(processes)}
     if not first:
         return _join(recipe, setup, out, checkpoint, callbacks, options)
@@ -194,8 +196,11 @@ def _check_same_start(out: Path, info: dict[str, Any]) -> None:
         )
     if _hashes(began.get("teachers")) != _hashes(info["teachers"]):
         raise UsageError(f"{out} was started with other teachers: pass every --teacher that it began with, in order.")
-    if _hashes([began.get("started_from") or {}]) != _hashes([info["started_from"] or {}]):
-        raise UsageError(f"{out} was started from other weights: pass the --init-from that it began with, or none.")
+    before, now = (_hashes([run.get("started_from") or {}, *(run.get("joined_with") or [])]) for run in (began, info))
+    if before != now:
+        raise UsageError(
+            f"{out} was started from other weights: pass the --init-from and --join that it began with, or none."
+        )
 
 
 def _hashes(runs: list[dict[str, Any]] | None) -> list[str | None]:

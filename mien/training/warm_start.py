@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mien.data.dataset import PreparedDataset
 from mien.errors import UsageError
 from mien.files import file_sha256
+from mien.models.joined import SEPARATOR, JoinedBackbone, joined_state
 from mien.models.network import FaceAttributeNetwork
 from mien.progress import console
 from mien.runs.from_bundle import load_trained
@@ -54,6 +55,33 @@ def init_from_run(
     return {**origin_of(run, same_data), "new_heads": sorted(set(network.heads) - whole)}
 
 
+def join_runs(
+    network: FaceAttributeNetwork, folders: Sequence[Path], dataset: PreparedDataset, fold: int | None
+) -> list[dict[str, Any]]:
+    """Copy the best weights of several runs into ``network``, whose backbone joins theirs, in place; see
+    `mien.models.joined.joined_state`. ``folders``: runs or bundles (see `load_trained`).
+
+    Returns:
+        What to record of each run; see `origin_of`.
+
+    Raises:
+        MienError: a folder holds no trained run.
+        UsageError: the backbones, the tasks or the heads are others, or one learned from this fold's test faces.
+    """
+    runs = [load_trained(folder, dataset, to_train=True) for folder in folders]
+    records = [origin_of(run, check_faces(run, dataset, fold)) for run in runs]
+    names = SEPARATOR.join(run.recipe.model.backbone for run in runs)
+    own, joined = network.state_dict(), joined_state([run.network.state_dict() for run in runs])
+    fits = all(name in own and own[name].shape == value.shape for name, value in joined.items())
+    same = all(_meanings(run.network) == _meanings(network) for run in runs)
+    if not (isinstance(network.backbone, JoinedBackbone) and fits and same):
+        raise UsageError(f"--join needs a recipe whose backbone is {names}, with the tasks and heads of these runs.")
+    # What is not learned, such as the normalisation's mean, comes with the backbone.
+    network.load_state_dict({**own, **joined})
+    network.weights_from = SEPARATOR.join(str(run.info.get("backbone_weights") or "random") for run in runs)
+    return records
+
+
 def origin_of(run: Run, same_data: bool) -> dict[str, Any]:
     """Return what to record of a run that another one learns from; ``same_data``: of `check_faces`."""
     return {
@@ -62,6 +90,7 @@ def origin_of(run: Run, same_data: bool) -> dict[str, Any]:
         "commit": run.info.get("commit"),
         "command": run.info.get("command"),
         "started_from": run.info.get("started_from"),
+        "joined_with": run.info.get("joined_with") or [],
         "teachers": run.info.get("teachers") or [],
         "epochs": run.info.get("epochs"),
         "weights_sha256": weights_hash(run),
@@ -74,7 +103,7 @@ def trained_licences(info: Mapping[str, Any]) -> dict[str, str]:
     """Return the licence of every data set that a run's weights have learned from, by its name: those of its own data
     and of the runs that it was fine-tuned or distilled from. ``info``: what its ``run.json`` says."""
     sources = (info.get("data") or {}).get("sources") or []
-    runs = [info.get("started_from") or {}, *(info.get("teachers") or [])]
+    runs = [info.get("started_from") or {}, *(info.get("joined_with") or []), *(info.get("teachers") or [])]
     earlier = {name: licence for run in runs for name, licence in (run.get("licences") or {}).items()}
     return {**earlier, **{str(source.get("name")): str(source.get("licence")) for source in sources}}
 

@@ -17,11 +17,12 @@ from mien.errors import MienError, UsageError
 from mien.export.export import export_run
 from mien.inference.bundle import load_bundle
 from mien.inference.metadata import METADATA_KEY
+from mien.models.build import build_network
 from mien.runs.from_bundle import load_trained, read_weights
 from mien.runs.run_folder import load_run
 from mien.tasks import AGE, ETHNICITY, GENDER
 from mien.training.distillation import load_teachers
-from mien.training.warm_start import trained_licences
+from mien.training.warm_start import join_runs, trained_licences
 from mien.vision.resize import resize_crops
 from tests.bundles import write_tiny_bundle
 from tests.prepared import name_recipe
@@ -90,6 +91,41 @@ def test_a_training_goes_on_from_a_bundle(
     assert load_bundle(out).metadata.training["started_from"]["run"] == "tiny"
     with pytest.raises(UsageError, match="started from other weights"):
         run_tiny(*settings, init_from=finished, resume=True)
+
+
+@pytest.mark.slow
+def test_joined_networks_are_trained_exported_and_read_back(
+    bundle: Path, finished: Path, run_tiny: Train, data: Path, crops: torch.Tensor, tmp_path: Path
+) -> None:
+    both = "model.backbone=test_resnet+test_resnet"
+    initial = build_network(tiny_recipe(both), TASKS)
+    join_runs(initial, [finished, bundle], open_dataset(data), None)
+    alone = load_run(finished).network
+    with torch.no_grad():
+        for name, value in alone(crops).items():
+            torch.testing.assert_close(initial.eval()(crops)[name], value, rtol=1e-3, atol=1e-3)
+    info = run_tiny(both, init_from=finished, join=[bundle])
+    assert [run["run"] for run in info["joined_with"]] == ["tiny"]
+    joined = load_run(tmp_path / "run").network
+    exported = export_run(tmp_path / "run", data, tmp_path / "joined.onnx").path
+    read = load_trained(exported, open_dataset(data), to_train=True)
+    with torch.no_grad():
+        for name, value in joined(crops).items():
+            torch.testing.assert_close(read.network.eval()(crops)[name], value, rtol=0.01, atol=0.01)
+    told = load_bundle(exported).metadata
+    assert told.training["joined_with"][0]["weights_sha256"] == info["joined_with"][0]["weights_sha256"]
+    assert "joined with: tiny" in told.card
+    with pytest.raises(UsageError, match="pass the --init-from and --join"):
+        run_tiny(both, init_from=finished, join=[finished], resume=True)
+
+
+def test_networks_are_joined_only_where_they_fit(bundle: Path, finished: Path, run_tiny: Train) -> None:
+    with pytest.raises(UsageError, match=r"a recipe whose backbone is test_resnet\+test_resnet, with the tasks"):
+        run_tiny(init_from=finished, join=[bundle])
+    with pytest.raises(UsageError, match="--join needs --init-from"):
+        run_tiny(join=[bundle])
+    with pytest.raises(UsageError, match=r"backbone is test_resnet\+test_resnet"):
+        run_tiny("model.backbone=test_resnet+test_resnet", "tasks=[age]", "loss={}", init_from=finished, join=[bundle])
 
 
 def test_a_task_of_ones_own_begins_with_a_bundles_backbone(

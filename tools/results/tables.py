@@ -232,7 +232,11 @@ def training_commands(training: Mapping[str, Any], *, teachers: bool = True) -> 
 def _without_teachers(training: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record of a training without teachers, its own and those of the runs that it was fine-tuned from."""
     start = training.get("started_from")
-    return {**training, "teachers": [], "started_from": _without_teachers(start) if start else None}
+    earlier = {
+        "started_from": _without_teachers(start) if start else None,
+        "joined_with": [_without_teachers(run) for run in training.get("joined_with") or []],
+    }
+    return {**training, **earlier, "teachers": []}
 
 
 def code(lines: Iterable[str]) -> str:

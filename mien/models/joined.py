@@ -1,0 +1,63 @@
+"""Two or more backbones side by side: one embedding of all, from which the heads predict.
+
+Trained networks that err on different faces are together right more often than each alone; their joined heads begin
+with the mean of the logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+#: What stands between the names of the backbones in ``model.backbone``.
+SEPARATOR = "+"
+
+
+class JoinedBackbone(nn.Module):
+    """The backbones of a name such as ``efficientnet_lite2+dlib_resnet``; images come normalised as the first needs it,
+    and each other one normalises them anew."""
+
+    def __init__(self, parts: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+        self.pretrained_cfg = parts[0].pretrained_cfg
+        self.num_features = sum(width_of(part) for part in parts)
+        means, stds = (
+            [torch.tensor(part.pretrained_cfg[key]).view(1, -1, 1, 1) for part in parts]  # type: ignore[index]
+            for key in ("mean", "std")
+        )
+        for number, (mean, std) in enumerate(zip(means, stds, strict=True)):
+            self.register_buffer(f"scale{number}", stds[0] / std, persistent=False)
+            self.register_buffer(f"offset{number}", (means[0] - mean) / std, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embeddings side by side, n x (sum of the widths). ``images``: n x 3 x S x S."""
+        first, *others = self.parts
+        made = [first(images)]
+        for number, part in enumerate(others, 1):
+            made.append(part(images * getattr(self, f"scale{number}") + getattr(self, f"offset{number}")))
+        return torch.cat(made, dim=1)
+
+
+def width_of(backbone: nn.Module) -> int:
+    """Return the features of an embedding; of timm's, the width after the backbone's own last layer, where that differs
+    from the width of its last stage."""
+    return int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)  # type: ignore[arg-type]
+
+
+def joined_state(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the state of the joined network of networks, whose heads are fully connected layers: side by side the
+    backbones and the weights of the heads, whose logits are the mean of the parts'."""
+    joined = {
+        f"backbone.parts.{number}.{name.removeprefix('backbone.')}": value
+        for number, part in enumerate(parts)
+        for name, value in part.items()
+        if name.startswith("backbone.")
+    }
+    for name in parts[0]:
+        if name.startswith("heads.") and all(name in part for part in parts):
+            values = [part[name] / len(parts) for part in parts]
+            joined[name] = torch.cat(values, dim=1) if values[0].ndim > 1 else torch.stack(values).sum(dim=0)
+    return joined
