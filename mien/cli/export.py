@@ -16,7 +16,7 @@ def export(
         Path,
         typer.Argument(
             metavar="RUN",
-            help="A run folder that `mien train` wrote; with --int8 also a float32 bundle.",
+            help="A run folder that `mien train` wrote; with --int8 or --half also a float32 bundle.",
             show_default=False,
         ),
     ],
@@ -36,6 +36,9 @@ def export(
         bool,
         typer.Option("--int8", help="Compute in 8 bits: a third of the size; refused if validation gets worse."),
     ] = False,
+    half: Annotated[
+        bool, typer.Option("--half", help="Keep the weights in 16 bits: half of the file. It computes in float32.")
+    ] = False,
     class_offsets: ClassOffsets = None,
     card: Annotated[Path | None, typer.Option(help="Write the model card to this Markdown file too.")] = None,
 ) -> None:
@@ -44,17 +47,23 @@ def export(
     Example: mien export runs/first --data data/prepared --out model.onnx
     """
     from mien.errors import UsageError
-    from mien.export.export import export_run, quantise_exported
+    from mien.export.export import convert_exported, export_run
     from mien.files import write_text
     from mien.inference.bundle import bundled_names
 
     offsets = split_names(class_offsets)
+    if int8 and half:
+        raise UsageError("Of --int8 and --half, pass one.")
     if run.suffix.lower() == ".onnx" or str(run) in bundled_names():
-        if not int8 or flip_tta or size is not None:
-            raise UsageError(f"{run} is a bundle: --int8, without --flip-tta and --size, writes its 8-bit form.")
-        exported = quantise_exported(run, data, out, name=name, class_offsets=offsets)
+        if not (int8 or half) or flip_tta or size is not None:
+            raise UsageError(
+                f"{run} is a bundle: --int8 or --half, without --flip-tta and --size, writes another form of it."
+            )
+        exported = convert_exported(run, data, out, half=half, name=name, class_offsets=offsets)
     else:
-        exported = export_run(run, data, out, name=name, flip_tta=flip_tta, size=size, int8=int8, class_offsets=offsets)
+        exported = export_run(
+            run, data, out, name=name, flip_tta=flip_tta, size=size, int8=int8, half=half, class_offsets=offsets
+        )
     if card is not None:
         write_text(card, exported.card)
     megabytes = exported.path.stat().st_size / 1e6

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
 
@@ -24,6 +25,7 @@ from mien.evaluation.model_on_data import open_data_for
 from mien.evaluation.predictions import build_predictions, trained_on
 from mien.evaluation.result import Evaluation
 from mien.export.graph import check_parity, set_metadata, write_graph
+from mien.export.int8_graph import halve_weights
 from mien.export.quantise import Quantised, quantise_bundle
 from mien.files import atomic_path, is_folder
 from mien.inference.bench import precision_of
@@ -78,6 +80,7 @@ def export_run(
     flip_tta: bool = False,
     size: int | None = None,
     int8: bool = False,
+    half: bool = False,
     class_offsets: Collection[str] = (),
 ) -> Exported:
     """Write the bundle of a run's best network.
@@ -90,6 +93,7 @@ def export_run(
         flip_tta: average the probabilities of each crop and its horizontal flip, at twice the work.
         size: side of the graph's crops in pixels; by default that of the recipe's last stage.
         int8: quantise the checked graph with training crops, and calibrate it anew.
+        half: keep the checked graph's weights in 16 bits; it computes in float32.
         class_offsets: nominal tasks whose calibration has an offset of each class; see `calibrate_nominal`.
 
     Raises:
@@ -119,27 +123,31 @@ def export_run(
         difference = _compare(network, temporary, run, dataset)
         quantised = _quantise(temporary, dataset, class_offsets) if int8 else None
         metadata = quantised.metadata if quantised else metadata
+        if half:
+            _halve(temporary)
         metadata = _with_figures(temporary, metadata, dataset)
         set_metadata(temporary, metadata)
         load_bundle(temporary)
     return Exported(path=out, metadata=metadata, difference=difference, card=metadata.card, quantised=quantised)
 
 
-def quantise_exported(
+def convert_exported(
     bundle: Path,
     data: Path,
     out: Path,
     *,
+    half: bool = False,
     name: str | None = None,
     class_offsets: Collection[str] = (),
 ) -> Exported:
-    """Write the 8-bit form of a float32 bundle, whose run may be gone.
+    """Write the 8-bit form of a float32 bundle, or the one whose weights have 16 bits. Its run may be gone.
 
     Args:
         bundle: a ``.onnx`` file or the name of a bundled model.
         data: the prepared data of its training: ``train`` measures the ranges, ``val`` calibrates, ``test`` gives the
             figures of the card.
         out: the ``.onnx`` file to write; it appears only when every check has passed.
+        half: keep the weights in 16 bits, instead of quantising; the calibration stays.
         name: the new bundle's name; that of the old one by default.
         class_offsets: see `export_run`.
 
@@ -151,7 +159,7 @@ def quantise_exported(
     source = find_bundle(bundle)
     model = open_model(source)
     if precision_of(content := read_regular_file(source)) == "int8":
-        raise UsageError(f"{bundle} is in 8 bits already; --int8 needs a float32 bundle or its run.")
+        raise UsageError(f"{bundle} is in 8 bits already; a float32 bundle or its run is needed.")
     dataset, _ = open_data_for(model, data, None)
     if not trained_on(model, dataset):
         console.print(
@@ -161,8 +169,11 @@ def quantise_exported(
         )
     with atomic_path(out) as temporary:
         temporary.write_bytes(content)
-        quantised = _quantise(temporary, dataset, class_offsets)
-        metadata = replace(quantised.metadata, name=name or quantised.metadata.name)
+        quantised = None if half else _quantise(temporary, dataset, class_offsets)
+        if half:
+            _halve(temporary)
+        metadata = quantised.metadata if quantised else load_bundle(temporary).metadata
+        metadata = replace(metadata, name=name or metadata.name)
         metadata = _with_figures(temporary, metadata, dataset)
         set_metadata(temporary, metadata)
         load_bundle(temporary)
@@ -202,6 +213,13 @@ def _quantise(path: Path, dataset: PreparedDataset, class_offsets: Collection[st
         return calibrate_task(task, output, dataset, rows, class_offsets=task.name in class_offsets)
 
     return quantise_bundle(path, dataset, calibrate)
+
+
+def _halve(path: Path) -> None:
+    """Keep the weights of a bundle's file in 16 bits, in place."""
+    model = onnx.load(path, load_external_data=False)
+    halve_weights(model)
+    path.write_bytes(model.SerializeToString())
 
 
 def _torch_predict(network: ProbabilityNetwork, tasks: tuple[Task, ...]) -> Any:

@@ -8,8 +8,9 @@ most and saves least (the heads' weights are kept in 16 bits).
 from __future__ import annotations
 
 import logging
+import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,14 @@ from mien.inference.metadata import HALVED, INPUT_NAME
 #: Crops in one run of those that measure the ranges.
 CALIBRATION_BATCH = 32
 #: Operators that hold weights; what lies between two of them is the trunk.
+LINEAR = ("Gemm", "MatMul")
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 #: At most one weighted operator in so many stays in float32 at the graph's start. The first three of 49 in
 #: EfficientNet-Lite0 (large maps, few channels) gain no time in 8 bits, and cost the most: with them in float32 98.7
 #: instead of 97.9 % of the answers about ethnicity stay the same, and the mean age moves by 0.22 instead of 0.39 years.
 FLOAT_AT_START = 16
+#: Smaller arrays, such as the mean of the normalisation, are kept in 32 bits.
+HALVED_FROM = 256
 
 
 def quantise_graph(path: Path, crops: NDArray[np.uint8]) -> None:
@@ -65,7 +69,7 @@ def quantise_graph(path: Path, crops: NDArray[np.uint8]) -> None:
             extra_options={"CalibMovingAverage": True},
         )
         model = onnx.load(quantised)
-    _halve_heads(model)
+    halve_weights(model, {node.input[1] for node in model.graph.node if node.op_type in LINEAR and len(node.input) > 1})
     _tidy(model)
     del model.metadata_props[:]
     model.metadata_props.extend(properties)
@@ -141,13 +145,14 @@ def _name_nodes(model: onnx.ModelProto) -> None:
         seen.add(node.name)
 
 
-def _halve_heads(model: onnx.ModelProto) -> None:
-    """Keep the float32 weights of linear layers in 16 bits, made float32 again by a `Cast` that ONNX Runtime computes
-    once, as it loads: of an age head's 1,280 x 116 numbers the file holds half the bytes."""
-    linear = {node.input[1] for node in model.graph.node if node.op_type in ("Gemm", "MatMul") and len(node.input) > 1}
+def halve_weights(model: onnx.ModelProto, names: Collection[str] | None = None) -> None:
+    """Keep float32 weights in 16 bits, in place: those of ``names``, or all of `HALVED_FROM` numbers and two dimensions
+    or more. A `Cast` that ONNX Runtime computes once, as it loads, makes them float32 again."""
     casts = []
     for value in model.graph.initializer:
-        if value.name in linear and value.data_type == onnx.TensorProto.FLOAT:
+        large = len(value.dims) > 1 and math.prod(value.dims) >= HALVED_FROM
+        chosen = large if names is None else value.name in names
+        if chosen and value.data_type == onnx.TensorProto.FLOAT:
             half = numpy_helper.to_array(value).astype(np.float16)
             if not np.isfinite(half).all():
                 continue

@@ -14,7 +14,7 @@ from mien.data.dataset import open_dataset
 from mien.errors import UsageError
 from mien.export import export as export_room
 from mien.export import quantise as room
-from mien.export.export import Exported, export_run, quantise_exported
+from mien.export.export import Exported, convert_exported, export_run
 from mien.export.graph import ParityError
 from mien.export.int8_graph import trunk_nodes
 from mien.export.quantise import TaskChange, check_changes, nominal_change, ordinal_change
@@ -152,20 +152,50 @@ def test_a_bundle_without_its_run_gives_the_same_graph(
 ) -> None:
     monkeypatch.setattr(room, "ALLOWED_MAE", 2.0)
     monkeypatch.setattr(room, "ALLOWED_ACCURACY", 0.05)
-    again = quantise_exported(exported.path, trained.data, tmp_path / "again.onnx", name="other")
+    again = convert_exported(exported.path, trained.data, tmp_path / "again.onnx", name="other")
     assert onnx.load(again.path).graph == onnx.load(quantised.path).graph
     assert load_bundle(again.path).metadata.name == "other"
     assert again.metadata.calibration == quantised.metadata.calibration
     assert again.metadata.metrics == quantised.metadata.metrics
     with pytest.raises(UsageError, match="is in 8 bits already"):
-        quantise_exported(again.path, trained.data, tmp_path / "twice.onnx")
+        convert_exported(again.path, trained.data, tmp_path / "twice.onnx")
 
 
-def test_a_bundle_is_exported_in_8_bits_alone(trained: Trained, exported: Exported, tmp_path: Path) -> None:
-    command = ["export", str(exported.path), "--data", str(trained.data), "--out", str(tmp_path / "out.onnx")]
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "is a bundle: --int8 or --half"),
+        (("--half", "--flip-tta"), "is a bundle: --int8 or --half"),
+        (("--int8", "--half"), "Of --int8 and --half, pass one"),
+    ],
+)
+def test_a_bundle_is_exported_in_another_form_alone(
+    trained: Trained, exported: Exported, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    command = ["export", str(exported.path), "--data", str(trained.data), "--out", str(tmp_path / "out.onnx"), *options]
     result = CliRunner().invoke(app, command)
     assert isinstance(result.exception, UsageError)
-    assert "is a bundle: --int8" in str(result.exception)
+    assert message in str(result.exception)
+
+
+def test_half_keeps_the_weights_in_16_bits_and_answers_as_before(
+    trained: Trained, exported: Exported, tmp_path: Path, ready_graph: None
+) -> None:
+    of_bundle = convert_exported(exported.path, trained.data, tmp_path / "half.onnx", half=True, name="half")
+    of_run = export_run(trained.run, trained.data, tmp_path / "run.onnx", half=True)
+    assert onnx.load(of_bundle.path).graph == onnx.load(of_run.path).graph
+    assert of_bundle.metadata.calibration == exported.metadata.calibration
+    assert load_bundle(of_bundle.path).metadata.name == "half"
+
+    def weights(path: Path) -> int:
+        return sum(len(value.raw_data) for value in onnx.load(path).graph.initializer)
+
+    assert weights(of_bundle.path) < 0.6 * weights(exported.path)
+    dataset = open_dataset(trained.data)
+    crops = resize_crops(np.asarray(dataset.crops[dataset.rows("test")]), 24)
+    before, after = load_bundle(exported.path).run(crops), load_bundle(of_bundle.path).run(crops)
+    for name, value in before.items():
+        np.testing.assert_allclose(after[name], value, atol=5e-3)
 
 
 def operators(path: Path) -> dict[str, list[onnx.NodeProto]]:
