@@ -85,12 +85,12 @@ class FrozenRecipe:
 class ModelRecipe:
     """The network.
 
-    ``backbone``: a timm name; ``pretrained``: from ImageNet weights; ``channels``: 1 for grey, scaled to [-1, 1];
-    ``stem``: another first convolution; ``initialisation``: kaiming is He et al.'s (2015) by fan-in, for every
-    convolution; ``norm``: LayerNorm on the embedding; ``dropout``: before every head; ``heads``: by task, where not its
-    own. ``branch_at``: so many stages after the stem are shared, then each task has its own copy of the rest (0: all
-    its own; none: all shared); ``sharing``: ``cross_stitch`` gives each task a whole backbone and learned mixtures.
-    ``frozen``: what of the shared backbone keeps its initial weights.
+    ``backbone``: a timm name, ``dlib_resnet``, or several joined by ``+``; ``pretrained``: from trained weights;
+    ``channels``: 1 for grey, scaled to [-1, 1]; ``stem``: another first convolution; ``initialisation``: kaiming is He
+    et al.'s (2015) by fan-in, for every convolution; ``norm``: LayerNorm on the embedding; ``dropout``: before every
+    head; ``heads``: by task, where not its own. ``branch_at``: so many stages after the stem are shared, then each task
+    has its own copy of the rest (0: all its own; none: all shared); ``sharing``: ``cross_stitch`` gives each task a
+    whole backbone and learned mixtures. ``frozen``: what of the shared backbone keeps its initial weights.
     """
 
     backbone: str

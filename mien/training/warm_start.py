@@ -71,8 +71,11 @@ def join_runs(
     runs = [load_trained(folder, dataset, to_train=True) for folder in folders]
     records = [origin_of(run, check_faces(run, dataset, fold)) for run in runs]
     names = SEPARATOR.join(run.recipe.model.backbone for run in runs)
-    own, joined = network.state_dict(), joined_state([run.network.state_dict() for run in runs])
+    states = [run.network.state_dict() for run in runs]
+    own, joined = network.state_dict(), joined_state(states)
     fits = all(name in own and own[name].shape == value.shape for name, value in joined.items())
+    # A normalisation of one embedding is none of several.
+    fits &= not any(name.startswith("norm.") for state in states for name in state)
     same = all(_meanings(run.network) == _meanings(network) for run in runs)
     if not (isinstance(network.backbone, JoinedBackbone) and fits and same):
         raise UsageError(f"--join needs a recipe whose backbone is {names}, with the tasks and heads of these runs.")

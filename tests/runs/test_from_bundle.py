@@ -22,6 +22,7 @@ from mien.runs.from_bundle import load_trained, read_weights
 from mien.runs.run_folder import load_run
 from mien.tasks import AGE, ETHNICITY, GENDER
 from mien.training.distillation import load_teachers
+from mien.training.train import train
 from mien.training.warm_start import join_runs, trained_licences
 from mien.vision.resize import resize_crops
 from tests.bundles import write_tiny_bundle
@@ -119,13 +120,20 @@ def test_joined_networks_are_trained_exported_and_read_back(
         run_tiny(both, init_from=finished, join=[finished], resume=True)
 
 
-def test_networks_are_joined_only_where_they_fit(bundle: Path, finished: Path, run_tiny: Train) -> None:
+def test_networks_are_joined_only_where_they_fit(
+    bundle: Path, finished: Path, run_tiny: Train, data: Path, tmp_path: Path
+) -> None:
+    both = "model.backbone=test_resnet+test_resnet"
     with pytest.raises(UsageError, match=r"a recipe whose backbone is test_resnet\+test_resnet, with the tasks"):
-        run_tiny(init_from=finished, join=[bundle])
-    with pytest.raises(UsageError, match="--join needs --init-from"):
-        run_tiny(join=[bundle])
+        train(tiny_recipe(), data, tmp_path / "a", init_from=finished, join=[bundle])
+    normed = tmp_path / "run"
+    run_tiny("model.norm=layer")
     with pytest.raises(UsageError, match=r"backbone is test_resnet\+test_resnet"):
-        run_tiny("model.backbone=test_resnet+test_resnet", "tasks=[age]", "loss={}", init_from=finished, join=[bundle])
+        train(tiny_recipe(both), data, tmp_path / "joined", init_from=normed, join=[normed])
+    with pytest.raises(UsageError, match="--join needs --init-from"):
+        train(tiny_recipe(both), data, tmp_path / "b", join=[bundle])
+    with pytest.raises(UsageError, match=r"backbone is test_resnet\+test_resnet"):
+        train(tiny_recipe(both, "tasks=[age]", "loss={}"), data, tmp_path / "c", init_from=finished, join=[bundle])
 
 
 def test_a_task_of_ones_own_begins_with_a_bundles_backbone(
