@@ -62,7 +62,7 @@ def test_the_wheel_says_what_it_is(wheel: Path, metadata: Message) -> None:
     assert wheel.name == f"mien-{__version__}-py3-none-any.whl"
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == "<3.14,>=3.10"
-    extras = "dev directml docs gpu heic hub openvino ray scale serve supervision train video"
+    extras = "dev directml dlib docs gpu heic hub openvino ray scale serve supervision train video"
     assert metadata.get_all("Provides-Extra") == extras.split()
 
 

@@ -109,7 +109,7 @@ def test_each_head_takes_its_own_embedding(shape: NetworkShape) -> None:
 
 
 def test_what_cannot_be_split_is_said() -> None:
-    with pytest.raises(UsageError, match="neither"):
+    with pytest.raises(UsageError, match="none of these"):
         stages_of(timm.create_model("test_vit", pretrained=False), "test_vit")
     with pytest.raises(UsageError, match="branch_at must be 0 to"):
         BranchedBackbone(stages_of(backbone("test_resnet"), "test_resnet"), 9, 2, "test_resnet")
