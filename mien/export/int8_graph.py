@@ -26,8 +26,9 @@ from mien.inference.metadata import HALVED, INPUT_NAME
 
 #: Crops in one run of those that measure the ranges.
 CALIBRATION_BATCH = 32
-#: Operators that hold weights; what lies between two of them is the trunk.
+#: The operator of a fully connected layer.
 LINEAR = ("Gemm", "MatMul")
+#: Operators that hold weights; what lies between two of them is the trunk.
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 #: At most one weighted operator in so many stays in float32 at the graph's start. The first three of 49 in
 #: EfficientNet-Lite0 (large maps, few channels) gain no time in 8 bits, and cost the most: with them in float32 98.7
