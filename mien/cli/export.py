@@ -55,9 +55,9 @@ def export(
     if int8 and half:
         raise UsageError("Of --int8 and --half, pass one.")
     if run.suffix.lower() == ".onnx" or str(run) in bundled_names():
-        if not (int8 or half) or flip_tta or size is not None:
+        if not (int8 or half) or flip_tta or size is not None or (half and offsets):
             raise UsageError(
-                f"{run} is a bundle: --int8 or --half, without --flip-tta and --size, writes another form of it."
+                f"{run} is a bundle: --int8 or --half alone writes another form of it, --int8 with --class-offsets too."
             )
         exported = convert_exported(run, data, out, half=half, name=name, class_offsets=offsets)
     else:

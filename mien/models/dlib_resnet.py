@@ -1,5 +1,5 @@
 """The residual network of dlib's face recognition (King 2017), as a backbone: small, of plain convolutions, and with
-weights (CC0) that have learned from some three million faces.
+published weights (CC0) that were trained to tell people apart.
 
 The weights are in the file ``dlib_face_recognition_resnet_model_v1.dat`` of the package ``face-recognition-models``. Of
 batch normalisation it holds a scale and an offset a channel; the statistics, which training needs, any sample of faces

@@ -1,7 +1,7 @@
 """Two or more backbones side by side: one embedding of all, from which the heads predict.
 
-Trained networks that err on different faces are together right more often than each alone; their joined heads begin
-with the mean of the logits.
+Trained networks that err on different faces can be right more often together than alone; their joined heads begin with
+the mean of the logits.
 """
 
 from __future__ import annotations
