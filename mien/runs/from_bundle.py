@@ -46,9 +46,16 @@ _PREFIX, _FOLDED_BIAS = "network.", ".weight_bias"
 class _BundleRun(Run):
     """What a bundle holds of a run; its name is the bundle's, which may be any text, and not the recipe's."""
 
+    bundle: Bundle
+
     @property
     def name(self) -> str:
         return str(self.info["name"])
+
+    def predict(self, crops: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Probabilities a task of crops (uint8, n x 3 x size x size, RGB), as the bundle itself predicts them: with its
+        flip TTA, in 8 bits where its weights are."""
+        return dict(self.bundle.run(crops))
 
 
 def load_trained(path: Path, dataset: PreparedDataset, *, to_train: bool) -> Run:
@@ -94,7 +101,13 @@ def _run_of_bundle(bundle: Bundle, dataset: PreparedDataset, to_train: bool) -> 
     _check_same_answers(network.eval(), bundle, torch.cat(batches).numpy())
     info = {**training, "finished": True, "name": bundle.metadata.name, "data": _data(bundle)}
     return _BundleRun(
-        folder=bundle.path, recipe=recipe, tasks=bundle.tasks, network=network, info=info, input_size=size
+        folder=bundle.path,
+        recipe=recipe,
+        tasks=bundle.tasks,
+        network=network,
+        info=info,
+        input_size=size,
+        bundle=bundle,
     )
 
 

@@ -20,7 +20,7 @@ from mien.errors import UsageError
 from mien.models.network import LUMA
 from mien.recipes.recipe import AugmentationRecipe, Recipe
 from mien.tasks import UNLABELLED, Task
-from mien.training.batches import Batch
+from mien.training.batches import TAUGHT, Batch
 
 #: A task and the numbers of its classes that are augmented further.
 Minority = tuple[Task, list[int]]
@@ -95,7 +95,7 @@ def mix_faces(
     images: Tensor, batch: Batch, tasks: Sequence[Task], share: float, generator: Generator
 ) -> tuple[Tensor, Batch]:
     """Mix some faces with others of the batch (Zhang et al. 2018; the share of each drawn evenly): the images, and the
-    batch without the labels of those faces.
+    batch without the labels of those faces. The teachers' probabilities, where the batch has them, are mixed alike.
 
     Args:
         images: float, n x 3 x S x S.
@@ -105,14 +105,20 @@ def mix_faces(
     n = len(images)
     taken = torch.rand(n, generator=generator) < share
     kept = torch.where(taken, torch.rand(n, generator=generator), torch.ones(n)).to(images)[:, None, None, None]
-    others = images[torch.randperm(n, generator=generator).to(images.device)]
+    order = torch.randperm(n, generator=generator).to(images.device)
     there = taken.to(images.device)
     unlabelled = {
         name: batch[name].masked_fill(there, UNLABELLED if task.kind == "nominal" else torch.nan)
         for task in tasks
         for name in task.columns
     }
-    return kept * images + (1 - kept) * others, {**batch, **unlabelled}
+    share_kept = kept[:, :, 0, 0]
+    answers = {
+        name: share_kept * value + (1 - share_kept) * value[order]
+        for name, value in batch.items()
+        if name.startswith(TAUGHT)
+    }
+    return kept * images + (1 - kept) * images[order], {**batch, **unlabelled, **answers}
 
 
 def resize(images: Tensor, size: int) -> Tensor:

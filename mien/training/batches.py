@@ -6,7 +6,8 @@ no worker processes. Resuming draws the batches that an uninterrupted run would 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 
 import numpy as np
 import torch
@@ -21,16 +22,20 @@ from mien.training.distributed import own_part, process_count
 Batch = dict[str, Tensor]
 #: The batch's entry that says which data set each face is from; a reserved name, so no task has it.
 SOURCE = "source"
+#: What stands before a task's name in the batch's entry of the teachers' probabilities for it.
+TAUGHT = "taught:"
 #: Processes that read batches ahead where a GPU trains, which would wait for each batch otherwise.
 GPU_WORKERS = 2
 
 
 class FaceBatches(Dataset[Batch]):
     """``batches[rows]`` is a batch: ``crops`` (uint8, n x 3 x S x S), ``source`` (int64, n; a place in ``sources``),
-    and per task ``T`` (int64, n) or ``T_low`` and ``T_high`` (float32, n)."""
+    and per task ``T`` (int64, n) or ``T_low`` and ``T_high`` (float32, n); with the teachers' probabilities for ``T``
+    (`with_answers`) also ``taught:T`` (float32, n x classes or n x levels)."""
 
     def __init__(self, dataset: PreparedDataset, tasks: Sequence[Task]) -> None:
-        self._crops = dataset.crops
+        #: uint8, n x S x S x 3, RGB.
+        self.crops = dataset.crops
         numbers, names = dataset.manifest["source"].astype(str).factorize(sort=True)
         self.sources: tuple[str, ...] = tuple(names)
         self._labels: dict[str, Tensor] = {SOURCE: torch.from_numpy(numbers.astype(np.int64))}
@@ -41,9 +46,26 @@ class FaceBatches(Dataset[Batch]):
                 ends = dataset.ordinal_labels(task)
                 self._labels |= {name: torch.from_numpy(end) for name, end in zip(task.columns, ends, strict=True)}
 
+        self._answers: dict[str, Tensor] = {}
+        self._place = np.empty(0, dtype=np.int64)
+
+    def with_answers(self, rows: NDArray[np.int64], answers: Mapping[str, NDArray[np.float16]]) -> FaceBatches:
+        """Return the same faces with the teachers' probabilities beside their labels; batches are then of ``rows``.
+
+        Args:
+            answers: by task, a row for each of ``rows``.
+        """
+        taught = copy(self)
+        taught._answers = {TAUGHT + name: torch.from_numpy(values) for name, values in answers.items()}
+        taught._place = np.full(len(self.crops), -1, dtype=np.int64)
+        taught._place[rows] = np.arange(len(rows))
+        return taught
+
     def __getitem__(self, rows: NDArray[np.int64]) -> Batch:
-        crops = torch.from_numpy(np.ascontiguousarray(self._crops[rows])).permute(0, 3, 1, 2)
-        return {"crops": crops, **{name: values[rows] for name, values in self._labels.items()}}
+        crops = torch.from_numpy(np.ascontiguousarray(self.crops[rows])).permute(0, 3, 1, 2)
+        labels = {name: values[rows] for name, values in self._labels.items()}
+        answers = {name: values[self._place[rows]].float() for name, values in self._answers.items()}
+        return {"crops": crops, **labels, **answers}
 
 
 class BatchOrder(Sampler[NDArray[np.int64]]):

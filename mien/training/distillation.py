@@ -2,7 +2,8 @@
 
 A teacher is a finished run or a bundle, usually of a larger network (Hinton, Vinyals, Dean 2015). It sees the same crop
 as the student, at its own size and in colour, mixtures of two faces included: those have no label, but the teacher
-predicts them (Beyer et al. 2022). The probability of a bin is the sum over its levels.
+predicts them (Beyer et al. 2022). With ``distillation.once`` the teachers predict every training face once, before the
+training, which costs less where it has more draws than faces. The probability of a bin is the sum over its levels.
 """
 
 from __future__ import annotations
@@ -12,19 +13,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mien.data.dataset import PreparedDataset, other_crops, recipe_of
 from mien.errors import UsageError
+from mien.files import atomic_path, is_file
 from mien.models.batch_norm import fold_batch_norm
-from mien.progress import console
+from mien.progress import console, track
 from mien.recipes.recipe import Recipe
 from mien.runs.from_bundle import load_trained
 from mien.runs.run_folder import Run
 from mien.tasks import Task
 from mien.training.augmentation import resize
+from mien.training.batches import FaceBatches
 from mien.training.warm_start import check_faces, origin_of
+from mien.vision.resize import resize_crops
+
+#: Faces that the teachers predict at a time.
+_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -54,13 +63,26 @@ class Teachers:
         Args:
             images: float, n x 3 x S x S, RGB, 0-255.
         """
+        predicted = []
+        for run in self.runs:
+            seen = resize(images, run.size).contiguous(memory_format=torch.channels_last)
+            predicted.append(run.network.probabilities(run.network(seen)))
+        return self._mean(predicted)
+
+    def predict(self, crops: NDArray[np.uint8]) -> dict[str, Tensor]:
+        """Return the same of crops as they were prepared, by bundles as they predict faces (flip TTA, 8-bit weights).
+
+        Args:
+            crops: n x S x S x 3, RGB.
+        """
+        predicted = [run.predict(resize_crops(crops, run.size)) for run in self.runs]
+        return self._mean([{name: torch.from_numpy(value) for name, value in each.items()} for each in predicted])
+
+    def _mean(self, predicted: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
         sums: dict[str, Tensor] = {}
         counted: dict[str, float] = {}
-        for run, weight in zip(self.runs, self.weights, strict=True):
-            network = run.network
-            seen = resize(images, run.size).contiguous(memory_format=torch.channels_last)
-            predicted = network.probabilities(network(seen))
-            for name, value in {**self._bins_of(run, predicted), **predicted}.items():
+        for run, weight, each in zip(self.runs, self.weights, predicted, strict=True):
+            for name, value in {**self._bins_of(run, each), **each}.items():
                 if name in self.tasks:
                     sums[name] = weight * value + sums.get(name, 0.0)
                     counted[name] = weight + counted.get(name, 0.0)
@@ -82,6 +104,30 @@ def bin_probabilities(levels: Tensor, source: Task, bins: Task) -> Tensor:
     own = torch.bucketize(torch.tensor(source.levels, device=levels.device), starts, right=True) - 1
     summed = levels.new_zeros(len(levels), len(bins.starts))
     return summed.index_add_(1, own.clamp(min=0), levels)
+
+
+def predictions_of(
+    teachers: Teachers, faces: FaceBatches, rows: NDArray[np.int64], file: Path | None
+) -> dict[str, NDArray[np.float16]]:
+    """Return the teachers' probabilities of faces, by task: len(rows) x classes or levels.
+
+    Args:
+        rows: of the faces.
+        file: where they are kept for a run that is resumed, and read from if they are there; None: nowhere.
+    """
+    if file is not None and is_file(file):
+        with np.load(file, allow_pickle=False) as kept:
+            return dict(kept)
+    parts: dict[str, list[NDArray[np.float16]]] = {}
+    batches = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
+    for chosen in track(batches, "Teachers' predictions", unit="batches"):
+        for name, value in teachers.predict(np.asarray(faces.crops[chosen])).items():
+            parts.setdefault(name, []).append(value.numpy().astype(np.float16))
+    predictions: dict[str, Any] = {name: np.concatenate(values) for name, values in parts.items()}
+    if file is not None:
+        with atomic_path(file) as path, path.open("wb") as opened:
+            np.savez(opened, **predictions)
+    return predictions
 
 
 def check_distillation(recipe: Recipe, teachers: int) -> None:
