@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mien.data.dataset import PreparedDataset, other_crops, recipe_of
+from mien.data.ordered import ordered_map
 from mien.errors import UsageError
-from mien.files import atomic_path, is_file
+from mien.files import atomic_path, is_file, is_folder
+from mien.inference.cores import usable_cores
 from mien.models.batch_norm import fold_batch_norm
 from mien.progress import console, track
 from mien.recipes.recipe import Recipe
@@ -120,8 +122,11 @@ def predictions_of(
             return dict(kept)
     parts: dict[str, list[NDArray[np.float16]]] = {}
     batches = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
-    for chosen in track(batches, "Teachers' predictions", unit="batches"):
-        for name, value in teachers.predict(np.asarray(faces.crops[chosen])).items():
+    # torch shares a batch among the cores itself; a bundle has a core of its own for each.
+    workers = 1 if any(is_folder(run.folder) for run in teachers.runs) else usable_cores()
+    predicted = ordered_map(lambda chosen: teachers.predict(np.asarray(faces.crops[chosen])), batches, workers)
+    for each in track(predicted, "Teachers' predictions", total=len(batches), unit="batches"):
+        for name, value in each.items():
             parts.setdefault(name, []).append(value.numpy().astype(np.float16))
     predictions: dict[str, Any] = {name: np.concatenate(values) for name, values in parts.items()}
     if file is not None:
