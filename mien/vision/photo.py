@@ -56,6 +56,10 @@ class Photo:
         fitting = [factor for factor in FACTORS if math.ceil(max(self._stored) / factor) >= side]
         return self._decoded(max(fitting)) if fitting else None
 
+    def at(self, factor: int) -> RGBImage:
+        """Return the whole photo at a reduction, one of `FACTORS`, or at a finer one that is decoded already."""
+        return self._decoded(factor)
+
     def whole(self) -> RGBImage:
         """Return the photo at full resolution."""
         return self._decoded(1)

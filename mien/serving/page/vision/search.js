@@ -11,6 +11,7 @@ const COARSE_SIDE = 320;
 export const SINGLE_SIDE = 640;
 const BASE_SIDE = 1024, BASE_SCALE = 0.25;
 const FINE_SIDE = 2000, FINE_SCALE = 0.6;
+const FACTORS = [8, 4, 2], LEAST_LONG_SIDE = 1600, SHORTFALL = 0.9, EXCESS = 1.25;
 const PLACES = [[24, 0.03], [32, 0.2]], PLACE_SCORE = 0.03;
 const TINY_PLACES = [[48, 0.01]], TINY_SCORE = 0.01;
 const WINDOW_SIDE = 80, WINDOW_MARGIN = 16;
@@ -29,7 +30,7 @@ const BLOCK_SIDE = 16, BLOCK_CONTRAST = 24;
 export async function searchPhoto(find, image, threshold) {
   const longSide = Math.max(image.width, image.height);
   if (longSide <= SINGLE_SIDE) return find(image, threshold);
-  const base = shrunk(image, Math.max(BASE_SIDE, round(longSide * BASE_SCALE)));
+  const base = about(image, Math.max(BASE_SIDE, round(longSide * BASE_SCALE)));
   const coarse = shrunk(base, COARSE_SIDE);
   /** @type {Row[]} */
   const found = scaled(await find(coarse, threshold), coarse, image);
@@ -43,7 +44,7 @@ export async function searchPhoto(find, image, threshold) {
     const seen = await searchTiles(find, image, TINY_SCORE);
     found.push(...(await withWindows(find, image, seen, threshold, 0, TINY_PLACES)).rows);
   } else if (traces.length > FEW_WINDOWS && fine > LEAST_FINER * baseSide) {
-    const finer = shrunk(image, fine);
+    const finer = about(image, fine);
     const more = await withWindows(find, finer, await find(finer, PLACE_SCORE), threshold);
     found.push(...scaled(more.rows, finer, image));
   } else if (isReduced) {
@@ -55,6 +56,18 @@ export async function searchPhoto(find, image, threshold) {
     }
   }
   return found;
+}
+
+/**
+ * The image with its long side at most `side` pixels; a large one at a half, a quarter or an eighth of its size if that
+ * is near, as a decoder of JPEG files gives it.
+ * @param {Image} image @param {number} side
+ */
+function about(image, side) {
+  const longSide = Math.max(image.width, image.height);
+  const factor = FACTORS.find((factor) => Math.ceil(longSide / factor) >= side * SHORTFALL);
+  if (longSide < LEAST_LONG_SIDE || !factor || Math.ceil(longSide / factor) > side * EXCESS) return shrunk(image, side);
+  return resize(image, Math.ceil(image.width / factor), Math.ceil(image.height / factor), false);
 }
 
 /** Whether a window is worth searching in finer pixels. @param {Row[]} shown */
