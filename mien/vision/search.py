@@ -31,6 +31,8 @@ COARSE_SIDE, SINGLE_SIDE = 320, 640
 CROP_FACE = 48
 #: The network sees whole multiples of this (pixels).
 STEP = 32
+#: An image is shrunk to this fraction, at most, so that it fits such a multiple.
+LEAST_FITTING = 0.95
 #: Long side of the main search, at least, and as a fraction of the photo's; and of the search for many small faces, at
 #: most, and as a fraction of the photo's.
 BASE_SIDE, BASE_SCALE = 1024, 0.25
@@ -77,7 +79,8 @@ def search_photo(find: Finder, image: AnyImage, threshold: float, *, small_faces
     """
     long_side = max(image.shape[:2])
     if long_side <= SINGLE_SIDE:
-        return find(shrunk(image, SINGLE_SIDE), threshold)
+        small = shrunk(image, _fitting(long_side))
+        return scaled(find(small, threshold), small, image)
     base = _about(image, max(BASE_SIDE, round(long_side * BASE_SCALE)))
     coarse = shrunk(base, COARSE_SIDE)
     found = [scaled(find(coarse, threshold), coarse, image)]
@@ -102,6 +105,12 @@ def search_photo(find: Finder, image: AnyImage, threshold: float, *, small_faces
         ]
         found += _search_finer(find, image, base, unsure, threshold)
     return np.concatenate(found)
+
+
+def _fitting(side: int) -> int:
+    """Return the next lower multiple of `STEP` where it is hardly smaller: 192 for 200, which would be padded to 224."""
+    lower = side // STEP * STEP
+    return lower if lower >= LEAST_FITTING * side else side
 
 
 def search_crop(find: Finder, image: AnyImage, threshold: float) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ import { cut, padded, resize, round, shrunk } from "./pixels.js";
 
 const COARSE_SIDE = 320;
 export const SINGLE_SIDE = 640;
+const STEP = 32, LEAST_FITTING = 0.95;
 const BASE_SIDE = 1024, BASE_SCALE = 0.25;
 const FINE_SIDE = 2000, FINE_SCALE = 0.6;
 const FACTORS = [8, 4, 2], LEAST_LONG_SIDE = 1600, SHORTFALL = 0.9, EXCESS = 1.25;
@@ -29,7 +30,10 @@ const BLOCK_SIDE = 16, BLOCK_CONTRAST = 24;
  */
 export async function searchPhoto(find, image, threshold) {
   const longSide = Math.max(image.width, image.height);
-  if (longSide <= SINGLE_SIDE) return find(image, threshold);
+  if (longSide <= SINGLE_SIDE) {
+    const small = shrunk(image, fitting(longSide));
+    return scaled(await find(small, threshold), small, image);
+  }
   const base = about(image, Math.max(BASE_SIDE, round(longSide * BASE_SCALE)));
   const coarse = shrunk(base, COARSE_SIDE);
   /** @type {Row[]} */
@@ -56,6 +60,12 @@ export async function searchPhoto(find, image, threshold) {
     }
   }
   return found;
+}
+
+/** The next lower multiple of `STEP` where it is hardly smaller. @param {number} side */
+function fitting(side) {
+  const lower = Math.floor(side / STEP) * STEP;
+  return lower >= LEAST_FITTING * side ? lower : side;
 }
 
 /**
