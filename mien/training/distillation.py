@@ -34,8 +34,8 @@ from mien.training.batches import FaceBatches
 from mien.training.warm_start import check_faces, origin_of
 from mien.vision.resize import resize_crops
 
-#: Faces that the teachers predict at a time.
-_BATCH = 64
+#: Faces that the teachers predict at a time; and those whose predictions are kept in one file.
+_BATCH, _KEPT = 64, 1024
 
 
 @dataclass(frozen=True)
@@ -109,30 +109,37 @@ def bin_probabilities(levels: Tensor, source: Task, bins: Task) -> Tensor:
 
 
 def predictions_of(
-    teachers: Teachers, faces: FaceBatches, rows: NDArray[np.int64], file: Path | None
+    teachers: Teachers, faces: FaceBatches, rows: NDArray[np.int64], folder: Path | None
 ) -> dict[str, NDArray[np.float16]]:
     """Return the teachers' probabilities of faces, by task: len(rows) x classes or levels.
 
     Args:
         rows: of the faces.
-        file: where they are kept for a run that is resumed, and read from if they are there; None: nowhere.
+        folder: where they are kept, `_KEPT` faces a file, and read from if they are there; None: nowhere.
     """
-    if file is not None and is_file(file):
-        with np.load(file, allow_pickle=False) as kept:
-            return dict(kept)
-    parts: dict[str, list[NDArray[np.float16]]] = {}
-    batches = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
+    if folder is not None:
+        folder.mkdir(exist_ok=True)
+    parts = [rows[start : start + _KEPT] for start in range(0, len(rows), _KEPT)]
+    found = []
+    for number, part in enumerate(track(parts, "Teachers' predictions", unit=f"times {_KEPT:,} faces")):
+        file = None if folder is None else folder / f"{number:05}.npz"
+        if file is not None and is_file(file):
+            with np.load(file, allow_pickle=False) as kept:
+                found.append(dict(kept))
+            continue
+        found.append(_predict_part(teachers, faces, part))
+        if file is not None:
+            with atomic_path(file) as path, path.open("wb") as opened:
+                np.savez(opened, **found[-1])
+    return {name: np.concatenate([each[name] for each in found]) for name in found[0]}
+
+
+def _predict_part(teachers: Teachers, faces: FaceBatches, rows: NDArray[np.int64]) -> dict[str, Any]:
     # torch shares a batch among the cores itself; a bundle has a core of its own for each.
     workers = 1 if any(is_folder(run.folder) for run in teachers.runs) else usable_cores()
-    predicted = ordered_map(lambda chosen: teachers.predict(np.asarray(faces.crops[chosen])), batches, workers)
-    for each in track(predicted, "Teachers' predictions", total=len(batches), unit="batches"):
-        for name, value in each.items():
-            parts.setdefault(name, []).append(value.numpy().astype(np.float16))
-    predictions: dict[str, Any] = {name: np.concatenate(values) for name, values in parts.items()}
-    if file is not None:
-        with atomic_path(file) as path, path.open("wb") as opened:
-            np.savez(opened, **predictions)
-    return predictions
+    batches = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
+    done = list(ordered_map(lambda chosen: teachers.predict(np.asarray(faces.crops[chosen])), batches, workers))
+    return {name: torch.cat([each[name] for each in done]).numpy().astype(np.float16) for name in done[0]}
 
 
 def check_distillation(recipe: Recipe, teachers: int) -> None:

@@ -29,8 +29,8 @@ from mien.training.precision import speed_up_convolutions
 from mien.training.setup import Setup, set_up
 from mien.training.trainer import make_trainer, quieten_lightning
 
-#: In a run's folder, the predictions of teachers that predict once.
-TAUGHT_FILE = "taught.npz"
+#: In a run's folder, the folder with the predictions of teachers that predict once.
+TAUGHT_FOLDER = "taught"
 
 
 def train(
@@ -106,7 +106,7 @@ def _fit(
     run_folder.write_info(out, {**setup.info, "finished": False})
     console.print(_opening_sentence(recipe, setup.info, trainer.precision, checkpoint))
     started = time.time()
-    _run(trainer, setup, checkpoint, out / TAUGHT_FILE)
+    _run(trainer, setup, checkpoint, out / TAUGHT_FOLDER)
     return _finish(out, setup.info, history, trainer, time.time() - started)
 
 

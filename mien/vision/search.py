@@ -108,7 +108,7 @@ def search_photo(find: Finder, image: AnyImage, threshold: float, *, small_faces
 
 
 def _fitting(side: int) -> int:
-    """Return the next lower multiple of `STEP` where it is hardly smaller: 192 for 200, which would be padded to 224."""
+    """Return the multiple of `STEP` below where it is hardly smaller: 192 for 200, which would be padded to 224."""
     lower = side // STEP * STEP
     return lower if lower >= LEAST_FITTING * side else side
 

@@ -128,7 +128,8 @@ ONCE = "distillation={weight: 0.5, mixed: 0.5, once: true}"
 
 def test_teachers_can_predict_once(finished: Path, data: Path, run_tiny: Train, tmp_path: Path) -> None:
     run_tiny(ONCE, "stages=[{size: 16, epochs: 1}]", teachers=[finished])
-    kept = dict(np.load(tmp_path / "run" / "taught.npz"))
+    (file,) = (tmp_path / "run" / "taught").iterdir()
+    kept = dict(np.load(file))
     dataset = open_dataset(data)
     rows = dataset.rows("train")
     expected = load_run(finished).predict(resize_crops(np.asarray(dataset.crops[rows]), 32))
@@ -137,13 +138,19 @@ def test_teachers_can_predict_once(finished: Path, data: Path, run_tiny: Train, 
         np.testing.assert_allclose(values, expected[name], atol=1e-3)
 
 
-def test_a_batch_has_the_answers_of_its_faces(finished: Path, data: Path) -> None:
+def test_a_batch_has_the_answers_of_its_faces(
+    finished: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dataset = open_dataset(data)
     rows = dataset.rows("train")
     faces = FaceBatches(dataset, TASKS)
     teachers, _ = load_teachers([finished], TASKS, dataset, None)
     assert teachers is not None
-    answers = predictions_of(teachers, faces, rows, None)
+    monkeypatch.setattr("mien.training.distillation._KEPT", 5)
+    answers = predictions_of(teachers, faces, rows, tmp_path / "taught")
+    assert len(list((tmp_path / "taught").iterdir())) == -(-len(rows) // 5)
+    again = predictions_of(teachers, faces, rows, tmp_path / "taught")
+    assert all(np.array_equal(again[name], values) for name, values in answers.items())
     batch = faces.with_answers(rows, answers)[rows[[3, 1]]]
     torch.testing.assert_close(batch["taught:age"], torch.from_numpy(answers["age"][[3, 1]]).float())
     assert not any(name.startswith("taught:") for name in faces[rows[[3, 1]]])
@@ -159,8 +166,9 @@ def test_what_was_predicted_once_is_what_a_resumed_run_learns(
     with pytest.raises(Stopped):
         run_tiny(ONCE, teachers=[finished], callbacks=[StopAfter(1)])
     shutil.copytree(tmp_path / "run", other)
-    kept = dict(np.load(other / "taught.npz"))
-    np.savez(other / "taught.npz", **{name: values[:, ::-1] for name, values in kept.items()})
+    (file,) = (other / "taught").iterdir()
+    kept = dict(np.load(file))
+    np.savez(file, **{name: values[:, ::-1] for name, values in kept.items()})
     run_tiny(ONCE, teachers=[finished], resume=True)
     train(tiny_recipe(ONCE), data, other, teachers=[finished], resume=True)
     first, second, changed = (load_run(folder).network.state_dict() for folder in (whole, tmp_path / "run", other))
