@@ -34,15 +34,17 @@ def distribution_quantile(distribution: Probabilities, lowest: int, quantile: fl
     >>> distribution_quantile(np.array([[0.5, 0.0, 0.5]]), 10, 0.25)
     array([10.])
     """
-    cumulative = _cumulative(distribution)
+    return _quantile(_cumulative(distribution), lowest, quantile)
+
+
+def _quantile(cumulative: NDArray[np.float64], lowest: int, quantile: float) -> NDArray[np.float64]:
+    """Return the same of the mass up to each level."""
     index = _level_index(cumulative, quantile)
-    rows = np.arange(len(distribution))
+    rows = np.arange(len(cumulative))
     before = np.where(index > 0, cumulative[rows, np.maximum(index - 1, 0)], 0.0)
     mass = cumulative[rows, index] - before
     share = np.divide(quantile - before, mass, out=np.full(len(rows), 0.5), where=mass > 0)
-    return np.asarray(
-        np.clip(lowest + index - 0.5 + share, lowest, lowest + distribution.shape[1] - 1), dtype=np.float64
-    )
+    return np.asarray(np.clip(lowest + index - 0.5 + share, lowest, lowest + cumulative.shape[1] - 1), dtype=np.float64)
 
 
 def distribution_level(distribution: Probabilities, lowest: int, quantile: float) -> NDArray[np.float64]:
@@ -78,9 +80,15 @@ def ordinal_interval(
     distribution: Probabilities, task: Task, calibration: OrdinalCalibration
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Lower and upper end of each row's conformal interval, inside the task's range and around its point."""
-    point = ordinal_point(distribution, task, calibration)
-    low = distribution_quantile(distribution, task.lowest, calibration.low_quantile)
-    high = distribution_quantile(distribution, task.lowest, calibration.high_quantile)
+    return _interval_around(ordinal_point(distribution, task, calibration), distribution, task, calibration)
+
+
+def _interval_around(
+    point: NDArray[np.float64], distribution: Probabilities, task: Task, calibration: OrdinalCalibration
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    cumulative = _cumulative(distribution)
+    low = _quantile(cumulative, task.lowest, calibration.low_quantile)
+    high = _quantile(cumulative, task.lowest, calibration.high_quantile)
     if calibration.offsets:
         low, high = _reached_levels(low, high, task, calibration)
     else:
@@ -140,8 +148,8 @@ class NominalBatch:
 
 def predict_ordinal(output: Probabilities, task: Task, calibration: OrdinalCalibration) -> OrdinalBatch:
     """Turn the probabilities of an ordinal task, n x levels, into predictions."""
-    low, high = ordinal_interval(output, task, calibration)
     value = ordinal_point(output, task, calibration)
+    low, high = _interval_around(value, output, task, calibration)
     return OrdinalBatch(value=value.round(2), low=low.round(2), high=high.round(2))
 
 
@@ -162,14 +170,12 @@ def predict_faces(task: Task, calibration: Calibration, output: Probabilities) -
         ends = zip(levels.value.tolist(), levels.low.tolist(), levels.high.tolist(), strict=True)
         return [OrdinalPrediction(value=value, low=low, high=high) for value, low, high in ends]
     batch = predict_nominal(output, calibration)
-    return [
-        _nominal_prediction(task, row, int(best), bool(abstained))
-        for row, best, abstained in zip(batch.probabilities, batch.predicted, batch.abstained, strict=True)
-    ]
+    rows = zip(batch.probabilities.tolist(), batch.predicted.tolist(), batch.abstained.tolist(), strict=True)
+    return [_nominal_prediction(task, row, best, abstained) for row, best, abstained in rows]
 
 
-def _nominal_prediction(task: Task, row: NDArray[np.float64], best: int, abstained: bool) -> NominalPrediction:
-    probabilities = {name: round(float(p), 6) for name, p in zip(task.classes, row, strict=True)}
+def _nominal_prediction(task: Task, row: Sequence[float], best: int, abstained: bool) -> NominalPrediction:
+    probabilities = {name: round(p, 6) for name, p in zip(task.classes, row, strict=True)}
     return NominalPrediction(
         label=None if abstained else task.classes[best],
         probability=probabilities[task.classes[best]],
