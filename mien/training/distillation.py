@@ -121,7 +121,7 @@ def predictions_of(
         folder.mkdir(exist_ok=True)
     parts = [rows[start : start + _KEPT] for start in range(0, len(rows), _KEPT)]
     found = []
-    for number, part in enumerate(track(parts, "Teachers' predictions", unit=f"times {_KEPT:,} faces")):
+    for number, part in enumerate(track(parts, "Teachers' predictions", unit=f"parts of {_KEPT:,} faces")):
         file = None if folder is None else folder / f"{number:05}.npz"
         if file is not None and is_file(file):
             with np.load(file, allow_pickle=False) as kept:
