@@ -24,6 +24,7 @@ from benchmarks.facts import RESULTS, machine_facts, print_table, run_benchmark,
 from mien import load
 from mien.metrics.bootstrap import Sampling, estimate_means
 from mien.types import Face, OrdinalPrediction
+from mien.video.association import overlap
 from mien.vision.decode import RGBImage, decode_image
 
 #: Megapixels -> width and height.
@@ -69,21 +70,14 @@ def make_photo(images: Sequence[RGBImage], width: int, height: int, rows: int, s
     return np.clip(canvas + noise, 0, 255).astype(np.uint8)
 
 
-def overlap(one: Face, other: Face) -> float:
-    """Return the intersection over union of two boxes."""
-    first = np.maximum(one.box[:2], other.box[:2])
-    last = np.minimum(np.add(one.box[:2], one.box[2:]), np.add(other.box[:2], other.box[2:]))
-    shared = float(np.clip(last - first, 0, None).prod())
-    return shared / (one.box[2] * one.box[3] + other.box[2] * other.box[3] - shared)
-
-
 def compare(pairs: Pairs, found: Sequence[Face], expected: Sequence[Face], long_side: int) -> None:
     """Add the faces of one photo; ``expected``: those of the photo decoded whole."""
-    for face in expected:
-        other = max(found, key=lambda each: overlap(each, face), default=None)
-        if other is None or overlap(other, face) < 0.5:
+    boxes, others = (np.array([face.box for face in faces], float).reshape(-1, 4) for faces in (expected, found))
+    for face, shared in zip(expected, overlap(boxes, others), strict=True):
+        if shared.max(initial=0) < 0.5:
             pairs.lost += 1
             continue
+        other = found[int(shared.argmax())]
         for task, same in (("gender", pairs.same_gender), ("ethnicity", pairs.same_ethnicity)):
             same.append(_likeliest(face, task) == _likeliest(other, task))
         one, two = (np.array([*each.box[:2], *np.add(each.box[:2], each.box[2:])]) for each in (face, other))

@@ -20,7 +20,7 @@ from mien.errors import UsageError
 from mien.models.network import LUMA
 from mien.recipes.recipe import AugmentationRecipe, Recipe
 from mien.tasks import UNLABELLED, Task
-from mien.training.batches import TAUGHT, Batch
+from mien.training.batches import SOFT, Batch
 
 #: A task and the numbers of its classes that are augmented further.
 Minority = tuple[Task, list[int]]
@@ -116,7 +116,7 @@ def mix_faces(
     answers = {
         name: share_kept * value + (1 - share_kept) * value[order]
         for name, value in batch.items()
-        if name.startswith(TAUGHT)
+        if name.startswith(SOFT)
     }
     return kept * images + (1 - kept) * images[order], {**batch, **unlabelled, **answers}
 

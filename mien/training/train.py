@@ -30,7 +30,7 @@ from mien.training.setup import Setup, set_up
 from mien.training.trainer import make_trainer, quieten_lightning
 
 #: In a run's folder, the folder with the predictions of teachers that predict once.
-TAUGHT_FOLDER = "taught"
+SOFT_TARGETS = "soft-targets"
 
 
 def train(
@@ -106,7 +106,7 @@ def _fit(
     run_folder.write_info(out, {**setup.info, "finished": False})
     console.print(_opening_sentence(recipe, setup.info, trainer.precision, checkpoint))
     started = time.time()
-    _run(trainer, setup, checkpoint, out / TAUGHT_FOLDER)
+    _run(trainer, setup, checkpoint, out / SOFT_TARGETS)
     return _finish(out, setup.info, history, trainer, time.time() - started)
 
 
@@ -126,12 +126,12 @@ def _join(
     return {**setup.info, "epochs": trainer.current_epoch, "validation": setup.module.last_figures}
 
 
-def _run(trainer: pl.Trainer, setup: Setup, checkpoint: Path | None, taught: Path | None) -> None:
-    """``taught``: where the predictions of teachers that predict once are kept; see `predictions_of`."""
+def _run(trainer: pl.Trainer, setup: Setup, checkpoint: Path | None, kept: Path | None) -> None:
+    """``kept``: where the predictions of teachers that predict once are kept; see `predictions_of`."""
     faces = setup.faces
     if setup.once is not None:
         rows = setup.train_order.rows
-        faces = faces.with_answers(rows, predictions_of(setup.once, faces, rows, taught))
+        faces = faces.with_soft_targets(rows, predictions_of(setup.once, faces, rows, kept))
     if not torch.cuda.is_available():
         speed_up_convolutions(setup.module.network)
         keep_freed_memory()

@@ -57,8 +57,11 @@ class Photo:
         return self._decoded(max(fitting)) if fitting else None
 
     def at(self, factor: int) -> RGBImage:
-        """Return the whole photo at a reduction, one of `FACTORS`, or at a finer one that is decoded already."""
-        return self._decoded(factor)
+        """Return the whole photo at exactly this reduction: 1, or one of `FACTORS`."""
+        with self._lock:
+            if factor not in self._levels:
+                self._levels[factor] = self._decode(factor)
+            return self._levels[factor]
 
     def whole(self) -> RGBImage:
         """Return the photo at full resolution."""
@@ -82,9 +85,7 @@ class Photo:
         """Return the level of a reduction, or a finer one that is there already."""
         with self._lock:
             ready = [known for known in self._levels if known <= factor]
-            if not ready:
-                self._levels[factor] = self._decode(factor)
-            return self._levels[max(ready, default=factor)]
+            return self.at(max(ready, default=factor))
 
     def _decode(self, factor: int) -> RGBImage:
         if factor == 1:

@@ -115,12 +115,12 @@ def test_mixed_faces_have_no_label() -> None:
 
 
 def test_the_answers_of_mixed_faces_are_mixed_alike() -> None:
-    grey = torch.linspace(0, 1, 100)
-    images = grey[:, None, None, None].expand(-1, 3, 2, 2)
-    batch = {"gender": torch.ones(100, dtype=torch.int64), "taught:gender": torch.stack([grey, 1 - grey], 1)}
+    level = torch.linspace(0, 1, 100)
+    images = level[:, None, None, None].expand(-1, 3, 2, 2)
+    batch = {"gender": torch.ones(100, dtype=torch.int64), "soft:gender": torch.stack([level, 1 - level], 1)}
     mixed, unlabelled = mix_faces(images, batch, (GENDER,), 0.5, torch.Generator().manual_seed(0))
-    assert (mixed[:, 0, 0, 0] != grey).float().mean() > 0.3
-    torch.testing.assert_close(unlabelled["taught:gender"][:, 0], mixed[:, 0, 0, 0])
+    assert (mixed[:, 0, 0, 0] != level).float().mean() > 0.3
+    torch.testing.assert_close(unlabelled["soft:gender"][:, 0], mixed[:, 0, 0, 0])
 
 
 ONCE = "distillation={weight: 0.5, mixed: 0.5, once: true}"
@@ -128,7 +128,7 @@ ONCE = "distillation={weight: 0.5, mixed: 0.5, once: true}"
 
 def test_teachers_can_predict_once(finished: Path, data: Path, run_tiny: Train, tmp_path: Path) -> None:
     run_tiny(ONCE, "stages=[{size: 16, epochs: 1}]", teachers=[finished])
-    (file,) = (tmp_path / "run" / "taught").iterdir()
+    (file,) = (tmp_path / "run" / "soft-targets").iterdir()
     kept = dict(np.load(file))
     dataset = open_dataset(data)
     rows = dataset.rows("train")
@@ -147,13 +147,13 @@ def test_a_batch_has_the_answers_of_its_faces(
     teachers, _ = load_teachers([finished], TASKS, dataset, None)
     assert teachers is not None
     monkeypatch.setattr("mien.training.distillation._KEPT", 5)
-    answers = predictions_of(teachers, faces, rows, tmp_path / "taught")
-    assert len(list((tmp_path / "taught").iterdir())) == -(-len(rows) // 5)
-    again = predictions_of(teachers, faces, rows, tmp_path / "taught")
+    answers = predictions_of(teachers, faces, rows, tmp_path / "soft-targets")
+    assert len(list((tmp_path / "soft-targets").iterdir())) == -(-len(rows) // 5)
+    again = predictions_of(teachers, faces, rows, tmp_path / "soft-targets")
     assert all(np.array_equal(again[name], values) for name, values in answers.items())
-    batch = faces.with_answers(rows, answers)[rows[[3, 1]]]
-    torch.testing.assert_close(batch["taught:age"], torch.from_numpy(answers["age"][[3, 1]]).float())
-    assert not any(name.startswith("taught:") for name in faces[rows[[3, 1]]])
+    batch = faces.with_soft_targets(rows, answers)[rows[[3, 1]]]
+    torch.testing.assert_close(batch["soft:age"], torch.from_numpy(answers["age"][[3, 1]]).float())
+    assert not any(name.startswith("soft:") for name in faces[rows[[3, 1]]])
 
 
 def test_what_was_predicted_once_is_what_a_resumed_run_learns(
@@ -166,7 +166,7 @@ def test_what_was_predicted_once_is_what_a_resumed_run_learns(
     with pytest.raises(Stopped):
         run_tiny(ONCE, teachers=[finished], callbacks=[StopAfter(1)])
     shutil.copytree(tmp_path / "run", other)
-    (file,) = (other / "taught").iterdir()
+    (file,) = (other / "soft-targets").iterdir()
     kept = dict(np.load(file))
     np.savez(file, **{name: values[:, ::-1] for name, values in kept.items()})
     run_tiny(ONCE, teachers=[finished], resume=True)
