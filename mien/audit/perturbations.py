@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import UsageError
+from mien.vision.compress import jpeg_again
 
 Crops = NDArray[np.uint8]
 
@@ -135,9 +136,7 @@ def _add_noise(crop: Crops, perturbation: Perturbation, key: tuple[int, int]) ->
 
 
 def _compress(crop: Crops, perturbation: Perturbation, key: tuple[int, int]) -> Crops:
-    bgr = np.ascontiguousarray(crop[..., ::-1])
-    _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, int(perturbation.amount)])
-    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[..., ::-1]
+    return jpeg_again(crop, int(perturbation.amount))
 
 
 def _darken(crop: Crops, perturbation: Perturbation, key: tuple[int, int]) -> Crops:

@@ -22,6 +22,7 @@ from mien.recipes.yaml_text import apply_setting, is_yaml_file, parse_yaml, read
 from mien.tasks import Task
 
 Range = tuple[float, float]
+Quality = Annotated[int, Field(ge=1, le=100)]
 #: In ``tasks``: every task of the data. In a stage's ``trains``: the heads of all tasks.
 ALL_TASKS, ALL_HEADS = "all", "heads"
 
@@ -69,12 +70,12 @@ class OptimiserRecipe:
 class AugmentationRecipe:
     """Random changes of each training crop, drawn for each face; a zero switches a change off.
 
-    ``flip``, ``grey``, ``blur``, ``noise``, ``erase``: probabilities. ``rotation``: degrees, ``shift`` and ``zoom``:
-    shares of the side, each drawn evenly within +-. ``crop_padding``: whole pixels within which a padded crop is cut
-    anew; ``resized_crop``: range of the area, as a share, that is cut out and enlarged again. ``brightness``,
+    ``flip``, ``grey``, ``blur``, ``noise``, ``jpeg``, ``erase``: probabilities. ``rotation``: degrees, ``shift`` and
+    ``zoom``: shares of the side, each drawn evenly within +-. ``crop_padding``: whole pixels within which a padded crop
+    is cut anew; ``resized_crop``: range of the area, as a share, that is cut out and enlarged again. ``brightness``,
     ``contrast``, ``saturation``: factors drawn within 1 +- the number. ``blur_side``: range of the side, as a share,
     that a blurred crop is shrunk to and back; ``noise_level``: largest standard deviation, in grey levels;
-    ``erase_area``: range of the erased share.
+    ``jpeg_quality``: range of libjpeg's quality; ``erase_area``: range of the erased share.
     """
 
     flip: Share = 0.5
@@ -91,6 +92,8 @@ class AugmentationRecipe:
     blur_side: Range = (0.25, 0.75)
     noise: Share = 0.0
     noise_level: NotNegative = 12.0
+    jpeg: Share = 0.0
+    jpeg_quality: tuple[Quality, Quality] = (10, 60)
     erase: Share = 0.0
     erase_area: Range = (0.02, 0.1)
 
@@ -100,6 +103,8 @@ class AugmentationRecipe:
             low, high = getattr(self, name)
             if not 0 < low <= high <= 1:
                 raise ValueError(f"{name} must be two shares, 0 < low <= high <= 1, got {low} and {high}")
+        if self.jpeg_quality[0] > self.jpeg_quality[1]:
+            raise ValueError(f"jpeg_quality must be a low and a high quality, got {list(self.jpeg_quality)}")
         return self
 
 
@@ -141,13 +146,22 @@ class DistillationRecipe:
     beside the labels'; ``mixed``: the share of faces that are mixed with another and have the teachers' answer
     alone; ``teachers``: how much each counts, in the order of ``--teacher`` (alike by default); ``sources``: the data
     sets on whose faces they count (all by default). On other faces they count only for tasks without a label;
-    ``once``: they predict every training face once, as it was prepared, instead of each augmented crop."""
+    ``once``: they predict every training face once, as it was prepared, instead of each augmented crop; ``embedding``,
+    with ``once``: weight of the mean squared distance between the teachers' embeddings, standardised, and a linear map
+    of the network's own, which is learned too and left out of what is exported (0: none)."""
 
     weight: Annotated[float, Field(gt=0, le=1)]
     mixed: Annotated[float, Field(ge=0, le=1)] = 0.0
     teachers: list[Positive] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
     once: bool = False
+    embedding: NotNegative = 0.0
+
+    @model_validator(mode="after")
+    def _check_embedding(self) -> DistillationRecipe:
+        if self.embedding and not self.once:
+            raise ValueError("embedding needs once: true")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
@@ -21,6 +22,7 @@ from mien.models.network import LUMA
 from mien.recipes.recipe import AugmentationRecipe, Recipe
 from mien.tasks import UNLABELLED, Task
 from mien.training.batches import SOFT, Batch
+from mien.vision.compress import jpeg_again
 
 #: A task and the numbers of its classes that are augmented further.
 Minority = tuple[Task, list[int]]
@@ -88,6 +90,7 @@ def augment(crops: Tensor, recipe: AugmentationRecipe, size: int, generator: Gen
     images = _blur(images, recipe, generator)
     images = _recolour(images, recipe, generator)
     images = _add_noise(images, recipe, generator)
+    images = _compress(images, recipe, generator)
     return _erase(images, recipe, generator)
 
 
@@ -239,6 +242,21 @@ def _add_noise(images: Tensor, recipe: AugmentationRecipe, generator: Generator)
         generator = Generator(images.device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
     noise = torch.randn(images.shape, generator=generator, device=generator.device)
     return (images + noise * level[:, None, None, None]).clamp(0, 255)
+
+
+def _compress(images: Tensor, recipe: AugmentationRecipe, generator: Generator) -> Tensor:
+    """JPEG compression of the chosen faces, each of a drawn quality."""
+    if not recipe.jpeg:
+        return images
+    taken = _chosen(len(images), recipe.jpeg, generator, torch.empty(0)).nonzero()[:, 0]
+    low, high = recipe.jpeg_quality
+    qualities = torch.randint(low, high + 1, (len(taken),), generator=generator).tolist()
+    if not len(taken):
+        return images
+    crops = images[taken.to(images.device)].round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    again = np.stack([jpeg_again(crop, quality) for crop, quality in zip(crops, qualities, strict=True)])
+    compressed = torch.from_numpy(again).permute(0, 3, 1, 2).to(images)
+    return images.index_put((taken.to(images.device),), compressed)
 
 
 def _erase(images: Tensor, recipe: AugmentationRecipe, generator: Generator) -> Tensor:

@@ -30,7 +30,7 @@ from mien.runs.from_bundle import load_trained
 from mien.runs.run_folder import Run
 from mien.tasks import Task
 from mien.training.augmentation import resize
-from mien.training.batches import FaceBatches
+from mien.training.batches import EMBEDDING, FaceBatches
 from mien.training.warm_start import check_faces, origin_of
 from mien.vision.resize import resize_crops
 
@@ -52,6 +52,11 @@ class Teachers:
     def size(self) -> int:
         """The largest input side of a teacher, in pixels."""
         return max(run.size for run in self.runs)
+
+    @property
+    def embedding_width(self) -> int:
+        """Numbers of the networks' embeddings side by side."""
+        return sum(run.network.features_width for run in self.runs)
 
     def to(self, device: torch.device) -> None:
         """Move the networks to a device, in place."""
@@ -79,6 +84,14 @@ class Teachers:
         """
         predicted = [run.predict(resize_crops(crops, run.size)) for run in self.runs]
         return self._mean([{name: torch.from_numpy(value) for name, value in each.items()} for each in predicted])
+
+    @torch.no_grad()
+    def embeddings(self, crops: NDArray[np.uint8]) -> Tensor:
+        """Return the networks' embeddings side by side, n x `embedding_width`; ``crops``: of `predict`."""
+        seen = [torch.from_numpy(resize_crops(crops, run.size)) for run in self.runs]
+        with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
+            found = [run.network.features(each) for run, each in zip(self.runs, seen, strict=True)]
+        return torch.cat(found, dim=1).float()
 
     def _mean(self, predicted: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
         sums: dict[str, Tensor] = {}
@@ -109,12 +122,13 @@ def bin_probabilities(levels: Tensor, source: Task, bins: Task) -> Tensor:
 
 
 def predictions_of(
-    teachers: Teachers, faces: FaceBatches, rows: NDArray[np.int64], folder: Path | None
+    teachers: Teachers, faces: FaceBatches, rows: NDArray[np.int64], folder: Path | None, *, embeddings: bool = False
 ) -> dict[str, NDArray[np.float16]]:
     """Return the teachers' probabilities of faces, by task: len(rows) x classes or levels.
 
     Args:
         rows: of the faces.
+        embeddings: add those of the teachers under `EMBEDDING`, each number standardised over the faces.
         folder: where they are kept, `_KEPT` faces a file, and read from if they are there; None: nowhere.
     """
     if folder is not None:
@@ -127,18 +141,28 @@ def predictions_of(
             with np.load(file, allow_pickle=False) as kept:
                 found.append(dict(kept))
             continue
-        found.append(_predict_part(teachers, faces, part))
+        found.append(_predict_part(teachers, faces, part, embeddings))
         if file is not None:
             with atomic_path(file) as path, path.open("wb") as opened:
                 np.savez(opened, **found[-1])
-    return {name: np.concatenate([each[name] for each in found]) for name in found[0]}
+    whole = {name: np.concatenate([each[name] for each in found]) for name in found[0]}
+    if embeddings:
+        values = whole[EMBEDDING]
+        mean, spread = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
+        whole[EMBEDDING] = ((values - mean) / np.maximum(spread, 1e-6)).astype(np.float16)
+    return whole
 
 
-def _predict_part(teachers: Teachers, faces: FaceBatches, rows: NDArray[np.int64]) -> dict[str, Any]:
+def _predict_part(
+    teachers: Teachers, faces: FaceBatches, rows: NDArray[np.int64], embeddings: bool
+) -> dict[str, NDArray[np.float16]]:
     # torch shares a batch among the cores itself; a bundle has a core of its own for each.
     workers = 1 if any(is_folder(run.folder) for run in teachers.runs) else usable_cores()
     batches = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
     done = list(ordered_map(lambda chosen: teachers.predict(np.asarray(faces.crops[chosen])), batches, workers))
+    if embeddings:
+        for each, chosen in zip(done, batches, strict=True):
+            each[EMBEDDING] = teachers.embeddings(np.asarray(faces.crops[chosen]))
     return {name: torch.cat([each[name] for each in done]).numpy().astype(np.float16) for name in done[0]}
 
 

@@ -55,6 +55,12 @@ def test_going_round_keeps_every_kind_of_value() -> None:
     assert again.augmentation.blur_side == (0.1, 0.2)
 
 
+@pytest.mark.parametrize("quality", ["[0, 50]", "[60, 40]", "[10, 101]", "[10]"])
+def test_a_range_of_jpeg_qualities_runs_from_low_to_high(quality: str) -> None:
+    with pytest.raises(UsageError, match="jpeg_quality"):
+        parse_recipe(SMALL + f"augmentation: {{jpeg: 0.1, jpeg_quality: {quality}}}\n")
+
+
 def test_all_tasks_of_the_data_and_all_heads() -> None:
     smile = Task(name="smile", kind="ordinal", lowest=0, highest=3)
     recipe = load_recipe("finetune", ["loss.weights={}"]).for_data((AGE, GENDER, smile))

@@ -13,12 +13,13 @@ from mien.errors import UsageError
 from mien.recipes.recipe import AugmentationRecipe, load_recipe, parse_recipe
 from mien.tasks import AGE, ETHNICITY, GENDER
 from mien.training.augmentation import augment, augment_batch, minority_classes, resize
+from mien.vision.compress import jpeg_again
 from mien.vision.resize import resize_crops
 from tests.training.tiny import tiny_recipe
 
 EVERYTHING = AugmentationRecipe(
     flip=0.5, rotation=20, shift=0.1, zoom=0.2, brightness=0.4, contrast=0.4, saturation=0.5, grey=0.3, blur=0.5,
-    noise=0.5, erase=0.5, erase_area=(0.05, 0.2), crop_padding=3, resized_crop=(0.8, 1.0),
+    noise=0.5, jpeg=0.5, erase=0.5, erase_area=(0.05, 0.2), crop_padding=3, resized_crop=(0.8, 1.0),
 )  # fmt: skip
 ALWAYS = 0.9999999
 
@@ -203,6 +204,16 @@ def test_blur_takes_fine_detail_away_and_keeps_the_mean() -> None:
     assert 5 < changed.sum() < 25
     assert (images[changed].std(dim=(1, 2, 3)) < 0.8 * given[changed].float().std(dim=(1, 2, 3))).all()
     torch.testing.assert_close(images.mean(dim=(1, 2, 3)), given.float().mean(dim=(1, 2, 3)), atol=2, rtol=0)
+
+
+def test_jpeg_compresses_the_chosen_faces_at_a_quality_of_the_range() -> None:
+    given = crops(40, 32)
+    images = augment(given, only(jpeg=0.5, jpeg_quality=(20, 20)), 32, seeded())
+    changed = (images != given).flatten(1).any(dim=1)
+    assert 8 < changed.sum() < 32
+    for image, crop in zip(images[changed], given[changed], strict=True):
+        again = jpeg_again(crop.permute(1, 2, 0).numpy(), 20)
+        np.testing.assert_array_equal(image.permute(1, 2, 0).numpy(), again)
 
 
 def test_interpolation_past_the_edge_repeats_it() -> None:

@@ -1,0 +1,19 @@
+"""Compress a crop as JPEG and decode it again: the blocks and smeared colours of photos that were shared."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+
+def jpeg_again(crop: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """Return the crop after JPEG compression.
+
+    Args:
+        crop: H x W x 3, RGB.
+        quality: 0 to 100, of libjpeg.
+    """
+    bgr = np.ascontiguousarray(crop[..., ::-1])
+    _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[..., ::-1]
