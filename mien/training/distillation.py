@@ -86,12 +86,20 @@ class Teachers:
         return self._mean([{name: torch.from_numpy(value) for name, value in each.items()} for each in predicted])
 
     @torch.no_grad()
-    def embeddings(self, crops: NDArray[np.uint8]) -> Tensor:
-        """Return the networks' embeddings side by side, n x `embedding_width`; ``crops``: of `predict`."""
-        seen = [torch.from_numpy(resize_crops(crops, run.size)) for run in self.runs]
-        with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
-            found = [run.network.features(each) for run, each in zip(self.runs, seen, strict=True)]
-        return torch.cat(found, dim=1).float()
+    def predict_with_embeddings(self, crops: NDArray[np.uint8]) -> dict[str, Tensor]:
+        """Return what `predict` does, and under `EMBEDDING` the networks' embeddings side by side, n x
+        `embedding_width`. All are means over a crop and its mirror image, and computed by the networks, not by bundles:
+        these do not return embeddings."""
+        predicted, embeddings = [], []
+        for run in self.runs:
+            seen = torch.from_numpy(resize_crops(crops, run.size))
+            both = torch.cat([seen, seen.flip(3)]).contiguous(memory_format=torch.channels_last)
+            with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
+                features = run.network.features(both)
+                each = run.network.probabilities(run.network.logits(features))
+            predicted.append({name: value.unflatten(0, (2, -1)).mean(dim=0) for name, value in each.items()})
+            embeddings.append(features.float().unflatten(0, (2, -1)).mean(dim=0))
+        return {**self._mean(predicted), EMBEDDING: torch.cat(embeddings, dim=1)}
 
     def _mean(self, predicted: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
         sums: dict[str, Tensor] = {}
@@ -133,6 +141,7 @@ def predictions_of(
     """
     if folder is not None:
         folder.mkdir(exist_ok=True)
+    teachers.to(torch.device("cpu"))
     parts = [rows[start : start + _KEPT] for start in range(0, len(rows), _KEPT)]
     found = []
     for number, part in enumerate(track(parts, "Teachers' predictions", unit=f"parts of {_KEPT:,} faces")):
@@ -157,12 +166,10 @@ def _predict_part(
     teachers: Teachers, faces: FaceBatches, rows: NDArray[np.int64], embeddings: bool
 ) -> dict[str, NDArray[np.float16]]:
     # torch shares a batch among the cores itself; a bundle has a core of its own for each.
-    workers = 1 if any(is_folder(run.folder) for run in teachers.runs) else usable_cores()
+    workers = 1 if embeddings or any(is_folder(run.folder) for run in teachers.runs) else usable_cores()
+    predict = teachers.predict_with_embeddings if embeddings else teachers.predict
     batches = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
-    done = list(ordered_map(lambda chosen: teachers.predict(np.asarray(faces.crops[chosen])), batches, workers))
-    if embeddings:
-        for each, chosen in zip(done, batches, strict=True):
-            each[EMBEDDING] = teachers.embeddings(np.asarray(faces.crops[chosen]))
+    done = list(ordered_map(lambda chosen: predict(np.asarray(faces.crops[chosen])), batches, workers))
     return {name: torch.cat([each[name] for each in done]).numpy().astype(np.float16) for name in done[0]}
 
 
