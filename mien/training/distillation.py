@@ -97,8 +97,8 @@ class Teachers:
             with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
                 features = run.network.features(both)
                 each = run.network.probabilities(run.network.logits(features))
-            predicted.append({name: value.unflatten(0, (2, -1)).mean(dim=0) for name, value in each.items()})
-            embeddings.append(features.float().unflatten(0, (2, -1)).mean(dim=0))
+            predicted.append({name: value.reshape(2, len(seen), -1).mean(dim=0) for name, value in each.items()})
+            embeddings.append(features.float().reshape(2, len(seen), -1).mean(dim=0))
         return {**self._mean(predicted), EMBEDDING: torch.cat(embeddings, dim=1)}
 
     def _mean(self, predicted: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
