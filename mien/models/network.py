@@ -131,11 +131,6 @@ class FaceAttributeNetwork(nn.Module):
         features = self.backbone((images - self.mean) / self.std)
         return self.norm(features.unflatten(1, (-1, self.width))).flatten(1)
 
-    @property
-    def features_width(self) -> int:
-        """The columns of what `features` returns."""
-        return self.width * (len(self.heads) if self.separate else 1)
-
     def features_of(self, task: str, features: Tensor) -> Tensor:
         """Return the part of `features` that a task's head takes."""
         if not self.separate:
@@ -145,10 +140,7 @@ class FaceAttributeNetwork(nn.Module):
 
     def forward(self, crops: Tensor) -> dict[str, Tensor]:
         """Logits a task; see `features` for the crops."""
-        return self.logits(self.features(crops))
-
-    def logits(self, features: Tensor) -> dict[str, Tensor]:
-        """Logits a task of what `features` returns."""
+        features = self.features(crops)
         return {name: head(self.features_of(name, features)) for name, head in self.heads.items()}
 
     def probabilities(self, logits: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -146,22 +146,13 @@ class DistillationRecipe:
     beside the labels'; ``mixed``: the share of faces that are mixed with another and have the teachers' answer
     alone; ``teachers``: how much each counts, in the order of ``--teacher`` (alike by default); ``sources``: the data
     sets on whose faces they count (all by default). On other faces they count only for tasks without a label;
-    ``once``: they predict every training face once, as it was prepared, instead of each augmented crop; ``embedding``,
-    with ``once``: weight of the mean squared distance between the teachers' embeddings, standardised, and a linear map
-    of the network's own, which is learned too and left out of what is exported (0: none)."""
+    ``once``: they predict every training face once, as it was prepared, instead of each augmented crop."""
 
     weight: Annotated[float, Field(gt=0, le=1)]
     mixed: Annotated[float, Field(ge=0, le=1)] = 0.0
     teachers: list[Positive] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
     once: bool = False
-    embedding: NotNegative = 0.0
-
-    @model_validator(mode="after")
-    def _check_embedding(self) -> DistillationRecipe:
-        if self.embedding and not self.once:
-            raise ValueError("embedding needs once: true")
-        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)

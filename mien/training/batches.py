@@ -24,8 +24,6 @@ Batch = dict[str, Tensor]
 SOURCE = "source"
 #: What stands before a task's name in the batch's entry of the teachers' probabilities for it.
 SOFT = "soft:"
-#: Stands for a task's name where the teachers' embeddings are meant; no task is named so.
-EMBEDDING = ":embedding"
 #: Processes that read batches ahead where a GPU trains, which would wait for each batch otherwise.
 GPU_WORKERS = 2
 
@@ -33,8 +31,7 @@ GPU_WORKERS = 2
 class FaceBatches(Dataset[Batch]):
     """``batches[rows]`` is a batch: ``crops`` (uint8, n x 3 x S x S), ``source`` (int64, n; a place in ``sources``),
     and per task ``T`` (int64, n) or ``T_low`` and ``T_high`` (float32, n); with the teachers' probabilities for ``T``
-    (`with_soft_targets`) also ``soft:T`` (float32, n x classes or n x levels), and ``soft::embedding`` with their
-    embeddings."""
+    (`with_soft_targets`) also ``soft:T`` (float32, n x classes or n x levels)."""
 
     def __init__(self, dataset: PreparedDataset, tasks: Sequence[Task]) -> None:
         #: uint8, n x S x S x 3, RGB.

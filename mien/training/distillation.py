@@ -30,7 +30,7 @@ from mien.runs.from_bundle import load_trained
 from mien.runs.run_folder import Run
 from mien.tasks import Task
 from mien.training.augmentation import resize
-from mien.training.batches import EMBEDDING, FaceBatches
+from mien.training.batches import FaceBatches
 from mien.training.warm_start import check_faces, origin_of
 from mien.vision.resize import resize_crops
 
@@ -52,11 +52,6 @@ class Teachers:
     def size(self) -> int:
         """The largest input side of a teacher, in pixels."""
         return max(run.size for run in self.runs)
-
-    @property
-    def embedding_width(self) -> int:
-        """Numbers of the networks' embeddings side by side."""
-        return sum(run.network.features_width for run in self.runs)
 
     def to(self, device: torch.device) -> None:
         """Move the networks to a device, in place."""
@@ -84,22 +79,6 @@ class Teachers:
         """
         predicted = [run.predict(resize_crops(crops, run.size)) for run in self.runs]
         return self._mean([{name: torch.from_numpy(value) for name, value in each.items()} for each in predicted])
-
-    @torch.no_grad()
-    def predict_with_embeddings(self, crops: NDArray[np.uint8]) -> dict[str, Tensor]:
-        """Return what `predict` does, and under `EMBEDDING` the networks' embeddings side by side, n x
-        `embedding_width`. All are means over a crop and its mirror image, and computed by the networks, not by bundles:
-        these do not return embeddings."""
-        predicted, embeddings = [], []
-        for run in self.runs:
-            seen = torch.from_numpy(resize_crops(crops, run.size))
-            both = torch.cat([seen, seen.flip(3)]).contiguous(memory_format=torch.channels_last)
-            with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
-                features = run.network.features(both)
-                each = run.network.probabilities(run.network.logits(features))
-            predicted.append({name: value.reshape(2, len(seen), -1).mean(dim=0) for name, value in each.items()})
-            embeddings.append(features.float().reshape(2, len(seen), -1).mean(dim=0))
-        return {**self._mean(predicted), EMBEDDING: torch.cat(embeddings, dim=1)}
 
     def _mean(self, predicted: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
         sums: dict[str, Tensor] = {}
@@ -130,18 +109,16 @@ def bin_probabilities(levels: Tensor, source: Task, bins: Task) -> Tensor:
 
 
 def predictions_of(
-    teachers: Teachers, faces: FaceBatches, rows: NDArray[np.int64], folder: Path | None, *, embeddings: bool = False
+    teachers: Teachers, faces: FaceBatches, rows: NDArray[np.int64], folder: Path | None
 ) -> dict[str, NDArray[np.float16]]:
     """Return the teachers' probabilities of faces, by task: len(rows) x classes or levels.
 
     Args:
         rows: of the faces.
-        embeddings: add those of the teachers under `EMBEDDING`, each number standardised over the faces.
         folder: where they are kept, `_KEPT` faces a file, and read from if they are there; None: nowhere.
     """
     if folder is not None:
         folder.mkdir(exist_ok=True)
-    teachers.to(torch.device("cpu"))
     parts = [rows[start : start + _KEPT] for start in range(0, len(rows), _KEPT)]
     found = []
     for number, part in enumerate(track(parts, "Teachers' predictions", unit=f"parts of {_KEPT:,} faces")):
@@ -150,26 +127,18 @@ def predictions_of(
             with np.load(file, allow_pickle=False) as kept:
                 found.append(dict(kept))
             continue
-        found.append(_predict_part(teachers, faces, part, embeddings))
+        found.append(_predict_part(teachers, faces, part))
         if file is not None:
             with atomic_path(file) as path, path.open("wb") as opened:
                 np.savez(opened, **found[-1])
-    whole = {name: np.concatenate([each[name] for each in found]) for name in found[0]}
-    if embeddings:
-        values = whole[EMBEDDING]
-        mean, spread = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
-        whole[EMBEDDING] = ((values - mean) / np.maximum(spread, 1e-6)).astype(np.float16)
-    return whole
+    return {name: np.concatenate([each[name] for each in found]) for name in found[0]}
 
 
-def _predict_part(
-    teachers: Teachers, faces: FaceBatches, rows: NDArray[np.int64], embeddings: bool
-) -> dict[str, NDArray[np.float16]]:
+def _predict_part(teachers: Teachers, faces: FaceBatches, rows: NDArray[np.int64]) -> dict[str, Any]:
     # torch shares a batch among the cores itself; a bundle has a core of its own for each.
-    workers = 1 if embeddings or any(is_folder(run.folder) for run in teachers.runs) else usable_cores()
-    predict = teachers.predict_with_embeddings if embeddings else teachers.predict
+    workers = 1 if any(is_folder(run.folder) for run in teachers.runs) else usable_cores()
     batches = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
-    done = list(ordered_map(lambda chosen: predict(np.asarray(faces.crops[chosen])), batches, workers))
+    done = list(ordered_map(lambda chosen: teachers.predict(np.asarray(faces.crops[chosen])), batches, workers))
     return {name: torch.cat([each[name] for each in done]).numpy().astype(np.float16) for name in done[0]}
 
 

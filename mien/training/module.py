@@ -14,7 +14,6 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mien.errors import MienError
 from mien.losses.weighting import WEIGHTINGS
@@ -23,7 +22,7 @@ from mien.models.sharing import freeze
 from mien.recipes.recipe import Recipe
 from mien.tasks import Task
 from mien.training.augmentation import Minority, augment_batch, mix_faces, resize
-from mien.training.batches import EMBEDDING, SOFT, SOURCE, Batch
+from mien.training.batches import SOFT, SOURCE, Batch
 from mien.training.distributed import average, batch_mean, gather, process_rank
 from mien.training.optimisation import make_optimiser, rate_factor
 from mien.training.validation import validation_figures
@@ -44,7 +43,6 @@ class AttributeTraining(pl.LightningModule):
         sources: names of the data sets, in the order of the batches' numbers.
         teachers: networks that predict each step's crops, and count beside the labels as the recipe's ``distillation``
             says; without them, the probabilities that the batches have count so.
-        embedding_width: numbers of the teachers' embeddings that the batches have; 0: none.
     """
 
     def __init__(
@@ -57,14 +55,11 @@ class AttributeTraining(pl.LightningModule):
         minority: Minority | None = None,
         sources: Sequence[str] = (),
         teachers: Teachers | None = None,
-        embedding_width: int = 0,
     ) -> None:
         super().__init__()
         self.recipe, self.tasks, self.steps_per_epoch = recipe, tuple(tasks), steps_per_epoch
         self.network = build_network(recipe, self.tasks, pretrained=pretrained).to(memory_format=torch.channels_last)
         self.weighting = WEIGHTINGS[recipe.loss.weighting]([task.name for task in tasks], recipe.loss.weights)
-        width = self.network.features_width
-        self.embedding_map = nn.Linear(width, embedding_width) if embedding_width else None
         self._minority, self._sources, self._teachers = minority, tuple(sources), teachers
         self.last_figures: dict[str, float] = {}
         self._seen: list[tuple[dict[str, np.ndarray], Batch]] = []
@@ -102,17 +97,13 @@ class AttributeTraining(pl.LightningModule):
             if distillation is not None:
                 images, batch = mix_faces(images, batch, self.tasks, distillation.mixed, generator)
             crops = resize(images, size).contiguous(memory_format=torch.channels_last)
-        features = self.network.features(crops)
-        logits = self.network.logits(features)
+        logits = self.network(crops)
         answers = {name.removeprefix(SOFT): batch[name] for name in batch if name.startswith(SOFT)}
         if self._teachers is not None:
             answers = self._teachers.probabilities(images)
         losses = self.task_losses(logits, batch, answers)
         # Where the backbone alone learns, every head's loss tells it what to do.
         total = self.weighting({name: value for name, value in losses.items() if self._trains(name)} or losses)
-        if self.embedding_map is not None and distillation is not None:
-            distance = functional.mse_loss(self.embedding_map(features).float(), answers[EMBEDDING])
-            losses["embedding"], total = distance, total + distillation.embedding * distance
         self._remember({"train/loss": total, **{f"train/loss_{name}": value for name, value in losses.items()}})
         return total
 

@@ -67,7 +67,6 @@ def set_up(
     order = _training_order(recipe, dataset, known)
     teachers, records = _teachers(recipe, paths, tasks, dataset, fold)
     once = teachers if recipe.distillation and recipe.distillation.once else None
-    embeddings = once is not None and recipe.distillation is not None and recipe.distillation.embedding > 0
     module = AttributeTraining(
         recipe,
         tasks,
@@ -76,7 +75,6 @@ def set_up(
         minority=minority,
         sources=faces.sources,
         teachers=None if once else teachers,
-        embedding_width=once.embedding_width if once and embeddings else 0,
     )
     _check_teachable(module, teachers)
     _check_taught_sources(recipe, faces.sources)

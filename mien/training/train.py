@@ -131,8 +131,7 @@ def _run(trainer: pl.Trainer, setup: Setup, checkpoint: Path | None, kept: Path 
     faces = setup.faces
     if setup.once is not None:
         rows = setup.train_order.rows
-        embeddings = setup.module.embedding_map is not None
-        faces = faces.with_soft_targets(rows, predictions_of(setup.once, faces, rows, kept, embeddings=embeddings))
+        faces = faces.with_soft_targets(rows, predictions_of(setup.once, faces, rows, kept))
     if not torch.cuda.is_available():
         speed_up_convolutions(setup.module.network)
         keep_freed_memory()

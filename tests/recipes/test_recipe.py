@@ -61,11 +61,6 @@ def test_a_range_of_jpeg_qualities_runs_from_low_to_high(quality: str) -> None:
         parse_recipe(SMALL + f"augmentation: {{jpeg: 0.1, jpeg_quality: {quality}}}\n")
 
 
-def test_embeddings_are_those_of_teachers_that_predict_once() -> None:
-    with pytest.raises(UsageError, match="embedding needs once"):
-        parse_recipe(SMALL + "distillation: {weight: 0.5, embedding: 1}\n")
-
-
 def test_all_tasks_of_the_data_and_all_heads() -> None:
     smile = Task(name="smile", kind="ordinal", lowest=0, highest=3)
     recipe = load_recipe("finetune", ["loss.weights={}"]).for_data((AGE, GENDER, smile))

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -19,7 +18,7 @@ from mien.models.two_stage import TwoStageHead
 from mien.runs.run_folder import load_run
 from mien.tasks import AGE, ETHNICITY, GENDER, bin_task
 from mien.training.augmentation import mix_faces
-from mien.training.batches import EMBEDDING, FaceBatches
+from mien.training.batches import FaceBatches
 from mien.training.distillation import bin_probabilities, load_teachers, predictions_of
 from mien.training.module import AttributeTraining
 from mien.training.warm_start import trained_licences
@@ -175,41 +174,6 @@ def test_what_was_predicted_once_is_what_a_resumed_run_learns(
     first, second, changed = (load_run(folder).network.state_dict() for folder in (whole, tmp_path / "run", other))
     assert all(torch.equal(value, second[name]) for name, value in first.items())
     assert not all(torch.equal(value, changed[name]) for name, value in first.items())
-
-
-def test_the_embeddings_of_teachers_are_standardised_means_of_a_face_and_its_mirror_image(
-    finished: Path, data: Path, tmp_path: Path
-) -> None:
-    dataset = open_dataset(data)
-    rows = dataset.rows("train")
-    teachers, _ = load_teachers([finished, finished], TASKS, dataset, None)
-    assert teachers is not None
-    answers = predictions_of(teachers, FaceBatches(dataset, TASKS), rows, tmp_path / "soft", embeddings=True)
-    given = answers.pop(EMBEDDING).astype(np.float32)
-    network = load_run(finished).network
-    crops = torch.from_numpy(resize_crops(np.asarray(dataset.crops[rows]), 32))
-    with torch.no_grad():
-        features = (network.features(crops) + network.features(crops.flip(3))) / 2
-        both = [network.probabilities(network(images))["gender"] for images in (crops, crops.flip(3))]
-    assert given.shape == (len(rows), 2 * features.shape[1])
-    # Some processors compute in 16 bits, and a number that hardly varies is all rounding.
-    varies = (features.std(dim=0) > 0.1).numpy()
-    assert varies.any()
-    expected = ((features - features.mean(dim=0)) / features.std(dim=0, correction=0)).numpy()
-    for half in np.split(given, 2, axis=1):
-        np.testing.assert_allclose(half[:, varies], expected[:, varies], atol=0.2)
-    np.testing.assert_allclose(answers["gender"], (both[0] + both[1]) / 2, atol=0.02)
-
-
-def test_a_run_learns_embeddings_and_leaves_their_map_out(
-    finished: Path, data: Path, run_tiny: Train, tmp_path: Path
-) -> None:
-    settings = ["stages=[{size: 16, epochs: 2}]", "augmentation={flip: 0}", "optimiser={learning_rate: 3.0e-3}"]
-    run_tiny("distillation={weight: 0.5, once: true, embedding: 2.0}", *settings, teachers=[finished])
-    rows = pd.read_csv(tmp_path / "run" / "history.csv")
-    first, last = rows["train/loss_embedding"]
-    assert 0 < last < first
-    assert not any("embedding" in name for name in load_run(tmp_path / "run").network.state_dict())
 
 
 def test_a_weight_of_one_leaves_the_labels_out(finished: Path, data: Path) -> None:
