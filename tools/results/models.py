@@ -208,7 +208,7 @@ def model_context(model: str, source: str) -> dict[str, Any]:
     if model == "default":
         context |= {"groups": group_errors_table(), "cross": cross_table(), "precision": precision_table()}
         context["peer_table"] = peer_table(read(RESULTS / model / "peer.json"))
-        context["speeds_vnni"] = speeds_table(read(RESULTS / model / "peer-vnni.json"))
+        context["speeds_avx2"] = speeds_table(read(RESULTS / model / "peer-avx2.json"))
     return context
 
 
@@ -220,8 +220,8 @@ def readme_context() -> dict[str, Any]:
         "headline": headline_table("default", (("large", "large"), ("small", "small"))),
         "peer_table": peer_table(peer := read(RESULTS / "default" / "peer.json")),
         "peer": peer,
-        "peer_vnni": (vnni := read(RESULTS / "default" / "peer-vnni.json")),
-        "speeds_vnni": speeds_table(vnni),
+        "peer_avx2": (avx2 := read(RESULTS / "default" / "peer-avx2.json")),
+        "speeds_avx2": speeds_table(avx2),
         "sizes": ", ".join(f"{name} {splits[name]:,}" for name in ("train", "val", "test")),
         "training": metrics["training"],
     }
