@@ -119,7 +119,7 @@ def draw_curves(rows: list[dict[str, float]]) -> Figure:
     ]
     columns = 4
     lines = -(-len(panels) // columns)
-    figure = Figure(figsize=(4 * columns, 3 * lines), layout="constrained")
+    figure = Figure(figsize=(4 * columns, 3.4 * lines), layout="constrained")
     for axes, (title, series) in zip(figure.subplots(lines, columns, squeeze=False).flat, panels, strict=False):
         for name in series:
             # The split or source tells the lines apart, and the task those of the weights.
@@ -130,7 +130,7 @@ def draw_curves(rows: list[dict[str, float]]) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         if len(series) > 1:
-            axes.legend()
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, frameon=False, fontsize="small")
     for axes in figure.axes[len(panels) :]:
         axes.set_visible(False)
     return figure
