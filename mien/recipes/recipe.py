@@ -74,7 +74,7 @@ class AugmentationRecipe:
     ``zoom``: shares of the side, each drawn evenly within +-. ``crop_padding``: whole pixels within which a padded crop
     is cut anew; ``resized_crop``: range of the area, as a share, that is cut out and enlarged again. ``brightness``,
     ``contrast``, ``saturation``: factors drawn within 1 +- the number. ``blur_side``: range of the side, as a share,
-    that a blurred crop is shrunk to and back; ``noise_level``: largest standard deviation, in grey levels;
+    that a blurred crop is shrunk to and back; ``noise_level``: largest standard deviation, in gray levels;
     ``jpeg_quality``: range of libjpeg's quality; ``erase_area``: range of the erased share.
     """
 

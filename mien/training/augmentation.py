@@ -248,15 +248,14 @@ def _compress(images: Tensor, recipe: AugmentationRecipe, generator: Generator) 
     """JPEG compression of the chosen faces, each of a drawn quality."""
     if not recipe.jpeg:
         return images
-    taken = _chosen(len(images), recipe.jpeg, generator, torch.empty(0)).nonzero()[:, 0]
+    taken = _chosen(len(images), recipe.jpeg, generator, images).nonzero()[:, 0]
     low, high = recipe.jpeg_quality
     qualities = torch.randint(low, high + 1, (len(taken),), generator=generator).tolist()
     if not len(taken):
         return images
-    crops = images[taken.to(images.device)].round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    crops = images[taken].round().byte().permute(0, 2, 3, 1).cpu().numpy()
     again = np.stack([jpeg_again(crop, quality) for crop, quality in zip(crops, qualities, strict=True)])
-    compressed = torch.from_numpy(again).permute(0, 3, 1, 2).to(images)
-    return images.index_put((taken.to(images.device),), compressed)
+    return images.index_put((taken,), torch.from_numpy(again).permute(0, 3, 1, 2).to(images))
 
 
 def _erase(images: Tensor, recipe: AugmentationRecipe, generator: Generator) -> Tensor:

@@ -1,4 +1,4 @@
-"""Compress a crop as JPEG and decode it again: the blocks and smeared colours of photos that were shared."""
+"""Compress a crop as JPEG and decode it again, as photos that are sent and posted have been."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def jpeg_again(crop: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
 
     Args:
         crop: H x W x 3, RGB.
-        quality: 0 to 100, of libjpeg.
+        quality: 1 to 100, of libjpeg.
     """
     bgr = np.ascontiguousarray(crop[..., ::-1])
     _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
