@@ -49,15 +49,25 @@ def width_of(backbone: nn.Module) -> int:
 
 def joined_state(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Return the state of the joined network of networks, whose heads are fully connected layers: side by side the
-    backbones and the weights of the heads, whose logits are the mean of the parts'."""
-    joined = {
-        f"backbone.parts.{number}.{name.removeprefix('backbone.')}": value
-        for number, part in enumerate(parts)
-        for name, value in part.items()
-        if name.startswith("backbone.")
-    }
+    backbones and the weights of the heads; the logits are the mean over the backbones. A part may be joined itself."""
+    joined: dict[str, Tensor] = {}
+    counts: list[int] = []
+    for part in parts:
+        count = _backbones_in(part)
+        for name, value in part.items():
+            if name.startswith("backbone."):
+                inner = name.removeprefix("backbone.")
+                number, inner = inner.removeprefix("parts.").split(".", 1) if count > 1 else ("0", inner)
+                joined[f"backbone.parts.{sum(counts) + int(number)}.{inner}"] = value
+        counts.append(count)
     for name in parts[0]:
         if name.startswith("heads.") and all(name in part for part in parts):
-            values = [part[name] / len(parts) for part in parts]
+            values = [part[name] * (count / sum(counts)) for part, count in zip(parts, counts, strict=True)]
             joined[name] = torch.cat(values, dim=1) if values[0].ndim > 1 else torch.stack(values).sum(dim=0)
     return joined
+
+
+def _backbones_in(part: Mapping[str, Tensor]) -> int:
+    """How many backbones a network's state has."""
+    numbers = {name.split(".")[2] for name in part if name.startswith("backbone.parts.")}
+    return max(len(numbers), 1)

@@ -35,6 +35,21 @@ def test_joined_networks_give_the_mean_of_the_logits() -> None:
         torch.testing.assert_close(value, (each[0][name] + each[1][name]) / 2, rtol=1e-4, atol=1e-5)
 
 
+def test_a_joined_network_and_a_further_one_give_the_mean_over_all_backbones() -> None:
+    torch.manual_seed(0)
+    names = ["test_efficientnet", "test_resnet", "test_efficientnet"]
+    parts = [network_of(name) for name in names]
+    first = joined_state([part.state_dict() for part in parts[:2]])
+    joined = network_of("+".join(names))
+    joined.load_state_dict({**joined.state_dict(), **joined_state([first, parts[2].state_dict()])})
+    crops = torch.randint(0, 256, (3, 3, 48, 48), dtype=torch.uint8)
+    with torch.no_grad():
+        logits, each = joined(crops), [part(crops) for part in parts]
+    for name, value in logits.items():
+        wanted = torch.stack([part[name] for part in each]).mean(dim=0)
+        torch.testing.assert_close(value, wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_each_part_is_normalised_as_it_was_trained() -> None:
     torch.manual_seed(0)
     backbone, _ = create_backbone("test_efficientnet+dlib_resnet", pretrained=False)
