@@ -68,6 +68,17 @@ def test_the_cut_is_where_the_map_has_few_channels() -> None:
     assert trunk_nodes(model) == [f"c{index}" for index in range(3, 63)]
 
 
+def test_each_of_two_networks_side_by_side_begins_in_float32() -> None:
+    """Both have 26 convolutions and one head in common, so two of each stay in float32; the second's come later."""
+    chains = [
+        [("Conv", [f"{name}{index - 1}" if index else "x", "w"], f"{name}{index}") for index in range(26)]
+        for name in ("a", "b")
+    ]
+    head = [("Concat", ["a25", "b25"], "both"), ("Gemm", ["both", "w"], "logits")]
+    wanted = [f"{name}{index}" for name in ("a", "b") for index in range(2, 26)]
+    assert trunk_nodes(graph_of(*chains[0], *chains[1], *head)) == [*wanted, "both"]
+
+
 def test_without_weights_there_is_no_trunk() -> None:
     assert trunk_nodes(graph_of(("Cast", ["x"], "float"), ("Softmax", ["float"], "out"))) == []
     assert trunk_nodes(graph_of(("MatMul", ["x", "w"], "logits"), ("Softmax", ["logits"], "out"))) == []
