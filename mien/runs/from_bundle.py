@@ -77,9 +77,9 @@ def load_trained(path: Path, dataset: PreparedDataset, *, to_train: bool) -> Run
     return _run_of_bundle(load_bundle(path), dataset, to_train)
 
 
-def training_batches(dataset: PreparedDataset, size: int) -> tuple[Tensor, ...]:
+def training_batches(dataset: PreparedDataset, size: int, count: int = CROPS) -> tuple[Tensor, ...]:
     """Return the training crops that give a network its batch statistics, uint8, n x 3 x S x S, RGB."""
-    chosen = choose_rows(dataset, "train", CROPS, SEED)
+    chosen = choose_rows(dataset, "train", count, SEED)
     crops = resize_crops(np.asarray(dataset.crops[chosen]), size)
     return torch.split(torch.from_numpy(crops), _BATCH)
 

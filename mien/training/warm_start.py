@@ -11,17 +11,22 @@ from mien.data.dataset import PreparedDataset
 from mien.errors import UsageError
 from mien.files import file_sha256
 from mien.models.joined import SEPARATOR, JoinedBackbone, joined_state
+from mien.models.narrowing import is_narrower, narrow_from
 from mien.models.network import FaceAttributeNetwork
 from mien.progress import console
-from mien.runs.from_bundle import load_trained
+from mien.runs.from_bundle import load_trained, training_batches
 from mien.runs.run_folder import Run
+
+#: Training faces to which a narrow network is fitted; see `mien.models.narrowing`.
+NARROWING_CROPS = 3072
 
 
 def init_from_run(
     network: FaceAttributeNetwork, folder: Path, dataset: PreparedDataset, fold: int | None
 ) -> dict[str, Any]:
     """Copy a run's best weights into ``network``, in place: the backbone, and each head of the same kind and task.
-    ``folder``: a run's, or a bundle (see `load_trained`).
+    ``folder``: a run's, or a bundle (see `load_trained`). A narrower network gets fitted ones; see
+    `mien.models.narrowing`.
 
     A run on other data, or on another fold, has perhaps learned from faces that test this one; it is refused where
     that is certain (another fold); other data give a warning.
@@ -35,6 +40,8 @@ def init_from_run(
     """
     run = load_trained(folder, dataset, to_train=True)
     same_data = check_faces(run, dataset, fold)
+    if is_narrower(network, run.network):
+        return {**origin_of(run, same_data), "new_heads": _narrow(network, run, dataset)}
     own, theirs = network.state_dict(), run.network.state_dict()
     fits = {name: value for name, value in theirs.items() if name in own and own[name].shape == value.shape}
     missing = [name for name in own if name not in fits and not name.startswith("heads.")]
@@ -43,16 +50,23 @@ def init_from_run(
             f"{folder} has backbone {run.recipe.model.backbone}, which has other weights than the recipe's backbone "
             f"(the first that differ: {missing[0]})."
         )
-    known = _meanings(run.network)
     whole = {
         task
-        for task, meaning in _meanings(network).items()
-        if known.get(task) == meaning and all(name in fits for name in own if name.startswith(f"heads.{task}."))
+        for task in _same_heads(network, run.network)
+        if all(name in fits for name in own if name.startswith(f"heads.{task}."))
     }
     learned = {name: fits[name] for name in fits if not name.startswith("heads.") or name.split(".")[1] in whole}
     network.load_state_dict({**own, **learned})
     network.weights_from = run.info.get("backbone_weights") or "random"
     return {**origin_of(run, same_data), "new_heads": sorted(set(network.heads) - whole)}
+
+
+def _narrow(network: FaceAttributeNetwork, run: Run, dataset: PreparedDataset) -> list[str]:
+    """Give ``network`` what a wider one has learned, in place; returns the tasks whose heads start anew."""
+    crops = training_batches(dataset, run.size, NARROWING_CROPS)
+    taken = narrow_from(network, run.network, crops, _same_heads(network, run.network))
+    network.weights_from = run.info.get("backbone_weights") or "random"
+    return sorted(set(network.heads) - taken)
 
 
 def join_runs(
@@ -136,6 +150,12 @@ def weights_hash(run: Run) -> str:
         digest.update(name.encode())
         digest.update(value.contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _same_heads(network: FaceAttributeNetwork, other: FaceAttributeNetwork) -> set[str]:
+    """The tasks whose heads say the same in both."""
+    known = _meanings(other)
+    return {task for task, meaning in _meanings(network).items() if known.get(task) == meaning}
 
 
 def _meanings(network: FaceAttributeNetwork) -> dict[str, tuple[object, ...]]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -21,6 +22,7 @@ from mien.tasks import AGE, ETHNICITY, GENDER
 from mien.training.setup import bin_tasks
 from mien.training.train import train
 from mien.training.warm_start import init_from_run
+from mien.vision.resize import resize_crops
 from tests.training.tiny import tiny_recipe
 
 Train = Callable[..., dict[str, Any]]
@@ -37,6 +39,20 @@ def test_weights_are_copied(finished: Path, data: Path) -> None:
     old = load_run(finished).network.state_dict()
     assert all(torch.equal(value, old[name]) for name, value in new.state_dict().items())
     assert (told["run"], told["new_heads"], told["same_data"]) == ("tiny", [], True)
+
+
+def test_a_narrow_network_is_made_of_a_wide_one(run_tiny: Train, data: Path, tmp_path: Path) -> None:
+    run_tiny("model.backbone=face_mobilenet", "stages=[{size: 32, epochs: 1}]")
+    dataset = open_dataset(data)
+    crops = torch.from_numpy(resize_crops(np.asarray(dataset.crops[dataset.rows("train")]), 32))
+    new = network("age", "gender", "ethnicity", backbone="face_mobilenet_narrow").eval()
+    old = load_run(tmp_path / "run").network.eval()
+    with torch.no_grad():
+        before, wanted = new(crops)["gender"], old(crops)["gender"]
+        told = init_from_run(new, tmp_path / "run", dataset, None)
+        after = new.eval()(crops)["gender"]
+    assert (told["run"], told["new_heads"]) == ("tiny", [])
+    assert (after - wanted).abs().mean() < 0.2 * (before - wanted).abs().mean()
 
 
 def test_a_head_that_the_run_lacks_starts_anew(finished: Path, data: Path, tmp_path: Path) -> None:
