@@ -54,11 +54,13 @@ TOLERANCE = 1e-4
 PARITY_CROPS = 256
 
 CODE_LICENCE = "Apache-2.0"
-#: Backbone weights that an installed package ships, and their licence.
+#: The licence of backbone weights that an installed package ships, and of those that know faces.
 BACKBONE_LICENCE = "ImageNet-pretrained backbone: Apache-2.0"
+_HSE = "backbone pretrained for face recognition (HSE_FaceRec_tf, on VGGFace2): Apache-2.0"
 BACKBONE_LICENCES = {
     dlib_resnet.NAME: "backbone pretrained for face recognition (dlib): CC0-1.0",
-    face_mobilenet.NAME: "backbone pretrained for face recognition (HSE_FaceRec_tf, on VGGFace2): Apache-2.0",
+    face_mobilenet.NAME: _HSE,
+    face_mobilenet.NARROW: _HSE,
 }
 
 
@@ -300,9 +302,11 @@ def _backbone_licence(run: Run) -> dict[str, str]:
     names = run.recipe.model.backbone.split(SEPARATOR)
     terms = []
     for name, origin, part in zip(names, origins, parts, strict=True):
-        if origin == "package":
+        if origin == "random":
+            continue
+        if name in BACKBONE_LICENCES or origin == "package":
             terms.append(BACKBONE_LICENCES.get(name, BACKBONE_LICENCE))
-        elif origin != "random":
+        else:
             terms.append(f"{name} of timm: {part.pretrained_cfg.get('license') or 'see its model card'}")
     return {"backbone": "; ".join(dict.fromkeys(terms))} if terms else {}
 
