@@ -12,15 +12,17 @@ import torch
 
 from mien.errors import MienError, UsageError
 from mien.export import export as room
-from mien.export.export import Exported, export_run
+from mien.export.export import Exported, _backbone_licence, export_run
 from mien.export.graph import ParityError, check_parity
 from mien.inference.bundle import load_bundle
 from mien.inference.metadata import NominalCalibration, OrdinalCalibration
+from mien.models.build import build_network
 from mien.models.network import ProbabilityNetwork
-from mien.runs.run_folder import load_run
+from mien.runs.run_folder import Run, load_run
+from mien.tasks import GENDER
 from tests.export.conftest import Trained
 from tests.prepared import name_recipe
-from tests.training.tiny import write_easy
+from tests.training.tiny import tiny_recipe, write_easy
 
 
 def random_crops(n: int) -> np.ndarray:
@@ -209,3 +211,26 @@ def test_parity_by_hand() -> None:
     with pytest.raises(ParityError):
         check_parity(wanted, {"a": np.float32([[np.nan, 0.5]]), "b": wanted["b"]}, 1e-4)
     assert check_parity({"a": wanted["a"][:0]}, {"a": wanted["a"][:0]}, 1e-4) == 0
+
+
+@pytest.mark.parametrize(
+    ("backbone", "origins", "terms"),
+    [
+        ("face_mobilenet", "hub", ["HSE_FaceRec_tf"]),
+        ("face_mobilenet_narrow", "hub", ["HSE_FaceRec_tf"]),
+        ("face_mobilenet_narrow", "random", []),
+        ("dlib_resnet+face_mobilenet", "package+hub", ["(dlib): CC0-1.0", "HSE_FaceRec_tf"]),
+        ("efficientnet_lite2+face_mobilenet", "package+hub", ["ImageNet", "HSE_FaceRec_tf"]),
+        ("test_resnet", "hub", ["test_resnet of timm"]),
+    ],
+)
+def test_the_licence_is_that_of_the_weights_that_a_backbone_began_with(
+    backbone: str, origins: str, terms: list[str]
+) -> None:
+    recipe = tiny_recipe(f"model.backbone={backbone}", "tasks=[gender]", "loss={}")
+    network = build_network(recipe, [GENDER])
+    run = Run(folder=Path("run"), recipe=recipe, tasks=(GENDER,), network=network, info={"backbone_weights": origins})
+    found = _backbone_licence(run).get("backbone", "")
+    assert len(found.split("; ")) == max(len(terms), 1)
+    assert all(term in found for term in terms)
+    assert bool(found) == bool(terms)
