@@ -135,3 +135,11 @@ def test_fetched_weights_are_kept(
     for _ in range(2):
         assert create_backbone(NAME, pretrained=True)[1] == "hub"
     assert fetched == [(face_mobilenet.URL, face_mobilenet.HASH)]
+
+
+def test_the_narrow_network_has_no_published_weights_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    backbone, origin = create_backbone(face_mobilenet.NARROW, pretrained=True)
+    assert origin == "random"
+    assert "--init-from a run of face_mobilenet" in " ".join("".join(capsys.readouterr()).split())
+    with torch.no_grad():
+        assert backbone.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, face_mobilenet.WIDTHS[-1])
