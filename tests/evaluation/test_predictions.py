@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from mien.data.dataset import choose_rows, open_dataset
 from mien.errors import MienError, UsageError
 from mien.evaluation.model import EvaluatedModel, default_calibration, open_model
 from mien.evaluation.predictions import build_predictions
-from mien.inference.bundle import load_bundle
+from mien.inference.bundle import Bundle, load_bundle
 from mien.inference.metadata import NominalCalibration, OrdinalCalibration
 from mien.inference.postprocess import predict_faces
 from mien.metrics.about import SourceRecord
@@ -177,3 +179,25 @@ def test_what_is_no_model_is_refused(tmp_path: Path, bundle_path: Path) -> None:
     for path in (tmp_path / "absent.onnx", tmp_path / "model.bin"):
         with pytest.raises(UsageError, match=r"run folder or a MODEL\.onnx"):
             open_model(path)
+
+
+@pytest.mark.parametrize("n", [0, 1, 32, 33, 100])
+def test_a_bundle_predicts_on_all_cores_what_it_predicts_on_one(
+    bundle_path: Path, n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mien.evaluation.model.usable_cores", lambda: 3)
+    model, bundle = open_model(bundle_path), load_bundle(bundle_path)
+    crops = np.random.default_rng(n).integers(0, 256, (n, 3, model.size, model.size)).astype(np.uint8)
+    threads = set()
+    run = Bundle.run
+
+    def seen(self: Bundle, crops: np.ndarray) -> dict[str, np.ndarray]:
+        threads.add(threading.current_thread())
+        time.sleep(0.05)
+        return run(self, crops)
+
+    monkeypatch.setattr(Bundle, "run", seen)
+    found = model.predict(crops)
+    assert len(threads) == (1 if n <= 32 else min(3, -(-n // 32)))
+    for name, wanted in run(bundle, crops).items():
+        np.testing.assert_allclose(found[name], wanted, atol=1e-6)
