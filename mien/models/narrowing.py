@@ -25,9 +25,9 @@ _PIXELS, _RIDGE = 6000, 1e-6
 
 
 def is_narrower(narrow: FaceAttributeNetwork, wide: FaceAttributeNetwork) -> bool:
-    """Return whether both backbones are MobileNets of the same layers, one of them with fewer channels."""
+    """Return whether both backbones are MobileNets of the same layers and inputs, one of them with fewer channels."""
     parts = _pairs(narrow.backbone), _pairs(wide.backbone)
-    if not parts[0] or len(parts[0]) != len(parts[1]):
+    if not parts[0] or len(parts[0]) != len(parts[1]) or narrow.channels != wide.channels:
         return False
     widths = [[pair.conv_pw.out_channels for pair in pairs] for pairs in parts]
     return widths[0] != widths[1] and all(own <= other for own, other in zip(*widths, strict=True))

@@ -96,3 +96,7 @@ def test_a_head_of_another_meaning_starts_anew(wide: FaceAttributeNetwork) -> No
 )
 def test_only_a_mobilenet_with_fewer_channels_is_narrower(narrow: str, wide: str, fits: bool) -> None:
     assert is_narrower(network_of(narrow), network_of(wide)) is fits
+
+
+def test_a_gray_network_is_not_made_of_one_for_colour() -> None:
+    assert not is_narrower(network_of(NARROW, "model.channels=1"), network_of(NAME))
