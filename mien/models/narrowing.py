@@ -1,8 +1,7 @@
 """Give a narrow MobileNet what a wide one has learned: the channels that matter most, and weights fitted anew.
 
 Layer by layer, a least-squares fit finds the 1 x 1 convolution that makes the kept channels of the wide network from
-the channels that the narrow one has (He, Zhang, Sun 2017); depthwise kernels are copied. What the narrow network is
-then trained from answers nearly as the wide one does.
+the channels that the narrow one has (He, Zhang, Sun 2017); depthwise kernels are copied. Training goes on from there.
 """
 
 from __future__ import annotations
@@ -94,7 +93,7 @@ def _kept_channels(narrow: FaceAttributeNetwork, wide: FaceAttributeNetwork, bat
         spread = _pixels(wide, pair.conv_pw, batches, given=False).std(dim=0)
         chosen.append(_largest(spread * pair.conv_pw.weight.flatten(1).norm(dim=0), width))
     embeddings = _embeddings(wide, batches)
-    layers = [weight for weight in _head_weights(wide).values() if weight.shape[1] == wide.width]
+    layers = [weight for weight in _head_weights(wide) if weight.shape[1:] == (wide.width,)]
     # Each task counts the same, however long its weights are.
     lengths = sum((weight.norm(dim=0) / weight.norm() for weight in layers), torch.zeros(wide.width))
     chosen.append(_largest(embeddings.std(dim=0) * lengths, widths[-1]))
@@ -127,10 +126,9 @@ def _fit_heads(
     return taken
 
 
-def _head_weights(network: FaceAttributeNetwork) -> dict[str, Tensor]:
-    """The weights of the heads' fully connected layers, out x in, by name."""
-    state = network.state_dict()
-    return {name: state[name] for name in state if name.startswith("heads.") and name.endswith(".weight")}
+def _head_weights(network: FaceAttributeNetwork) -> list[Tensor]:
+    """The weights of the layers of all heads."""
+    return [value for name, value in network.heads.state_dict().items() if name.endswith(".weight")]
 
 
 def _fit(inputs: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:

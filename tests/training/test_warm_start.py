@@ -49,9 +49,9 @@ def test_a_narrow_network_is_made_of_a_wide_one(run_tiny: Train, data: Path, tmp
     old = load_run(tmp_path / "run").network.eval()
     with torch.no_grad():
         before, wanted = new(crops)["gender"], old(crops)["gender"]
-        told = init_from_run(new, tmp_path / "run", dataset, None)
+        record = init_from_run(new, tmp_path / "run", dataset, None)
         after = new.eval()(crops)["gender"]
-    assert (told["run"], told["new_heads"]) == ("tiny", [])
+    assert (record["run"], record["new_heads"]) == ("tiny", [])
     assert (after - wanted).abs().mean() < 0.2 * (before - wanted).abs().mean()
 
 
