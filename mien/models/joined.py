@@ -67,6 +67,23 @@ def joined_state(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return joined
 
 
+def part_state(joined: Mapping[str, Tensor], number: int, widths: Sequence[int]) -> dict[str, Tensor]:
+    """Return the state of one of the networks that `joined_state` joined: its backbone, the weights of its heads, and
+    the biases that all have together.
+
+    Args:
+        joined: the state of a joined network, whose heads are fully connected layers.
+        number: the network's place, from 0.
+        widths: the features of each backbone.
+    """
+    start, prefix = sum(widths[:number]), f"backbone.parts.{number}."
+    part = {f"backbone.{name.removeprefix(prefix)}": value for name, value in joined.items() if name.startswith(prefix)}
+    for name, value in joined.items():
+        if name.startswith("heads."):
+            part[name] = value[:, start : start + widths[number]] * len(widths) if value.ndim > 1 else value
+    return part
+
+
 def _backbones_in(part: Mapping[str, Tensor]) -> int:
     """How many backbones a network's state has."""
     numbers = {name.split(".")[2] for name in part if name.startswith("backbone.parts.")}

@@ -19,10 +19,12 @@ from onnx import numpy_helper
 from torch import Tensor
 
 from mien.data.dataset import PreparedDataset, choose_rows
+from mien.data.ordered import ordered_map
 from mien.errors import MienError, UsageError
 from mien.files import is_file, is_folder
 from mien.inference.bundle import Bundle, find_bundle, load_bundle
-from mien.inference.metadata import HALVED, NOT_DATA
+from mien.inference.cores import usable_cores
+from mien.inference.metadata import HALVED, INPUT_NAME, NOT_DATA
 from mien.models.batch_norm import fold_batch_norm, unfold_batch_norm
 from mien.models.build import build_network
 from mien.models.network import FaceAttributeNetwork, ProbabilityNetwork
@@ -33,8 +35,8 @@ from mien.vision.resize import resize_crops
 
 #: Training crops that give the batch statistics, and the seed that draws them.
 CROPS, SEED = 512, 0
-#: Crops in one forward pass.
-_BATCH = 64
+#: Crops in one forward pass, and in one call of a bundle, which one core predicts.
+_BATCH, _PART = 64, 32
 #: How far the network's probabilities may be from the bundle's: any of a float32 one; by their total variation
 #: distance, as a mean over the faces, of an 8-bit one, whose activations the network does not round.
 _EXACT, _ROUNDED = 1e-3, 0.1
@@ -43,14 +45,21 @@ _PREFIX, _FOLDED_BIAS = "network.", ".weight_bias"
 
 
 @dataclass(frozen=True, kw_only=True)
-class _BundleRun(Run):
+class BundleRun(Run):
     """What a bundle holds of a run; its name is the bundle's, which may be any text, and not the recipe's."""
 
     bundle: Bundle
+    #: The bundle without its flip TTA; see `_without_flip`.
+    plain: Bundle
 
     @property
     def name(self) -> str:
         return str(self.info["name"])
+
+    def predict_once(self, crops: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Probabilities a task of crops (uint8, n x 3 x size x size, RGB), without their mirror images, in 8 bits where
+        the bundle's weights are."""
+        return _predict_in_parts(self.plain, crops)
 
     def predict(self, crops: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Probabilities a task of crops (uint8, n x 3 x size x size, RGB), as the bundle itself predicts them: with its
@@ -100,7 +109,7 @@ def _run_of_bundle(bundle: Bundle, dataset: PreparedDataset, to_train: bool) -> 
         unfold_batch_norm(network, folded, batches)
     _check_same_answers(network.eval(), bundle, torch.cat(batches).numpy())
     info = {**training, "finished": True, "name": bundle.metadata.name, "data": _data(bundle)}
-    return _BundleRun(
+    return BundleRun(
         folder=bundle.path,
         recipe=recipe,
         tasks=bundle.tasks,
@@ -108,7 +117,38 @@ def _run_of_bundle(bundle: Bundle, dataset: PreparedDataset, to_train: bool) -> 
         info=info,
         input_size=size,
         bundle=bundle,
+        plain=_without_flip(bundle),
     )
+
+
+def _without_flip(bundle: Bundle) -> Bundle:
+    """Return the bundle without flip TTA, where the exporter put it: without the node that puts the mirror images
+    behind the crops, and without those that take the mean of both. Another graph stays as it is."""
+    model = onnx.load(bundle.path, load_external_data=False)
+    nodes = list(model.graph.node)
+    makers = {name: node for node in nodes for name in node.output}
+    doubled = [node for node in nodes if node.op_type == "Concat" and node.input[0] == INPUT_NAME]
+    means = [makers[output.name] for output in model.graph.output]
+    splits = [makers.get(node.input[0]) for node in means]
+    if len(doubled) != 1 or any(
+        mean.op_type != "ReduceMean" or split is None or split.op_type != "Reshape"
+        for mean, split in zip(means, splits, strict=True)
+    ):
+        return bundle
+    for node in nodes:
+        for place, name in enumerate(node.input):
+            if name == doubled[0].output[0]:
+                node.input[place] = INPUT_NAME
+    for mean, split in zip(means, splits, strict=True):
+        if split is not None:
+            mean.CopyFrom(onnx.helper.make_node("Identity", [split.input[0]], list(mean.output)))
+    return Bundle(bundle.path, model.SerializeToString(), bundle.metadata, 1, bundle.provider)
+
+
+def _predict_in_parts(bundle: Bundle, crops: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    parts = np.array_split(crops, max(1, -(-len(crops) // _PART)))
+    done = list(ordered_map(bundle.run, parts, usable_cores()))
+    return {name: np.concatenate([each[name] for each in done]) for name in done[0]}
 
 
 def _recipe(bundle: Bundle) -> Recipe:

@@ -26,7 +26,7 @@ from mien.inference.cores import usable_cores
 from mien.models.batch_norm import fold_batch_norm
 from mien.progress import console, track
 from mien.recipes.recipe import Recipe
-from mien.runs.from_bundle import load_trained
+from mien.runs.from_bundle import BundleRun, load_trained
 from mien.runs.run_folder import Run
 from mien.tasks import Task
 from mien.training.augmentation import resize
@@ -63,12 +63,18 @@ class Teachers:
         """Return the mean probabilities of each task, float32, n x classes or n x levels.
 
         Args:
-            images: float, n x 3 x S x S, RGB, 0-255.
+            images: float, n x 3 x S x S, RGB, 0-255. On the processor, a bundle predicts them, in 8 bits where its
+                weights are; elsewhere its network does.
         """
         predicted = []
         for run in self.runs:
-            seen = resize(images, run.size).contiguous(memory_format=torch.channels_last)
-            predicted.append(run.network.probabilities(run.network(seen)))
+            seen = resize(images, run.size)
+            if isinstance(run, BundleRun) and seen.device.type == "cpu":
+                crops = seen.round().clamp(0, 255).to(torch.uint8).contiguous().numpy()
+                predicted.append({name: torch.from_numpy(value) for name, value in run.predict_once(crops).items()})
+            else:
+                seen = seen.contiguous(memory_format=torch.channels_last)
+                predicted.append(run.network.probabilities(run.network(seen)))
         return self._mean(predicted)
 
     def predict(self, crops: NDArray[np.uint8]) -> dict[str, Tensor]:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import nn
 
 from mien.data.dataset import PreparedDataset
 from mien.errors import UsageError
 from mien.files import file_sha256
-from mien.models.joined import SEPARATOR, JoinedBackbone, joined_state
+from mien.models.build import build_network
+from mien.models.joined import SEPARATOR, JoinedBackbone, joined_state, part_state, width_of
 from mien.models.narrowing import is_narrower, narrow_from
 from mien.models.network import FaceAttributeNetwork
 from mien.progress import console
@@ -26,7 +31,7 @@ def init_from_run(
 ) -> dict[str, Any]:
     """Copy a run's best weights into ``network``, in place: the backbone, and each head of the same kind and task.
     ``folder``: a run's, or a bundle (see `load_trained`). A narrower network gets fitted ones; see
-    `mien.models.narrowing`.
+    `mien.models.narrowing`. Of joined networks, the first that fits is taken.
 
     A run on other data, or on another fold, has perhaps learned from faces that test this one; it is refused where
     that is certain (another fold); other data give a warning.
@@ -40,9 +45,12 @@ def init_from_run(
     """
     run = load_trained(folder, dataset, to_train=True)
     same_data = check_faces(run, dataset, fold)
-    if is_narrower(network, run.network):
-        return {**origin_of(run, same_data), "new_heads": _narrow(network, run, dataset)}
-    own, theirs = network.state_dict(), run.network.state_dict()
+    learned_network, network.weights_from = _network_to_take(network, run)
+    if is_narrower(network, learned_network):
+        crops = training_batches(dataset, run.size, NARROWING_CROPS)
+        whole = narrow_from(network, learned_network, crops, _same_heads(network, run.network))
+        return {**origin_of(run, same_data), "new_heads": sorted(set(network.heads) - whole)}
+    own, theirs = network.state_dict(), learned_network.state_dict()
     fits = {name: value for name, value in theirs.items() if name in own and own[name].shape == value.shape}
     missing = [name for name in own if name not in fits and not name.startswith("heads.")]
     if missing:
@@ -57,16 +65,28 @@ def init_from_run(
     }
     learned = {name: fits[name] for name in fits if not name.startswith("heads.") or name.split(".")[1] in whole}
     network.load_state_dict({**own, **learned})
-    network.weights_from = run.info.get("backbone_weights") or "random"
     return {**origin_of(run, same_data), "new_heads": sorted(set(network.heads) - whole)}
 
 
-def _narrow(network: FaceAttributeNetwork, run: Run, dataset: PreparedDataset) -> list[str]:
-    """Give ``network`` what a wider one has learned, in place; returns the tasks whose heads start anew."""
-    crops = training_batches(dataset, run.size, NARROWING_CROPS)
-    taken = narrow_from(network, run.network, crops, _same_heads(network, run.network))
-    network.weights_from = run.info.get("backbone_weights") or "random"
-    return sorted(set(network.heads) - taken)
+def _network_to_take(network: FaceAttributeNetwork, run: Run) -> tuple[FaceAttributeNetwork, str]:
+    """Return the run's network, or of joined ones the first from which ``network`` can start; and where the weights of
+    its backbone come from."""
+    whole, origins = run.network, str(run.info.get("backbone_weights") or "random")
+    if not isinstance(whole.backbone, JoinedBackbone) or isinstance(network.backbone, JoinedBackbone):
+        return whole, origins
+    widths = [width_of(part) for part in whole.backbone.parts]
+    for number, name in enumerate(run.recipe.model.backbone.split(SEPARATOR)):
+        recipe = replace(run.recipe, model=replace(run.recipe.model, backbone=name))
+        part = build_network(recipe, run.tasks, pretrained=False)
+        part.load_state_dict({**part.state_dict(), **part_state(whole.state_dict(), number, widths)})
+        if is_narrower(network, part) or _shapes(network.backbone) == _shapes(part.backbone):
+            own = origins.split(SEPARATOR)
+            return part, own[number] if len(own) == len(widths) else origins
+    return whole, origins
+
+
+def _shapes(backbone: nn.Module) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in backbone.state_dict().items()}
 
 
 def join_runs(

@@ -7,7 +7,7 @@ import torch
 
 from mien.errors import UsageError
 from mien.models.backbones import create_backbone
-from mien.models.joined import JoinedBackbone, joined_state
+from mien.models.joined import JoinedBackbone, joined_state, part_state
 from mien.models.network import FaceAttributeNetwork, NetworkShape
 from mien.models.sharing import freeze
 from mien.tasks import Task
@@ -48,6 +48,18 @@ def test_a_joined_network_and_a_further_one_give_the_mean_over_all_backbones() -
     for name, value in logits.items():
         wanted = torch.stack([part[name] for part in each]).mean(dim=0)
         torch.testing.assert_close(value, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_one_network_is_taken_out_of_joined_ones() -> None:
+    torch.manual_seed(0)
+    parts = [network_of(name).state_dict() for name in ("test_efficientnet", "test_resnet", "test_efficientnet")]
+    widths = [part["heads.gender.layers.1.weight"].shape[1] for part in parts]
+    taken = part_state(joined_state(parts), 1, widths)
+    assert set(taken) == {name for name in parts[1] if name.startswith(("backbone.", "heads."))}
+    for name, value in taken.items():
+        # The biases are those of all together.
+        wanted = parts[1][name] if value.ndim != 1 or "heads" not in name else sum(part[name] for part in parts) / 3
+        torch.testing.assert_close(value, wanted)
 
 
 def test_each_part_is_normalised_as_it_was_trained() -> None:

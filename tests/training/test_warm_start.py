@@ -55,6 +55,31 @@ def test_a_narrow_network_is_made_of_a_wide_one(run_tiny: Train, data: Path, tmp
     assert (after - wanted).abs().mean() < 0.2 * (before - wanted).abs().mean()
 
 
+@pytest.mark.parametrize("backbone", ["face_mobilenet", "face_mobilenet_narrow", "test_resnet"])
+def test_a_network_starts_from_the_one_that_fits_of_joined_ones(
+    backbone: str, run_tiny: Train, data: Path, tmp_path: Path
+) -> None:
+    run_tiny("model.backbone=test_efficientnet+face_mobilenet", "stages=[{size: 32, epochs: 1}]")
+    dataset = open_dataset(data)
+    crops = torch.from_numpy(resize_crops(np.asarray(dataset.crops[dataset.rows("train")]), 32))
+    new = network("age", "gender", "ethnicity", backbone=backbone)
+    if backbone == "test_resnet":
+        with pytest.raises(UsageError, match="has backbone test_efficientnet\\+face_mobilenet"):
+            init_from_run(new, tmp_path / "run", dataset, None)
+        return
+    record = init_from_run(new, tmp_path / "run", dataset, None)
+    joined = load_run(tmp_path / "run").network.eval()
+    with torch.no_grad():
+        features = joined.features(crops)
+        ours, wanted = new.eval()(crops)["gender"], joined(crops)["gender"]
+        # The first network's part of the logits, which the one that is taken out does not have.
+        head, width = joined.heads["gender"].layers[1], joined.width - network("age", backbone="face_mobilenet").width
+        wanted -= features[:, :width] @ head.weight[:, :width].T
+        given = (ours - head.bias) / 2 + head.bias
+    assert (record["run"], record["new_heads"], new.weights_from) == ("tiny", [], "random")
+    assert (given - wanted).abs().mean() < (0.3 if "narrow" in backbone else 1e-4) * wanted.std()
+
+
 def test_a_head_that_the_run_lacks_starts_anew(finished: Path, data: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(finished, tmp_path / "run")
     tasks = json.loads((folder / "tasks.json").read_text())
