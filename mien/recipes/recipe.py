@@ -145,14 +145,12 @@ class DistillationRecipe:
     """Learn from the answers of other runs (``mien train --teacher``) too. ``weight``: their share of a task's loss,
     beside the labels'; ``mixed``: the share of faces that are mixed with another and have the teachers' answer
     alone; ``teachers``: how much each counts, in the order of ``--teacher`` (alike by default); ``sources``: the data
-    sets on whose faces they count (all by default). On other faces they count only for tasks without a label;
-    ``once``: they predict every training face once, as it was prepared, instead of each augmented crop."""
+    sets on whose faces they count (all by default). On other faces they count only for tasks without a label."""
 
     weight: Annotated[float, Field(gt=0, le=1)]
     mixed: Annotated[float, Field(ge=0, le=1)] = 0.0
     teachers: list[Positive] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
-    once: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, config=CHECKED)

@@ -48,23 +48,17 @@ _PREFIX, _FOLDED_BIAS = "network.", ".weight_bias"
 class BundleRun(Run):
     """What a bundle holds of a run; its name is the bundle's, which may be any text, and not the recipe's."""
 
+    #: Without its flip TTA; see `_without_flip`.
     bundle: Bundle
-    #: The bundle without its flip TTA; see `_without_flip`.
-    plain: Bundle
 
     @property
     def name(self) -> str:
         return str(self.info["name"])
 
-    def predict_once(self, crops: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    def predict(self, crops: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Probabilities a task of crops (uint8, n x 3 x size x size, RGB), without their mirror images, in 8 bits where
         the bundle's weights are."""
-        return _predict_in_parts(self.plain, crops)
-
-    def predict(self, crops: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Probabilities a task of crops (uint8, n x 3 x size x size, RGB), as the bundle itself predicts them: with its
-        flip TTA, in 8 bits where its weights are."""
-        return dict(self.bundle.run(crops))
+        return _predict_in_parts(self.bundle, crops)
 
 
 def load_trained(path: Path, dataset: PreparedDataset, *, to_train: bool) -> Run:
@@ -116,8 +110,7 @@ def _run_of_bundle(bundle: Bundle, dataset: PreparedDataset, to_train: bool) -> 
         network=network,
         info=info,
         input_size=size,
-        bundle=bundle,
-        plain=_without_flip(bundle),
+        bundle=_without_flip(bundle),
     )
 
 

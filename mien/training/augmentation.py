@@ -21,7 +21,7 @@ from mien.errors import UsageError
 from mien.models.network import LUMA
 from mien.recipes.recipe import AugmentationRecipe, Recipe
 from mien.tasks import UNLABELLED, Task
-from mien.training.batches import SOFT, Batch
+from mien.training.batches import Batch
 from mien.vision.compress import jpeg_again
 
 #: A task and the numbers of its classes that are augmented further.
@@ -98,7 +98,7 @@ def mix_faces(
     images: Tensor, batch: Batch, tasks: Sequence[Task], share: float, generator: Generator
 ) -> tuple[Tensor, Batch]:
     """Mix some faces with others of the batch (Zhang et al. 2018; the share of each drawn evenly): the images, and the
-    batch without the labels of those faces. The teachers' probabilities, where the batch has them, are mixed alike.
+    batch without the labels of those faces.
 
     Args:
         images: float, n x 3 x S x S.
@@ -115,13 +115,7 @@ def mix_faces(
         for task in tasks
         for name in task.columns
     }
-    share_kept = kept[:, :, 0, 0]
-    answers = {
-        name: share_kept * value + (1 - share_kept) * value[order]
-        for name, value in batch.items()
-        if name.startswith(SOFT)
-    }
-    return kept * images + (1 - kept) * images[order], {**batch, **unlabelled, **answers}
+    return kept * images + (1 - kept) * images[order], {**batch, **unlabelled}
 
 
 def resize(images: Tensor, size: int) -> Tensor:

@@ -6,8 +6,7 @@ no worker processes. Resuming draws the batches that an uninterrupted run would 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from copy import copy
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -22,16 +21,13 @@ from mien.training.distributed import own_part, process_count
 Batch = dict[str, Tensor]
 #: The batch's entry that says which data set each face is from; a reserved name, so no task has it.
 SOURCE = "source"
-#: What stands before a task's name in the batch's entry of the teachers' probabilities for it.
-SOFT = "soft:"
 #: Processes that read batches ahead where a GPU trains, which would wait for each batch otherwise.
 GPU_WORKERS = 2
 
 
 class FaceBatches(Dataset[Batch]):
     """``batches[rows]`` is a batch: ``crops`` (uint8, n x 3 x S x S), ``source`` (int64, n; a place in ``sources``),
-    and per task ``T`` (int64, n) or ``T_low`` and ``T_high`` (float32, n); with the teachers' probabilities for ``T``
-    (`with_soft_targets`) also ``soft:T`` (float32, n x classes or n x levels)."""
+    and per task ``T`` (int64, n) or ``T_low`` and ``T_high`` (float32, n)."""
 
     def __init__(self, dataset: PreparedDataset, tasks: Sequence[Task]) -> None:
         #: uint8, n x S x S x 3, RGB.
@@ -46,26 +42,10 @@ class FaceBatches(Dataset[Batch]):
                 ends = dataset.ordinal_labels(task)
                 self._labels |= {name: torch.from_numpy(end) for name, end in zip(task.columns, ends, strict=True)}
 
-        self._soft_targets: dict[str, Tensor] = {}
-        self._place = np.empty(0, dtype=np.int64)
-
-    def with_soft_targets(self, rows: NDArray[np.int64], answers: Mapping[str, NDArray[np.float16]]) -> FaceBatches:
-        """Return the same faces with the teachers' probabilities beside their labels; batches are then of ``rows``.
-
-        Args:
-            answers: by task, a row for each of ``rows``.
-        """
-        faces = copy(self)
-        faces._soft_targets = {SOFT + name: torch.from_numpy(values) for name, values in answers.items()}
-        faces._place = np.full(len(self.crops), -1, dtype=np.int64)
-        faces._place[rows] = np.arange(len(rows))
-        return faces
-
     def __getitem__(self, rows: NDArray[np.int64]) -> Batch:
         crops = torch.from_numpy(np.ascontiguousarray(self.crops[rows])).permute(0, 3, 1, 2)
         labels = {name: values[rows] for name, values in self._labels.items()}
-        answers = {name: values[self._place[rows]].float() for name, values in self._soft_targets.items()}
-        return {"crops": crops, **labels, **answers}
+        return {"crops": crops, **labels}
 
 
 class BatchOrder(Sampler[NDArray[np.int64]]):

@@ -2,8 +2,7 @@
 
 A teacher is a finished run or a bundle, usually of a larger network (Hinton, Vinyals, Dean 2015). It sees the same crop
 as the student, at its own size and in colour, mixtures of two faces included: those have no label, but the teacher
-predicts them (Beyer et al. 2022). With ``distillation.once`` the teachers predict every training face once, before the
-training, which costs less where it has more draws than faces. The probability of a bin is the sum over its levels.
+predicts them (Beyer et al. 2022). The probability of a bin is the sum over its levels.
 """
 
 from __future__ import annotations
@@ -13,29 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mien.data.dataset import PreparedDataset, other_crops, recipe_of
-from mien.data.ordered import ordered_map
 from mien.errors import UsageError
-from mien.files import atomic_path, is_file, is_folder
-from mien.inference.cores import usable_cores
 from mien.models.batch_norm import fold_batch_norm
-from mien.progress import console, track
+from mien.progress import console
 from mien.recipes.recipe import Recipe
 from mien.runs.from_bundle import BundleRun, load_trained
 from mien.runs.run_folder import Run
 from mien.tasks import Task
 from mien.training.augmentation import resize
-from mien.training.batches import FaceBatches
 from mien.training.warm_start import check_faces, origin_of
-from mien.vision.resize import resize_crops
-
-#: Faces that the teachers predict at a time; and those whose predictions are kept in one file.
-_BATCH, _KEPT = 64, 1024
 
 
 @dataclass(frozen=True)
@@ -71,20 +60,15 @@ class Teachers:
             seen = resize(images, run.size)
             if isinstance(run, BundleRun) and seen.device.type == "cpu":
                 crops = seen.round().clamp(0, 255).to(torch.uint8).contiguous().numpy()
-                predicted.append({name: torch.from_numpy(value) for name, value in run.predict_once(crops).items()})
+                predicted.append({name: torch.from_numpy(value) for name, value in run.predict(crops).items()})
             else:
                 seen = seen.contiguous(memory_format=torch.channels_last)
                 predicted.append(run.network.probabilities(run.network(seen)))
         return self._mean(predicted)
 
-    def predict(self, crops: NDArray[np.uint8]) -> dict[str, Tensor]:
-        """Return the same of crops as they were prepared, by bundles as they predict faces (flip TTA, 8-bit weights).
-
-        Args:
-            crops: n x S x S x 3, RGB.
-        """
-        predicted = [run.predict(resize_crops(crops, run.size)) for run in self.runs]
-        return self._mean([{name: torch.from_numpy(value) for name, value in each.items()} for each in predicted])
+    def __deepcopy__(self, memo: dict[int, Any]) -> Teachers:
+        """Not copied: averaging a network's weights copies the module that learns, and teachers do not change."""
+        return self
 
     def _mean(self, predicted: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
         sums: dict[str, Tensor] = {}
@@ -112,40 +96,6 @@ def bin_probabilities(levels: Tensor, source: Task, bins: Task) -> Tensor:
     own = torch.bucketize(torch.tensor(source.levels, device=levels.device), starts, right=True) - 1
     summed = levels.new_zeros(len(levels), len(bins.starts))
     return summed.index_add_(1, own.clamp(min=0), levels)
-
-
-def predictions_of(
-    teachers: Teachers, faces: FaceBatches, rows: NDArray[np.int64], folder: Path | None
-) -> dict[str, NDArray[np.float16]]:
-    """Return the teachers' probabilities of faces, by task: len(rows) x classes or levels.
-
-    Args:
-        rows: of the faces.
-        folder: where they are kept, `_KEPT` faces a file, and read from if they are there; None: nowhere.
-    """
-    if folder is not None:
-        folder.mkdir(exist_ok=True)
-    parts = [rows[start : start + _KEPT] for start in range(0, len(rows), _KEPT)]
-    found = []
-    for number, part in enumerate(track(parts, "Teachers' predictions", unit=f"parts of {_KEPT:,} faces")):
-        file = None if folder is None else folder / f"{number:05}.npz"
-        if file is not None and is_file(file):
-            with np.load(file, allow_pickle=False) as kept:
-                found.append(dict(kept))
-            continue
-        found.append(_predict_part(teachers, faces, part))
-        if file is not None:
-            with atomic_path(file) as path, path.open("wb") as opened:
-                np.savez(opened, **found[-1])
-    return {name: np.concatenate([each[name] for each in found]) for name in found[0]}
-
-
-def _predict_part(teachers: Teachers, faces: FaceBatches, rows: NDArray[np.int64]) -> dict[str, Any]:
-    # torch shares a batch among the cores itself; a bundle has a core of its own for each.
-    workers = 1 if any(is_folder(run.folder) for run in teachers.runs) else usable_cores()
-    batches = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
-    done = list(ordered_map(lambda chosen: teachers.predict(np.asarray(faces.crops[chosen])), batches, workers))
-    return {name: torch.cat([each[name] for each in done]).numpy().astype(np.float16) for name in done[0]}
 
 
 def check_distillation(recipe: Recipe, teachers: int) -> None:

@@ -22,7 +22,7 @@ from mien.models.sharing import freeze
 from mien.recipes.recipe import Recipe
 from mien.tasks import Task
 from mien.training.augmentation import Minority, augment_batch, mix_faces, resize
-from mien.training.batches import SOFT, SOURCE, Batch
+from mien.training.batches import SOURCE, Batch
 from mien.training.distributed import average, batch_mean, gather, process_rank
 from mien.training.optimisation import make_optimiser, rate_factor
 from mien.training.validation import validation_figures
@@ -98,9 +98,7 @@ class AttributeTraining(pl.LightningModule):
                 images, batch = mix_faces(images, batch, self.tasks, distillation.mixed, generator)
             crops = resize(images, size).contiguous(memory_format=torch.channels_last)
         logits = self.network(crops)
-        answers = {name.removeprefix(SOFT): batch[name] for name in batch if name.startswith(SOFT)}
-        if self._teachers is not None:
-            answers = self._teachers.probabilities(images)
+        answers = {} if self._teachers is None else self._teachers.probabilities(images)
         losses = self.task_losses(logits, batch, answers)
         # Where the backbone alone learns, every head's loss tells it what to do.
         total = self.weighting({name: value for name, value in losses.items() if self._trains(name)} or losses)

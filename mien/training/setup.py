@@ -38,8 +38,7 @@ VALIDATION_BATCH = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """All that a training needs before it begins. ``info``: what ``run.json`` records of it; ``once``: teachers that
-    predict the training faces before it."""
+    """All that a training needs before it begins. ``info``: what ``run.json`` records of it."""
 
     module: AttributeTraining
     faces: FaceBatches
@@ -47,7 +46,6 @@ class Setup:
     val_order: BatchOrder
     minority: Minority | None
     info: dict[str, Any]
-    once: Teachers | None = None
 
 
 def set_up(
@@ -66,7 +64,6 @@ def set_up(
     faces = FaceBatches(dataset, tuple(labels.values()))
     order = _training_order(recipe, dataset, known)
     teachers, records = _teachers(recipe, paths, tasks, dataset, fold)
-    once = teachers if recipe.distillation and recipe.distillation.once else None
     module = AttributeTraining(
         recipe,
         tasks,
@@ -74,7 +71,7 @@ def set_up(
         pretrained=None if init_from is None else False,
         minority=minority,
         sources=faces.sources,
-        teachers=None if once else teachers,
+        teachers=teachers,
     )
     _check_teachable(module, teachers)
     _check_taught_sources(recipe, faces.sources)
@@ -96,7 +93,6 @@ def set_up(
         val_order=BatchOrder(dataset.rows("val"), VALIDATION_BATCH, seed=None),
         minority=minority,
         info=deduplicated(info),
-        once=once,
     )
 
 

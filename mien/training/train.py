@@ -21,16 +21,12 @@ from mien.recipes.recipe import Recipe
 from mien.runs import run_folder
 from mien.training.augmentation_preview import write_augmented_page
 from mien.training.batches import batch_loader
-from mien.training.distillation import predictions_of
 from mien.training.distributed import ONE_PROCESS, Processes
 from mien.training.global_batch_norm import normalise_globally
 from mien.training.history import History
 from mien.training.precision import speed_up_convolutions
 from mien.training.setup import Setup, set_up
 from mien.training.trainer import make_trainer, quieten_lightning
-
-#: In a run's folder, the folder with the predictions of teachers that predict once.
-SOFT_TARGETS = "soft-targets"
 
 
 def train(
@@ -106,7 +102,7 @@ def _fit(
     run_folder.write_info(out, {**setup.info, "finished": False})
     console.print(_opening_sentence(recipe, setup.info, trainer.precision, checkpoint))
     started = time.time()
-    _run(trainer, setup, checkpoint, out / SOFT_TARGETS)
+    _run(trainer, setup, checkpoint)
     return _finish(out, setup.info, history, trainer, time.time() - started)
 
 
@@ -122,16 +118,11 @@ def _join(
     set_quiet(True)
     quieten_lightning()
     trainer = make_trainer(recipe, out, [History(out), *callbacks], **options)
-    _run(trainer, setup, checkpoint, None)
+    _run(trainer, setup, checkpoint)
     return {**setup.info, "epochs": trainer.current_epoch, "validation": setup.module.last_figures}
 
 
-def _run(trainer: pl.Trainer, setup: Setup, checkpoint: Path | None, kept: Path | None) -> None:
-    """``kept``: where the predictions of teachers that predict once are kept; see `predictions_of`."""
-    faces = setup.faces
-    if setup.once is not None:
-        rows = setup.train_order.rows
-        faces = faces.with_soft_targets(rows, predictions_of(setup.once, faces, rows, kept))
+def _run(trainer: pl.Trainer, setup: Setup, checkpoint: Path | None) -> None:
     if not torch.cuda.is_available():
         speed_up_convolutions(setup.module.network)
         keep_freed_memory()
@@ -141,7 +132,7 @@ def _run(trainer: pl.Trainer, setup: Setup, checkpoint: Path | None, kept: Path 
     try:
         trainer.fit(
             setup.module,
-            batch_loader(faces, setup.train_order),
+            batch_loader(setup.faces, setup.train_order),
             batch_loader(setup.faces, setup.val_order),
             ckpt_path=checkpoint,
             weights_only=True,

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -18,11 +17,9 @@ from mien.models.two_stage import TwoStageHead
 from mien.runs.run_folder import load_run
 from mien.tasks import AGE, ETHNICITY, GENDER, bin_task
 from mien.training.augmentation import mix_faces
-from mien.training.batches import FaceBatches
-from mien.training.distillation import bin_probabilities, load_teachers, predictions_of
+from mien.training.distillation import bin_probabilities, load_teachers
 from mien.training.module import AttributeTraining
 from mien.training.warm_start import trained_licences
-from mien.vision.resize import resize_crops
 from tests.training.tiny import StopAfter, Stopped, tiny_recipe
 
 Train = Callable[..., dict[str, Any]]
@@ -112,68 +109,6 @@ def test_mixed_faces_have_no_label() -> None:
     assert mixed.min() >= 0
     assert mixed.max() <= 199
     assert (batch["gender"] == 1).all()
-
-
-def test_the_answers_of_mixed_faces_are_mixed_alike() -> None:
-    level = torch.linspace(0, 1, 100)
-    images = level[:, None, None, None].expand(-1, 3, 2, 2)
-    batch = {"gender": torch.ones(100, dtype=torch.int64), "soft:gender": torch.stack([level, 1 - level], 1)}
-    mixed, unlabelled = mix_faces(images, batch, (GENDER,), 0.5, torch.Generator().manual_seed(0))
-    assert (mixed[:, 0, 0, 0] != level).float().mean() > 0.3
-    torch.testing.assert_close(unlabelled["soft:gender"][:, 0], mixed[:, 0, 0, 0])
-
-
-ONCE = "distillation={weight: 0.5, mixed: 0.5, once: true}"
-
-
-def test_teachers_can_predict_once(finished: Path, data: Path, run_tiny: Train, tmp_path: Path) -> None:
-    run_tiny(ONCE, "stages=[{size: 16, epochs: 1}]", teachers=[finished])
-    (file,) = (tmp_path / "run" / "soft-targets").iterdir()
-    kept = dict(np.load(file))
-    dataset = open_dataset(data)
-    rows = dataset.rows("train")
-    expected = load_run(finished).predict(resize_crops(np.asarray(dataset.crops[rows]), 32))
-    assert kept.keys() == expected.keys()
-    for name, values in kept.items():
-        np.testing.assert_allclose(values, expected[name], atol=1e-3)
-
-
-def test_a_batch_has_the_answers_of_its_faces(
-    finished: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dataset = open_dataset(data)
-    rows = dataset.rows("train")
-    faces = FaceBatches(dataset, TASKS)
-    teachers, _ = load_teachers([finished], TASKS, dataset, None)
-    assert teachers is not None
-    monkeypatch.setattr("mien.training.distillation._KEPT", 5)
-    answers = predictions_of(teachers, faces, rows, tmp_path / "soft-targets")
-    assert len(list((tmp_path / "soft-targets").iterdir())) == -(-len(rows) // 5)
-    again = predictions_of(teachers, faces, rows, tmp_path / "soft-targets")
-    assert all(np.array_equal(again[name], values) for name, values in answers.items())
-    batch = faces.with_soft_targets(rows, answers)[rows[[3, 1]]]
-    torch.testing.assert_close(batch["soft:age"], torch.from_numpy(answers["age"][[3, 1]]).float())
-    assert not any(name.startswith("soft:") for name in faces[rows[[3, 1]]])
-
-
-def test_what_was_predicted_once_is_what_a_resumed_run_learns(
-    finished: Path, data: Path, run_tiny: Train, tmp_path: Path
-) -> None:
-    from mien.training.train import train
-
-    whole, other = tmp_path / "whole", tmp_path / "other"
-    train(tiny_recipe(ONCE), data, whole, teachers=[finished])
-    with pytest.raises(Stopped):
-        run_tiny(ONCE, teachers=[finished], callbacks=[StopAfter(1)])
-    shutil.copytree(tmp_path / "run", other)
-    (file,) = (other / "soft-targets").iterdir()
-    kept = dict(np.load(file))
-    np.savez(file, **{name: values[:, ::-1] for name, values in kept.items()})
-    run_tiny(ONCE, teachers=[finished], resume=True)
-    train(tiny_recipe(ONCE), data, other, teachers=[finished], resume=True)
-    first, second, changed = (load_run(folder).network.state_dict() for folder in (whole, tmp_path / "run", other))
-    assert all(torch.equal(value, second[name]) for name, value in first.items())
-    assert not all(torch.equal(value, changed[name]) for name, value in first.items())
 
 
 def test_a_weight_of_one_leaves_the_labels_out(finished: Path, data: Path) -> None:
