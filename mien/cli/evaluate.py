@@ -67,7 +67,6 @@ def evaluate(
 
         mien evaluate runs/all --data data --single age=runs/age-only --out report
     """
-    from mien.diagnosis.run import evaluate_run
     from mien.evaluation.measure import Evaluated, Faces, evaluate_file, evaluate_model
     from mien.evaluation.paired import compare_paired, write_comparison
     from mien.metrics.bootstrap import Sampling
@@ -88,6 +87,9 @@ def evaluate(
             raise UsageError("To evaluate a model, name the prepared data: --data FOLDER.")
         faces = Faces(data=data, split=split or "test", source=source, fold=fold, limit=limit)
         if is_folder(path):
+            # It imports torch, which bundles and tables do without.
+            from mien.diagnosis.run import evaluate_run
+
             return evaluate_run(path, faces, sampling, command=command, class_offsets=offsets, singles=singles)
         return evaluate_model(path, faces, sampling, command=command, class_offsets=offsets)
 

@@ -6,26 +6,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mien.data.dataset import recipe_of
-from mien.data.ordered import ordered_map
+from mien.data.ordered import predict_in_parts
 from mien.errors import UsageError
 from mien.files import file_sha256, is_file, is_folder
-from mien.inference.cores import usable_cores
 from mien.inference.metadata import Calibration, NominalCalibration, OrdinalCalibration
 from mien.onnx.providers import CPU
 from mien.tasks import Task
 from mien.vision.align import CropRecipe
 
-if TYPE_CHECKING:
-    from mien.inference.bundle import Bundle
-
-#: Crops that one core predicts in one call of a bundle.
-_PART = 32
 #: Turn crops, uint8 N x 3 x size x size, into float32 N x levels or N x classes by task; rows sum to 1.
 Predict = Callable[[NDArray[np.uint8]], Mapping[str, NDArray[np.float32]]]
 
@@ -87,21 +81,13 @@ def _from_bundle(path: Path, provider: str) -> EvaluatedModel:
         size=metadata.size,
         tasks=metadata.tasks,
         calibration=metadata.calibration,
-        predict=partial(_predict_in_parts, bundle),
+        # A GPU takes all crops in one call.
+        predict=partial(predict_in_parts, bundle.run) if bundle.provider == CPU else bundle.run,
         crop=metadata.crop,
         sha256=file_sha256(path),
         training=metadata.training,
         licences=metadata.licences,
     )
-
-
-def _predict_in_parts(bundle: Bundle, crops: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
-    """Predict crops on all cores, whose sessions have one thread each; a GPU takes them in one call."""
-    if bundle.provider != CPU or len(crops) <= _PART:
-        return bundle.run(crops)
-    parts = [crops[start : start + _PART] for start in range(0, len(crops), _PART)]
-    done = list(ordered_map(bundle.run, parts, usable_cores()))
-    return {name: np.concatenate([each[name] for each in done]) for name in done[0]}
 
 
 def _from_run(folder: Path) -> EvaluatedModel:

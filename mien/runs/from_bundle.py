@@ -19,11 +19,10 @@ from onnx import numpy_helper
 from torch import Tensor
 
 from mien.data.dataset import PreparedDataset, choose_rows
-from mien.data.ordered import ordered_map
+from mien.data.ordered import predict_in_parts
 from mien.errors import MienError, UsageError
 from mien.files import is_file, is_folder
 from mien.inference.bundle import Bundle, find_bundle, load_bundle
-from mien.inference.cores import usable_cores
 from mien.inference.metadata import HALVED, INPUT_NAME, NOT_DATA
 from mien.models.batch_norm import fold_batch_norm, unfold_batch_norm
 from mien.models.build import build_network
@@ -35,8 +34,8 @@ from mien.vision.resize import resize_crops
 
 #: Training crops that give the batch statistics, and the seed that draws them.
 CROPS, SEED = 512, 0
-#: Crops in one forward pass, and in one call of a bundle, which one core predicts.
-_BATCH, _PART = 64, 32
+#: Crops in one forward pass.
+_BATCH = 64
 #: How far the network's probabilities may be from the bundle's: any of a float32 one; by their total variation
 #: distance, as a mean over the faces, of an 8-bit one, whose activations the network does not round.
 _EXACT, _ROUNDED = 1e-3, 0.1
@@ -58,7 +57,7 @@ class BundleRun(Run):
     def predict(self, crops: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Probabilities a task of crops (uint8, n x 3 x size x size, RGB), without their mirror images, in 8 bits where
         the bundle's weights are."""
-        return _predict_in_parts(self.bundle, crops)
+        return predict_in_parts(self.bundle.run, crops)
 
 
 def load_trained(path: Path, dataset: PreparedDataset, *, to_train: bool) -> Run:
@@ -136,12 +135,6 @@ def _without_flip(bundle: Bundle) -> Bundle:
         if split is not None:
             mean.CopyFrom(onnx.helper.make_node("Identity", [split.input[0]], list(mean.output)))
     return Bundle(bundle.path, model.SerializeToString(), bundle.metadata, 1, bundle.provider)
-
-
-def _predict_in_parts(bundle: Bundle, crops: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-    parts = np.array_split(crops, max(1, -(-len(crops) // _PART)))
-    done = list(ordered_map(bundle.run, parts, usable_cores()))
-    return {name: np.concatenate([each[name] for each in done]) for name in done[0]}
 
 
 def _recipe(bundle: Bundle) -> Recipe:

@@ -64,9 +64,12 @@ def test_the_network_of_a_bundle_answers_as_the_run(
 ) -> None:
     run, original = load_trained(bundle, open_dataset(data), to_train=to_train), load_run(finished)
     assert (run.name, run.size, run.tasks) == (original.name, original.size, original.tasks)
-    expected, got = original.predict(crops.numpy()), run.predict(crops.numpy())
+    expected = original.predict(crops.numpy())
+    with torch.no_grad():
+        network = run.network.eval()
+        answers = network.probabilities(network(crops))
     for name, values in expected.items():
-        np.testing.assert_allclose(got[name], values, atol=1e-4)
+        np.testing.assert_allclose(answers[name], values, atol=1e-4)
     has_norms = any(isinstance(module, torch.nn.BatchNorm2d) for module in run.network.modules())
     assert has_norms == to_train
 
@@ -92,6 +95,25 @@ def test_a_training_goes_on_from_a_bundle(
     assert load_bundle(out).metadata.training["started_from"]["run"] == "tiny"
     with pytest.raises(UsageError, match="started from other weights"):
         run_tiny(*settings, init_from=finished, resume=True)
+
+
+@pytest.mark.slow
+def test_a_bundle_teaches_without_flip_tta(
+    finished: Path, data: Path, run_tiny: Train, tmp_path: Path, crops: torch.Tensor
+) -> None:
+    dataset = open_dataset(data)
+    mirrored = export_run(finished, data, tmp_path / "mirrored.onnx", flip_tta=True).path
+    teachers, _ = load_teachers([mirrored], TASKS, dataset, None)
+    assert teachers is not None
+    whole, alone = load_bundle(mirrored), load_run(finished)
+    given, faces = teachers.probabilities(crops.float()), crops.numpy()
+    flipped = teachers.probabilities(crops.flip(3).float())
+    for name, value in alone.predict(faces).items():
+        np.testing.assert_allclose(given[name], value, atol=1e-4)
+        np.testing.assert_allclose((given[name] + flipped[name]) / 2, whole.run(faces)[name], atol=1e-5)
+    # The module is copied to average its weights; a bundle's session is not.
+    info = run_tiny("distillation={weight: 1}", "ema_decay=0.9", "stages=[{size: 16, epochs: 1}]", teachers=[mirrored])
+    assert info["validation"]["loss"] > 0
 
 
 @pytest.mark.slow
