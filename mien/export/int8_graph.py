@@ -82,7 +82,7 @@ def quantise_graph(path: Path, crops: NDArray[np.uint8]) -> None:
 
 
 def _correct_biases(model: onnx.ModelProto, exact: onnx.ModelProto, crops: NDArray[np.uint8]) -> None:
-    """Give the heads' layers that read the trunk, in place, the biases with which the mean of their values over ``crops``
+    """Give the heads' layers that read the trunk, in place, biases with which the mean of their values over ``crops``
     is that of the float32 graph ``exact`` (Nagel et al. 2019): rounding moves the mean of the trunk's features.
 
     In a MobileNet 98.1 instead of 97.3 % of the answers about seven races stay the same.

@@ -13,7 +13,7 @@ from mien.cli.main import EXTRA_OF_MODULE
 from mien.inference.bundle import default_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Five bundles; the largest is the default model in float32, 20 MB.
+#: Five bundles; the largest is `large`, 16 MB.
 LARGEST = 40 * 1024 * 1024
 
 
