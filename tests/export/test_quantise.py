@@ -1,6 +1,7 @@
 """int8 bundles: which nodes are quantised, what may be lost, and an export whose answers stay those of float32."""
 
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,17 @@ from mien.cli.main import app
 from mien.data.dataset import open_dataset
 from mien.errors import UsageError
 from mien.export import export as export_room
+from mien.export import int8_graph
 from mien.export import quantise as room
 from mien.export.export import Exported, convert_exported, export_run
 from mien.export.graph import ParityError
-from mien.export.int8_graph import trunk_nodes
+from mien.export.int8_graph import quantise_graph, trunk_nodes
 from mien.export.quantise import TaskChange, check_changes, nominal_change, ordinal_change
 from mien.inference.bundle import load_bundle
+from mien.inference.metadata import INPUT_NAME
 from mien.onnx.checks import fits_16_bits
 from mien.onnx.schema import parse_model
+from mien.onnx.sessions import open_session
 from mien.tasks import AGE, GENDER
 from mien.vision.resize import resize_crops
 from tests.export.conftest import Trained
@@ -247,6 +251,34 @@ def test_the_trunk_is_int8_and_the_heads_are_not(exported: Exported, quantised: 
     assert fits_16_bits(parse_model(quantised.path.read_bytes()))
     assert {opset.domain for opset in model.opset_import} == {""}
     assert model.producer_name == "mien"
+
+
+def means_of_logits(path: Path, crops: np.ndarray) -> list[np.ndarray]:
+    """The means over crops of what the heads' last layers give."""
+    model = onnx.load(path)
+    names = [node.output[0] for node in model.graph.node if node.op_type == "Gemm"]
+    model.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
+    outputs = open_session(model.SerializeToString()).run(names, {INPUT_NAME: crops})
+    return [output.mean(axis=0) for output in outputs]
+
+
+def test_the_means_of_the_logits_stay_the_same(
+    trained: Trained, exported: Exported, quantised: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = open_dataset(trained.data)
+    crops = resize_crops(np.asarray(dataset.crops[dataset.rows("train")]), 24)
+    monkeypatch.setattr(int8_graph, "_correct_biases", lambda model, exact, crops: None)
+    uncorrected = Path(shutil.copy(exported.path, tmp_path / "uncorrected.onnx"))
+    quantise_graph(uncorrected, crops)
+    wanted = means_of_logits(exported.path, crops)
+
+    def off(path: Path) -> float:
+        pairs = zip(means_of_logits(path, crops), wanted, strict=True)
+        return max(float(np.abs(got - mean).max()) for got, mean in pairs)
+
+    # The heads' weights have 16 bits.
+    assert off(quantised.path) < 0.002
+    assert off(uncorrected) > 5 * off(quantised.path)
 
 
 @pytest.mark.parametrize(("weights", "fit"), [([0, 64, -64], True), ([0, 65], False), ([-65], False), ([], True)])
