@@ -116,24 +116,23 @@ def _run_of_bundle(bundle: Bundle, dataset: PreparedDataset, to_train: bool) -> 
 def _without_flip(bundle: Bundle) -> Bundle:
     """Return the bundle without flip TTA, where the exporter put it: without the node that puts the mirror images
     behind the crops, and without those that take the mean of both. Another graph stays as it is."""
+    if not bundle.metadata.training.get("mirrored_too"):
+        return bundle
     model = onnx.load(bundle.path, load_external_data=False)
     nodes = list(model.graph.node)
     makers = {name: node for node in nodes for name in node.output}
     doubled = [node for node in nodes if node.op_type == "Concat" and node.input[0] == INPUT_NAME]
-    means = [makers[output.name] for output in model.graph.output]
-    splits = [makers.get(node.input[0]) for node in means]
-    if len(doubled) != 1 or any(
-        mean.op_type != "ReduceMean" or split is None or split.op_type != "Reshape"
-        for mean, split in zip(means, splits, strict=True)
-    ):
+    last = [makers[output.name] for output in model.graph.output if output.name in makers]
+    means = [node for node in last if node.op_type == "ReduceMean" and node.input[0] in makers]
+    halves = [(mean, makers[mean.input[0]]) for mean in means]
+    if len(doubled) != 1 or len(halves) != len(model.graph.output):
         return bundle
     for node in nodes:
         for place, name in enumerate(node.input):
             if name == doubled[0].output[0]:
                 node.input[place] = INPUT_NAME
-    for mean, split in zip(means, splits, strict=True):
-        if split is not None:
-            mean.CopyFrom(onnx.helper.make_node("Identity", [split.input[0]], list(mean.output)))
+    for mean, split in halves:
+        mean.CopyFrom(onnx.helper.make_node("Identity", [split.input[0]], list(mean.output)))
     return Bundle(bundle.path, model.SerializeToString(), bundle.metadata, 1, bundle.provider)
 
 
