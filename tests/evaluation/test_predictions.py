@@ -185,9 +185,7 @@ def test_what_is_no_model_is_refused(tmp_path: Path, bundle_path: Path) -> None:
 def test_a_bundle_predicts_on_all_cores_what_it_predicts_on_one(
     bundle_path: Path, n: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mien.evaluation.model.usable_cores", lambda: 3)
-    model, bundle = open_model(bundle_path), load_bundle(bundle_path)
-    crops = np.random.default_rng(n).integers(0, 256, (n, 3, model.size, model.size)).astype(np.uint8)
+    monkeypatch.setattr("mien.data.ordered.usable_cores", lambda: 3)
     threads = set()
     run = Bundle.run
 
@@ -197,6 +195,8 @@ def test_a_bundle_predicts_on_all_cores_what_it_predicts_on_one(
         return run(self, crops)
 
     monkeypatch.setattr(Bundle, "run", seen)
+    model, bundle = open_model(bundle_path), load_bundle(bundle_path)
+    crops = np.random.default_rng(n).integers(0, 256, (n, 3, model.size, model.size)).astype(np.uint8)
     found = model.predict(crops)
     assert len(threads) == (1 if n <= 32 else min(3, -(-n // 32)))
     for name, wanted in run(bundle, crops).items():
