@@ -96,13 +96,12 @@ def _correct_biases(model: onnx.ModelProto, exact: onnx.ModelProto, crops: NDArr
     ]
     if not pairs:
         return
-    means = [
-        _means(graph, [pair[place].input[0] for pair in pairs], crops) for place, graph in enumerate((model, exact))
-    ]
+    own = _means(model, [node.input[0] for node, _ in pairs], crops)
+    wanted = _means(exact, [before.input[0] for _, before in pairs], crops)
     for node, before in pairs:
         weights, bias = (numpy_helper.to_array(known[name]) for name in node.input[1:])
         turned = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
-        lost = means[1][before.input[0]] - means[0][node.input[0]]
+        lost = wanted[before.input[0]] - own[node.input[0]]
         corrected = bias + (weights if turned else weights.T) @ lost
         known[node.input[2]].CopyFrom(numpy_helper.from_array(corrected.astype(np.float32), node.input[2]))
 
@@ -114,7 +113,7 @@ def _means(model: onnx.ModelProto, names: list[str], crops: NDArray[np.uint8]) -
     whole.CopyFrom(model)
     del whole.graph.output[:]
     whole.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
-    session = open_session(whole.SerializeToString(), threads=1, exact_int8=False)
+    session = open_session(whole.SerializeToString())
     batches = [crops[start : start + CALIBRATION_BATCH] for start in range(0, len(crops), CALIBRATION_BATCH)]
     values = [session.run(names, {INPUT_NAME: batch}) for batch in batches]
     return {

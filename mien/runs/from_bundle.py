@@ -55,8 +55,8 @@ class BundleRun(Run):
         return str(self.info["name"])
 
     def predict(self, crops: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Probabilities a task of crops (uint8, n x 3 x size x size, RGB), without their mirror images, in 8 bits where
-        the bundle's weights are."""
+        """Probabilities a task of crops (uint8, n x 3 x size x size, RGB), without flip TTA, in 8 bits where the
+        bundle's weights are."""
         return predict_in_parts(self.bundle.run, crops)
 
 
@@ -114,7 +114,7 @@ def _run_of_bundle(bundle: Bundle, dataset: PreparedDataset, to_train: bool) -> 
 
 
 def _without_flip(bundle: Bundle) -> Bundle:
-    """Return the bundle without flip TTA, where the exporter put it: without the node that puts the mirror images
+    """Return the bundle without flip TTA, where the exporter put it: without the node that puts the flipped crops
     behind the crops, and without those that take the mean of both. Another graph stays as it is."""
     if not bundle.metadata.training.get("mirrored_too"):
         return bundle

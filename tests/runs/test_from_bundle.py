@@ -102,17 +102,17 @@ def test_a_bundle_teaches_without_flip_tta(
     finished: Path, data: Path, run_tiny: Train, tmp_path: Path, crops: torch.Tensor
 ) -> None:
     dataset = open_dataset(data)
-    mirrored = export_run(finished, data, tmp_path / "mirrored.onnx", flip_tta=True).path
-    teachers, _ = load_teachers([mirrored], TASKS, dataset, None)
+    with_flip = export_run(finished, data, tmp_path / "with-flip.onnx", flip_tta=True).path
+    teachers, _ = load_teachers([with_flip], TASKS, dataset, None)
     assert teachers is not None
-    whole, alone = load_bundle(mirrored), load_run(finished)
+    whole, alone = load_bundle(with_flip), load_run(finished)
     given, faces = teachers.probabilities(crops.float()), crops.numpy()
     flipped = teachers.probabilities(crops.flip(3).float())
     for name, value in alone.predict(faces).items():
         np.testing.assert_allclose(given[name], value, atol=1e-4)
         np.testing.assert_allclose((given[name] + flipped[name]) / 2, whole.run(faces)[name], atol=1e-5)
     # The module is copied to average its weights; a bundle's session is not.
-    info = run_tiny("distillation={weight: 1}", "ema_decay=0.9", "stages=[{size: 16, epochs: 1}]", teachers=[mirrored])
+    info = run_tiny("distillation={weight: 1}", "ema_decay=0.9", "stages=[{size: 16, epochs: 1}]", teachers=[with_flip])
     assert info["validation"]["loss"] > 0
 
 

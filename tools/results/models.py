@@ -175,8 +175,7 @@ def loop_table() -> str:
 def commands(model: str, source: str) -> str:
     """Return the commands that made a model, as they were typed, and that of its evaluation."""
     metrics = metrics_of(model, source)
-    first = training_commands(metrics_of("first-model", "")["training"]) if model == "default" else []
-    return code(dict.fromkeys([*first, *training_commands(metrics["training"]), str(metrics["command"])]))
+    return code(dict.fromkeys([*training_commands(metrics["training"]), str(metrics["command"])]))
 
 
 def model_context(model: str, source: str) -> dict[str, Any]:
