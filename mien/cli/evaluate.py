@@ -81,6 +81,7 @@ def evaluate(
     def measured(path: Path) -> Evaluated:
         if path.suffix.lower() == ".parquet":
             options = {"data": data, "split": split, "fold": fold, "limit": limit, "class-offsets": class_offsets}
+            options["provider"] = None if provider == "cpu" else provider
             _refuse_for_tables([f"--{name}" for name, value in options.items() if value is not None])
             return evaluate_file(path, sampling, source=source, command=command)
         if data is None:
@@ -90,8 +91,10 @@ def evaluate(
             # It imports torch, which bundles and tables do without.
             from mien.diagnosis.run import evaluate_run
 
-            return evaluate_run(path, faces, sampling, command=command, class_offsets=offsets, singles=singles)
-        return evaluate_model(path, faces, sampling, command=command, class_offsets=offsets)
+            return evaluate_run(
+                path, faces, sampling, command=command, class_offsets=offsets, singles=singles, provider=provider
+            )
+        return evaluate_model(path, faces, sampling, command=command, class_offsets=offsets, provider=provider)
 
     evaluated = measured(model)
     compared = None if other is None else compare_paired(evaluated.predictions, measured(other).predictions, sampling)

@@ -151,7 +151,7 @@ def _print_version(wanted: bool) -> None:
 def options(
     quiet: Quiet = False,
     debug: Debug = False,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 (its callback acts)
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:

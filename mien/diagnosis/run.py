@@ -55,17 +55,18 @@ def evaluate_run(
     command: str,
     class_offsets: Collection[str] = (),
     singles: Mapping[str, Path] | None = None,
+    provider: str = "cpu",
 ) -> Evaluated:
     """Evaluate a run folder on ``faces`` and diagnose it.
 
     Args:
         folder: the run.
-        faces, sampling, command, class_offsets: see `mien.evaluation.measure.evaluate_model`.
+        faces, sampling, command, class_offsets, provider: see `mien.evaluation.measure.evaluate_model`.
         singles: by task, a run or bundle of this task alone, which is evaluated too, or its metrics.json.
     """
     singles = singles or {}
     recorded = {task: single_metrics(path) for task, path in singles.items()}
-    evaluated = evaluate_model(folder, faces, sampling, command=command, class_offsets=class_offsets)
+    evaluated = evaluate_model(folder, faces, sampling, command=command, class_offsets=class_offsets, provider=provider)
     alone = {}
     for task, path in singles.items():
         alone[task] = recorded[task] or evaluate_model(path, faces, sampling, command=command).evaluation

@@ -71,6 +71,7 @@ def evaluate_model(
         command: is recorded as what made the figures.
         class_offsets: tasks of a run that are calibrated with an offset of each class too.
         tasks: those to evaluate; all by default.
+        provider: the execution provider of a bundle; a run, which torch computes, has none.
     """
     with limited_for(model, *crop_files(faces.data)):
         opened, dataset = open_on_data(model, faces.data, faces.fold, class_offsets, provider)
