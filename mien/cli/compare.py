@@ -16,7 +16,7 @@ def compare(
         str, typer.Argument(metavar="STUDY.yaml", help="A study's file, or the name of one that comes with mien.")
     ],
     data: Annotated[Path, typer.Option("--data", help="A folder that `mien prepare` wrote.")],
-    out: Annotated[Path, typer.Option("--out", help="The study's folder; one that was started goes on.")],
+    out: Annotated[Path, typer.Option("--out", help="The study's folder; a study that was stopped is resumed.")],
     split: Annotated[
         str, typer.Option(help="The split to measure on: test for a final protocol, never to choose by.")
     ] = "val",
@@ -27,7 +27,7 @@ def compare(
         list[Path] | None,
         typer.Option(
             metavar="FOLDER",
-            help="Another study's folder: its runs that trained the same are taken over; may be repeated.",
+            help="Another study's folder: its finished runs of identical trainings are reused; may be repeated.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the resampling.")] = 0,

@@ -23,8 +23,8 @@ Provider = Annotated[
     str,
     typer.Option(
         metavar="P",
-        help="What computes: auto, cpu, cuda, tensorrt, openvino, directml, coreml or rocm; "
-        "auto is a GPU where there is one, else the processor.",
+        help="Execution provider of ONNX Runtime: auto, cpu, cuda, tensorrt, openvino, directml, coreml or rocm; "
+        "auto is a GPU if there is one, else the CPU.",
     ),
 ]
 Teacher = Annotated[

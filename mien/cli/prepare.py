@@ -59,7 +59,7 @@ def prepare(
     ] = None,
     column: Annotated[
         list[str] | None,
-        typer.Option(help="The label file calls a column otherwise: NAME=COLUMN, such as gender=sex; may be repeated."),
+        typer.Option(help="Read mien's column NAME from COLUMN: NAME=COLUMN, such as gender=sex; may be repeated."),
     ] = None,
     label: Annotated[
         list[str] | None,

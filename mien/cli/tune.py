@@ -18,13 +18,13 @@ def tune(
     ],
     trials: Annotated[int, typer.Option("--trials", help="Trials in all, those of earlier calls included.")],
     data: Annotated[Path, typer.Option("--data", help="A folder that `mien prepare` wrote.")],
-    out: Annotated[Path, typer.Option("--out", help="The study folder; the same command goes on with it.")],
+    out: Annotated[Path, typer.Option("--out", help="The study folder; the same command resumes it.")],
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a recipe's value; may be repeated.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of what is tried.")] = 0,
     pruner: Annotated[
-        str, typer.Option("--pruner", help="Who stops bad trials: median, hyperband or none.")
+        str, typer.Option("--pruner", help="Rule that stops poor trials early: median, hyperband or none.")
     ] = "median",
     init_from: InitFrom = None,
     teachers: Teacher = None,
