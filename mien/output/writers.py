@@ -103,7 +103,7 @@ def write_parquet(out: Path | None, tasks: tuple[Task, ...], choices: Choices) -
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise MissingExtraError("pyarrow", "train", "Writing Parquet") from error
+        raise MissingExtraError("pyarrow", "scale", "Writing Parquet") from error
     types = {"text": pa.string(), "integer": pa.int32(), "number": pa.float64()}
     schema = pa.schema([(name, types[kind]) for name, kind in columns_of(tasks, landmarks=choices.landmarks).items()])
     rows: list[list[Cell]] = []

@@ -97,7 +97,7 @@ def test_parquet_names_its_extra(installed: Path, tmp_path: Path) -> None:
     arguments = ["predict", str(PHOTO), "--format", "parquet", "--out", str(tmp_path / "faces.parquet")]
     done = run(WITHOUT_EXTRAS, *arguments, installed=installed, cwd=tmp_path)
     assert done.returncode == 1
-    assert "'pyarrow': pip install 'mien[train]'." in done.stderr
+    assert "'pyarrow': pip install 'mien[scale]'." in done.stderr
     assert not list(tmp_path.iterdir())
 
 
