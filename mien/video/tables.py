@@ -64,7 +64,7 @@ def write_tracks_parquet(path: Path, tracks: Sequence[Track], tasks: Sequence[Ta
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise MissingExtraError("pyarrow", "train", "Writing Parquet") from error
+        raise MissingExtraError("pyarrow", "scale", "Writing Parquet") from error
     types = {"text": pa.string(), "integer": pa.int32(), "number": pa.float64()}
     schema = pa.schema([(name, types[kind]) for name, kind in track_columns(tasks).items()])
     rows = [track_row(track, tasks) for track in tracks]
