@@ -88,8 +88,8 @@ class CropRecipe:
 
 
 DEFAULT_CROP = CropRecipe()
-#: A reduced photo serves if a face has so many of the pixels there, along a side, that the network sees.
-ENOUGH = 0.75
+#: A reduced photo is enough if a face's crop has this fraction of the network's pixels there, or so many, along a side.
+ENOUGH, ENOUGH_PIXELS = 0.75, 90
 #: The recipe's name where nothing else was asked for.
 CROP_RECIPE = DEFAULT_CROP.name
 
@@ -131,7 +131,7 @@ def align_face(
     """
     matrix = similarity_transform(landmarks, recipe.template * size)
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    detail = 1.0 if seen is None else ENOUGH * min(seen / size, 1)
+    detail = 1.0 if seen is None else min(ENOUGH * min(seen, size), ENOUGH_PIXELS) / size
     if isinstance(image, Photo) and (reduced := image.reduced(max(image.shape) * scale * detail)) is not None:
         matrix = _adapted(matrix, image, reduced)
         image, scale = reduced, float(np.hypot(matrix[0, 0], matrix[1, 0]))

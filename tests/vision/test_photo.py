@@ -81,21 +81,25 @@ def test_only_what_is_asked_for_is_reduced() -> None:
     assert isinstance(open_photo(jpeg(group_photo(800, 600))), np.ndarray)
 
 
-@pytest.mark.parametrize(("seen", "given"), [(None, 1000), (128, 500), (96, 500), (48, 250)])
+@pytest.mark.parametrize(
+    ("width", "seen", "given"),
+    # The width of the crop in the photo; 360 of 2,000 pixels are 90 at a quarter of the size, enough whatever is seen.
+    [(400, None, 1000), (400, 128, 500), (400, 96, 500), (400, 48, 250), (362, 128, 500), (358, 128, 1000)],
+)
 def test_a_photo_is_decoded_no_finer_than_the_network_sees(
-    seen: int | None, given: int, monkeypatch: pytest.MonkeyPatch
+    width: int, seen: int | None, given: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photo = open_photo(jpeg(group_photo(2000, 1500)))
     assert isinstance(photo, Photo)
     asked = list[float]()
     decoded = Photo.reduced
     monkeypatch.setattr(Photo, "reduced", lambda self, side: asked.append(side) or decoded(self, side))
-    # The crop is 400 pixels wide in the photo: a third of which, 128, needs 640 along the photo's side.
-    crop = align_face(photo, TEMPLATE * 400 + 500, 128, seen=seen)
+    # A crop 400 pixels wide in the photo: a third of which, 128, needs 640 along the photo's side.
+    crop = align_face(photo, TEMPLATE * width + 500, 128, seen=seen)
     assert crop.shape == (128, 128, 3)
     reduced = decoded(photo, asked[0])
     assert reduced is not None and max(reduced.shape) == given
-    whole = align_face(photo.whole(), TEMPLATE * 400 + 500, 128)
+    whole = align_face(photo.whole(), TEMPLATE * width + 500, 128)
     small, expected = (resize_crops(each[None], seen or 128).astype(int) for each in (crop, whole))
     assert np.abs(small - expected).mean() < 6
 
