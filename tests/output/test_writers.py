@@ -135,7 +135,7 @@ def test_an_empty_parquet_file_still_has_its_columns(tmp_path: Path) -> None:
 
 def test_parquet_without_pyarrow_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'mien\[train\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'mien\[scale\]'"):
         written("parquet", tmp_path / "o.parquet")
     assert list(tmp_path.iterdir()) == []
 
