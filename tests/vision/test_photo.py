@@ -83,7 +83,7 @@ def test_only_what_is_asked_for_is_reduced() -> None:
 
 @pytest.mark.parametrize(
     ("width", "seen", "given"),
-    # The width of the crop in the photo; 360 of 2,000 pixels are 90 at a quarter of the size, enough whatever is seen.
+    # The crop's width in the photo of 2,000 pixels: 360 are 90 at a quarter of the size, enough whatever is seen.
     [(400, None, 1000), (400, 128, 500), (400, 96, 500), (400, 48, 250), (362, 128, 500), (358, 128, 1000)],
 )
 def test_a_photo_is_decoded_no_finer_than_the_network_sees(
@@ -94,7 +94,6 @@ def test_a_photo_is_decoded_no_finer_than_the_network_sees(
     asked = list[float]()
     decoded = Photo.reduced
     monkeypatch.setattr(Photo, "reduced", lambda self, side: asked.append(side) or decoded(self, side))
-    # A crop 400 pixels wide in the photo: a third of which, 128, needs 640 along the photo's side.
     crop = align_face(photo, TEMPLATE * width + 500, 128, seen=seen)
     assert crop.shape == (128, 128, 3)
     reduced = decoded(photo, asked[0])
